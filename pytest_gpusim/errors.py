@@ -1,0 +1,60 @@
+"""The errors that a user meets. Each message is one line: what is wrong, where, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class GpusimError(Exception):
+    """Base of all user-facing errors.
+
+    ``exit_code`` is what the command line returns for it (see the exit codes in the contract).
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class UsageError(GpusimError):
+    """A wrong option, name or combination."""
+
+
+class InputError(GpusimError):
+    """A file that cannot be used.
+
+    Args:
+        path: The file or directory.
+        where: Row, field or key inside it; empty for the file as a whole.
+        problem: What was found and what was expected.
+        fix: What to run or change.
+    """
+
+    def __init__(self, path: Path | str, where: str, problem: str, fix: str = "") -> None:
+        place = f"{path}: {where}: " if where else f"{path}: "
+        super().__init__(place + problem + (f"; {fix}" if fix else ""))
+        self.path = Path(path)
+        self.where = where
+
+
+class EngineError(GpusimError):
+    """An engine, a simulator or an optional package failed."""
+
+    exit_code = 3
+
+
+class CheckFailed(GpusimError):
+    """A comparison or a check did not hold."""
+
+    exit_code = 1
+
+
+def require_package(module: str, extra: str, purpose: str) -> None:
+    """Raise `EngineError` unless ``module`` can be found; does not import it."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise EngineError(
+            f"{purpose} needs the package '{module}': pip install 'pytest-gpusim[{extra}]'"
+        )

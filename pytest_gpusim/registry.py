@@ -1,0 +1,177 @@
+"""Names that a user types, and what stands behind them; filled by one hook.
+
+Built-in entries are import paths, so that looking at the registry imports none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
+
+from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
+from pytest_gpusim.deployment.model import ModelShape
+from pytest_gpusim.deployment.models import BUILTIN_MODELS
+from pytest_gpusim.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.deployment.engine import EngineSettings
+    from pytest_gpusim.workload import Workload
+
+
+@dataclass(frozen=True)
+class SimulationInputs:
+    """What a simulator is given; it writes a run directory at ``out_dir``."""
+
+    model: ModelShape
+    hardware: Hardware
+    workload: Workload
+    bundle: Bundle
+    engine: EngineSettings
+    out_dir: Path
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeasureInputs:
+    """What a backend is given; it writes one run directory per entry of ``out_dirs``."""
+
+    model: ModelShape
+    hardware: Hardware
+    workload: Workload
+    engine: EngineSettings
+    out_dirs: Sequence[Path]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+Simulate = Callable[[SimulationInputs], None]
+Measure = Callable[[MeasureInputs], None]
+ImportRun = Callable[[Sequence[Path], Path], None]
+ImportWorkload = Callable[[Path, Path, Mapping[str, Any]], None]
+"""Called with the file, the workload directory to write, and the options (see the CLI)."""
+
+
+class ProfileSource(Protocol):
+    """Something that makes a bundle; one sub-command of ``gpusim profile``."""
+
+    help: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the source's own options."""
+
+    def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
+        """Write a bundle at ``out``."""
+
+
+T = TypeVar("T")
+
+
+class _Names(Generic[T]):
+    """A table from names to values or to ``module:attribute`` paths, resolved on first use."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._entries: dict[str, T | str] = {}
+
+    def add(self, name: str, value: T | str) -> None:
+        if name in self._entries:
+            raise UsageError(f"{self.what} {name!r} is registered twice")
+        self._entries[name] = value
+
+    def get(self, name: str) -> T:
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries)) or "none"
+            raise UsageError(f"unknown {self.what} {name!r}; known are {known}")
+        value = self._entries[name]
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = cast(T, getattr(import_module(module), attribute))
+            self._entries[name] = value
+        return value
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+
+class Registry:
+    """Simulators, backends, hardware, models, profile sources and importers by name."""
+
+    def __init__(self) -> None:
+        self.simulators: _Names[Simulate] = _Names("simulator")
+        self.backends: _Names[Measure] = _Names("backend")
+        self.hardware: _Names[Hardware] = _Names("hardware")
+        self.models: _Names[ModelShape] = _Names("model")
+        self.profile_sources: _Names[ProfileSource] = _Names("profile source")
+        self.run_importers: _Names[ImportRun] = _Names("kind of run")
+        self.workload_importers: _Names[ImportWorkload] = _Names("kind of workload")
+
+    def add_simulator(self, name: str, simulate: Simulate | str) -> None:
+        """Register a simulator: called with `SimulationInputs`, writes a run directory."""
+        self.simulators.add(name, simulate)
+
+    def add_backend(self, name: str, measure: Measure | str) -> None:
+        """Register a real engine: called with `MeasureInputs`, writes run directories."""
+        self.backends.add(name, measure)
+
+    def add_hardware(self, hardware: Hardware) -> None:
+        """Register a device class; its name becomes a pytest marker."""
+        self.hardware.add(hardware.name, hardware)
+
+    def add_model(self, shape: ModelShape) -> None:
+        """Register a model under ``shape.name``."""
+        self.models.add(shape.name, shape)
+
+    def add_profile_source(self, name: str, source: ProfileSource | str) -> None:
+        """Register a maker of bundles, ``gpusim profile NAME``."""
+        self.profile_sources.add(name, source)
+
+    def add_importer(
+        self,
+        kind: str,
+        importer: ImportRun | ImportWorkload | str,
+        *,
+        produces: Literal["run", "workload"] = "run",
+    ) -> None:
+        """Register a reader of other tools' files.
+
+        A run importer is called with (files, out directory); a workload importer with (file, out
+        directory, options).
+        """
+        if produces == "run":
+            self.run_importers.add(kind, cast("ImportRun | str", importer))
+        elif produces == "workload":
+            self.workload_importers.add(kind, cast("ImportWorkload | str", importer))
+        else:
+            raise UsageError(f"importer {kind!r}: produces is 'run' or 'workload'")
+
+    def model(self, name: str) -> ModelShape:
+        """A registered model, or the shape in a ``config.json`` (or its directory) by path."""
+        if name in self.models.names():
+            return self.models.get(name)
+        path = Path(name)
+        if path.is_file() or (path / "config.json").is_file():
+            return ModelShape.from_config_file(path)
+        known = ", ".join(self.models.names())
+        raise UsageError(
+            f"unknown model {name!r}; known are {known}, or give the path of a config.json"
+        )
+
+
+def builtin_registry() -> Registry:
+    """A registry with everything that ships with the package."""
+    registry = Registry()
+    for hardware in BUILTIN_HARDWARE:
+        registry.add_hardware(hardware)
+    for shape in BUILTIN_MODELS:
+        registry.add_model(shape)
+    here = "pytest_gpusim"
+    registry.add_simulator("vidur", f"{here}.simulators.vidur.runner:simulate")
+    registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
+    registry.add_backend("vllm", f"{here}.backends.vllm:measure")
+    registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
+    registry.add_importer("run", f"{here}.workload.importers:import_run", produces="workload")
+    return registry

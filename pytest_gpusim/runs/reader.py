@@ -1,0 +1,191 @@
+"""Reading a run directory, whoever wrote it, and holding it to the contract's invariants."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import check_schema_version, read_json
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs.schema import (
+    BATCHES,
+    INTEGER_REQUEST_COLUMNS,
+    META,
+    NULLABLE_REQUEST_COLUMNS,
+    OPTIONAL_REQUEST_COLUMNS,
+    REQUEST_COLUMNS,
+    REQUESTS,
+    STATUSES,
+    STEP_COLUMNS,
+    STEPS,
+    TOKEN_COLUMNS,
+    TOKENS,
+    Run,
+)
+from pytest_gpusim.tables import find_table, line_of, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_run(directory: Path | str) -> Run:
+    """Read and check a run directory.
+
+    Columns may come in any order, with unknown ones between them, plain or as ``.csv.gz``.
+
+    Raises:
+        InputError: Something is missing or breaks an invariant; names file, line and column.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(directory, "", "no such run directory")
+    meta = _read_meta(directory)
+    requests_path = find_table(directory, REQUESTS)
+    if requests_path is None:
+        raise InputError(directory, "", f"incomplete: no {REQUESTS}")
+    requests = _read_requests(requests_path)
+    tokens = None
+    tokens_path = find_table(directory, TOKENS)
+    if meta.get("token_times", True):
+        if tokens_path is None:
+            raise InputError(
+                directory, "", f"incomplete: no {TOKENS}, and token_times is not false"
+            )
+        tokens = _read_tokens(tokens_path, requests)
+    steps_path = find_table(directory, STEPS)
+    steps = _read_steps(steps_path) if steps_path is not None else None
+    return Run(directory, meta, requests, tokens, steps)
+
+
+def read_batches(directory: Path) -> list[dict[int, int]] | None:
+    """``step_batches.jsonl``: per step, tokens by request id; None where there is none."""
+    path = find_table(directory, BATCHES)
+    if path is None:
+        return None
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+        try:
+            return [{int(k): int(v) for k, v in json.loads(line).items()} for line in stream]
+        except (ValueError, AttributeError):
+            raise InputError(path, "", "expected one JSON object per step, id to tokens") from None
+
+
+def _read_meta(directory: Path) -> dict[str, Any]:
+    path = directory / META
+    if not path.exists():
+        raise InputError(
+            directory, "", f"incomplete: no {META}; the run did not end, or is not a run directory"
+        )
+    meta = read_json(path)
+    if not isinstance(meta, dict):
+        raise InputError(path, "", "expected a JSON object")
+    check_schema_version(path, meta)
+    if not isinstance(meta.get("engine", {}), dict | None):
+        raise InputError(path, "engine", "expected a JSON object")
+    meta.setdefault("run_id", directory.name)
+    return meta
+
+
+def _read_requests(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    required = [c for c in REQUEST_COLUMNS if c not in OPTIONAL_REQUEST_COLUMNS]
+    frame = read_table(
+        path,
+        required=required,
+        integers=INTEGER_REQUEST_COLUMNS,
+        nullable=NULLABLE_REQUEST_COLUMNS,
+    )
+    for column in OPTIONAL_REQUEST_COLUMNS:
+        if column not in frame.columns:
+            kind = "Int64" if column in INTEGER_REQUEST_COLUMNS else "string"
+            frame[column] = pd.Series(pd.NA, index=frame.index, dtype=kind)
+    if frame.empty:
+        raise InputError(path, "", "has no requests")
+
+    _refuse(path, frame, ~frame["status"].isin(STATUSES), "status", f"one of {STATUSES}")
+    _refuse(path, frame, frame["request_id"].duplicated(), "request_id", "an id that comes once")
+    done = frame["status"] != "error"
+    for column in (
+        "first_token_time_ns",
+        "ttft_ns",
+        "completion_time_ns",
+        "num_decode_tokens_actual",
+    ):
+        _refuse(
+            path, frame, done & frame[column].isna(), column, "a value, the status is not error"
+        )
+    arrival, first = frame["arrival_time_ns"], frame["first_token_time_ns"]
+    _refuse(
+        path, frame, done & (frame["ttft_ns"] != first - arrival), "ttft_ns",
+        "first_token_time_ns - arrival_time_ns",
+    )  # fmt: skip
+    _refuse(
+        path, frame, done & (frame["completion_time_ns"] < first), "completion_time_ns",
+        "no less than first_token_time_ns",
+    )  # fmt: skip
+    _refuse(
+        path, frame, done & (frame["num_decode_tokens_actual"] < 1), "num_decode_tokens_actual",
+        "at least 1",
+    )  # fmt: skip
+    return frame.sort_values("request_id", ignore_index=True)
+
+
+def _read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
+    tokens = read_table(path, required=TOKEN_COLUMNS, integers=TOKEN_COLUMNS)
+    rows = tokens.sort_values(["request_id", "token_index"], kind="stable")
+    owner = rows["request_id"]
+    position = rows.groupby("request_id").cumcount()
+    _refuse(path, rows, ~owner.isin(requests["request_id"]), "request_id", "a request of the run")
+    _refuse(path, rows, rows["token_index"] != position, "token_index", "contiguous indices from 0")
+    same = owner.eq(owner.shift())
+    earlier = rows["token_time_ns"] < rows["token_time_ns"].shift()
+    _refuse(
+        path, rows, (same & earlier).fillna(False), "token_time_ns", "times that never decrease"
+    )
+    first = rows[position == 0].set_index("request_id")["token_time_ns"]
+    done = requests[requests["status"] != "error"].set_index("request_id")
+    missing = done.index.difference(first.index)
+    if len(missing):
+        raise InputError(path, f"request_id {missing[0]}", "has no token rows")
+    wrong = done["first_token_time_ns"] != first.reindex(done.index)
+    if wrong.any():
+        raise InputError(
+            path,
+            f"request_id {done.index[wrong][0]}",
+            "token 0 is not at the request's first_token_time_ns",
+        )
+    counts = owner.value_counts().reindex(done.index)
+    wrong = counts != done["num_decode_tokens_actual"]
+    if wrong.any():
+        raise InputError(
+            path,
+            f"request_id {done.index[wrong][0]}",
+            "the number of token rows is not num_decode_tokens_actual",
+        )
+    return rows.reset_index(drop=True)
+
+
+def _read_steps(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = read_table(
+        path, required=STEP_COLUMNS[:3], integers=STEP_COLUMNS, nullable=STEP_COLUMNS
+    )
+    for column in STEP_COLUMNS:
+        if column not in frame.columns:
+            frame[column] = pd.Series(pd.NA, index=frame.index, dtype="Int64")
+    return frame
+
+
+def _refuse(path: Path, frame: pd.DataFrame, bad: pd.Series, column: str, expected: str) -> None:
+    bad = bad.fillna(False).astype(bool)
+    if bad.any():
+        position = int(frame.index[bad][0])
+        found = frame.loc[position, column]
+        raise InputError(
+            path,
+            f"{line_of(position)}, column {column}",
+            f"expected {expected}, found {found!r}",
+        )

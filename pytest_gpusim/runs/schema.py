@@ -1,0 +1,105 @@
+"""The Run contract: files, columns, and what is in them. All times in ns from the run's start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUESTS, TOKENS, STEPS, BATCHES, META = (
+    "request_metrics.csv",
+    "token_metrics.csv",
+    "step_metrics.csv",
+    "step_batches.jsonl",
+    "run_meta.json",
+)
+REQUEST_COLUMNS = (
+    "request_id",
+    "arrival_time_ns",
+    "sent_time_ns",
+    "scheduled_time_ns",
+    "first_token_time_ns",
+    "ttft_ns",
+    "completion_time_ns",
+    "num_prefill_tokens",
+    "num_cached_tokens",
+    "num_decode_tokens",
+    "num_decode_tokens_actual",
+    "status",
+    "backend",
+    "error_type",
+    "error_msg",
+)
+OPTIONAL_REQUEST_COLUMNS = (
+    "sent_time_ns",
+    "scheduled_time_ns",
+    "num_cached_tokens",
+    "backend",
+    "error_type",
+    "error_msg",
+)
+INTEGER_REQUEST_COLUMNS = tuple(
+    column
+    for column in REQUEST_COLUMNS
+    if column not in ("status", "backend", "error_type", "error_msg")
+)
+# Unknown for an error row; sent, scheduled and cached may be unknown for any.
+NULLABLE_REQUEST_COLUMNS = (
+    "sent_time_ns",
+    "scheduled_time_ns",
+    "first_token_time_ns",
+    "ttft_ns",
+    "completion_time_ns",
+    "num_cached_tokens",
+    "num_decode_tokens_actual",
+)
+TOKEN_COLUMNS = ("request_id", "token_index", "token_time_ns", "token_latency_ns")
+STEP_COLUMNS = (
+    "step",
+    "start_ns",
+    "duration_ns",
+    "num_prefill_tokens",
+    "num_decode_tokens",
+    "num_sequences",
+    "running",
+    "waiting",
+    "kv_blocks_used",
+    "preempted",
+    "extrapolated",
+)
+STATUSES = ("ok", "early_stop", "error")
+
+
+@dataclass
+class Run:
+    """A run as read.
+
+    ``requests`` has `REQUEST_COLUMNS` (absent optional ones are all-NA), one row per request in
+    order of id; ``tokens`` has `TOKEN_COLUMNS`, or is None where the source has no token times;
+    ``steps`` has `STEP_COLUMNS` where known.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    requests: pd.DataFrame
+    tokens: pd.DataFrame | None
+    steps: pd.DataFrame | None
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return str(self.meta["run_id"])
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The requests that statistics are made of: all but the error rows."""
+        return self.requests[self.requests["status"] != "error"]
+
+    def batches(self) -> list[dict[int, int]] | None:
+        """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown."""
+        from pytest_gpusim.runs.reader import read_batches
+
+        return read_batches(self.path)

@@ -1,0 +1,130 @@
+"""Writing a run directory: whole or not at all, the same rows giving the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from pytest_gpusim.artifacts import SCHEMA_VERSION, atomic_directory, provenance, write_json
+from pytest_gpusim.runs.reader import read_run
+from pytest_gpusim.runs.schema import (
+    BATCHES,
+    META,
+    REQUEST_COLUMNS,
+    REQUESTS,
+    STEP_COLUMNS,
+    STEPS,
+    TOKEN_COLUMNS,
+    TOKENS,
+)
+
+_META_KEYS = (
+    "schema_version",
+    "run_id",
+    "run_type",
+    "backend",
+    "model",
+    "hardware",
+    "device_name",
+    "workload_dir",
+    "workload_digest",
+    "profiling_root",
+    "profiling_digest",
+    "profile",
+    "engine",
+    "token_times",
+    "started_at",
+    "ended_at",
+    "git_commit",
+    "git_dirty",
+    "env",
+    "params",
+    "warmup",
+    "lateness",
+)
+
+
+def write_run(
+    out: Path,
+    *,
+    requests: Iterable[Mapping[str, Any] | Sequence[Any]],
+    tokens: Iterable[Mapping[str, Any] | Sequence[Any]] | None,
+    meta: Mapping[str, Any],
+    steps: Iterable[Mapping[str, Any] | Sequence[Any]] | None = None,
+    step_batches: Iterable[Mapping[int, int]] | None = None,
+    compress: bool = False,
+) -> None:
+    """Write a run directory at ``out``.
+
+    Args:
+        out: An absent or empty directory.
+        requests: Rows of `REQUEST_COLUMNS`; a mapping may leave out what it does not know, a
+            sequence has every column.
+        tokens: Rows of `TOKEN_COLUMNS`, or None where the source has no token times.
+        meta: ``run_meta.json``; the keys of the contract that are absent become null, git state
+            and versions are filled in.
+        steps: Rows of `STEP_COLUMNS`, where known.
+        step_batches: Per step, tokens by request id, where known.
+        compress: Write ``.gz`` files.
+
+    Raises:
+        InputError: The rows break an invariant of the contract; nothing is left.
+    """
+    with atomic_directory(out) as partial:
+        _write_rows(partial, REQUESTS, REQUEST_COLUMNS, requests, compress)
+        _write_rows(partial, TOKENS, TOKEN_COLUMNS, tokens or (), compress)
+        if steps is not None:
+            _write_rows(partial, STEPS, STEP_COLUMNS, steps, compress)
+        if step_batches is not None:
+            with _open(partial, BATCHES, compress) as stream:
+                for batch in step_batches:
+                    line = json.dumps({str(k): v for k, v in batch.items()}, separators=(",", ":"))
+                    stream.write(line + "\n")
+        known = {**provenance(), **meta, "schema_version": SCHEMA_VERSION}
+        known["token_times"] = tokens is not None
+        known.setdefault("run_id", out.name)
+        ordered = {key: known.pop(key, None) for key in _META_KEYS}
+        write_json(partial / META, {**ordered, **known})
+        read_run(partial)
+
+
+def _write_rows(
+    directory: Path,
+    name: str,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+    compress: bool,
+) -> None:
+    with _open(directory, name, compress) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            cells = [row.get(column) for column in columns] if isinstance(row, Mapping) else row
+            writer.writerow(cells)
+
+
+def _open(directory: Path, name: str, compress: bool) -> TextIO:
+    if not compress:
+        return (directory / name).open("w", newline="", encoding="utf-8")
+    # mtime 0 and no file name: the same rows give the same bytes.
+    raw = (directory / f"{name}.gz").open("wb")
+    import io
+
+    packed = _ClosingGzip(raw)
+    return io.TextIOWrapper(packed, encoding="utf-8", newline="")
+
+
+class _ClosingGzip(gzip.GzipFile):
+    """A gzip stream that closes the file under it, too."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(filename="", mode="wb", fileobj=raw, mtime=0)
+        self._raw = raw
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()

@@ -1,0 +1,10 @@
+"""Workloads: which requests arrive when, how long they are, and what their prompts share."""
+
+from pytest_gpusim.workload.trace import (
+    Workload,
+    WorkloadRequest,
+    read_workload,
+    write_workload,
+)
+
+__all__ = ["Workload", "WorkloadRequest", "read_workload", "write_workload"]

@@ -1,0 +1,195 @@
+"""Workloads from a seed: when requests arrive, and how long they are.
+
+Only ``random.Random`` is used: its stream is the same on every machine and Python version.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, unique_prompts
+from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
+
+Arrivals = Literal["spaced", "poisson", "burst", "fixed"]
+ARRIVALS: tuple[str, ...] = get_args(Arrivals)
+# A prompt token is cheaper than an output token, since prompts are processed many at a time.
+_PREFILL_TOKENS_PER_DECODE_TOKEN = 32
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many tokens: ``low`` = ``high`` for a fixed length, else uniform over both inclusive."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Lengths:
+        """Read ``N`` or ``MIN:MAX``."""
+        low, _, high = text.partition(":")
+        try:
+            lengths = cls(int(low), int(high or low))
+        except ValueError:
+            lengths = cls(0, 0)
+        if not 1 <= lengths.low <= lengths.high:
+            raise UsageError(f"{option} {text}: expected N or MIN:MAX, 1 <= MIN <= MAX")
+        return lengths
+
+
+@dataclass(frozen=True)
+class WorkloadSpec:
+    """What to generate.
+
+    ``rate`` is the mean number of requests per second. ``spaced`` leaves each request alone: the
+    pause after a request grows with its length. ``burst`` lets ``burst_size`` arrive at once.
+    ``fixed`` is one arrival every 1/rate seconds, ``poisson`` has exponential gaps of that mean.
+    ``lengths_from`` is a CSV with ``num_prefill_tokens`` and ``num_decode_tokens``, read in order.
+    """
+
+    arrivals: Arrivals
+    requests: int
+    rate: float
+    seed: int
+    prefill: Lengths = Lengths(32, 256)
+    decode: Lengths = Lengths(16, 48)
+    burst_size: int = 8
+    lengths_from: Path | None = None
+    tokenizer: str | None = None
+    model: str | None = None
+
+    def check(self) -> None:
+        """Raise `UsageError` for values that make no workload."""
+        if self.arrivals not in ARRIVALS:
+            raise UsageError(f"--arrivals {self.arrivals}: known are {', '.join(ARRIVALS)}")
+        if self.requests < 1:
+            raise UsageError(f"--requests {self.requests}: expected at least 1")
+        if not 0 < self.rate < float("inf"):
+            raise UsageError(f"--rate {self.rate}: expected requests per second, above 0")
+        if self.burst_size < 1:
+            raise UsageError(f"--burst-size {self.burst_size}: expected at least 1")
+
+
+def generate_workload(spec: WorkloadSpec, out: Path) -> None:
+    """Write the workload of ``spec`` at ``out``; the same spec gives the same bytes everywhere."""
+    spec.check()
+    lengths = _lengths(spec)
+    gaps = _gaps(spec, lengths)
+    requests, clock = [], 0
+    for number, ((prefill, decode), gap) in enumerate(zip(lengths, gaps, strict=True)):
+        clock += gap
+        requests.append(WorkloadRequest(number, number, prefill, decode, clock))
+    prompts = unique_prompts([prefill for prefill, _ in lengths], spec.seed)
+    if spec.tokenizer is not None:
+        prompts = _text_prompts(spec, [prefill for prefill, _ in lengths])
+    write_workload(
+        out,
+        requests,
+        prompts,
+        name=spec.arrivals,
+        seed=spec.seed,
+        model=spec.model,
+        tokenizer_ref=spec.tokenizer,
+        generator={
+            "arrivals": spec.arrivals,
+            "requests": spec.requests,
+            "rate": spec.rate,
+            "prefill": [spec.prefill.low, spec.prefill.high],
+            "decode": [spec.decode.low, spec.decode.high],
+            "burst_size": spec.burst_size if spec.arrivals == "burst" else None,
+            "lengths_from": spec.lengths_from.name if spec.lengths_from else None,
+        },
+    )
+
+
+def _lengths(spec: WorkloadSpec) -> list[tuple[int, int]]:
+    if spec.lengths_from is not None:
+        return _traced_lengths(spec.lengths_from, spec.requests)
+    stream = random.Random(f"lengths:{spec.seed}")
+    return [
+        (
+            stream.randint(spec.prefill.low, spec.prefill.high),
+            stream.randint(spec.decode.low, spec.decode.high),
+        )
+        for _ in range(spec.requests)
+    ]
+
+
+def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
+    columns = ("num_prefill_tokens", "num_decode_tokens")
+    found: list[tuple[int, int]] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            for column in columns:
+                if column not in (reader.fieldnames or ()):
+                    raise InputError(path, f"column {column}", "is missing")
+            for row in reader:
+                if len(found) == count:
+                    break
+                for column in columns:
+                    if not (row[column] or "").isdecimal() or int(row[column]) < 1:
+                        raise InputError(
+                            path,
+                            f"line {reader.line_num}, column {column}",
+                            f"expected a positive whole number, found {row[column]!r}",
+                        )
+                found.append((int(row[columns[0]]), int(row[columns[1]])))
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file") from None
+    if len(found) < count:
+        raise InputError(path, "", f"has {len(found)} rows, {count} requests were asked for")
+    return found
+
+
+def _gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int]:
+    """Nanoseconds between arrivals; the first request arrives at 0."""
+    mean = 1e9 / spec.rate
+    count = spec.requests
+    if spec.arrivals == "poisson":
+        stream = random.Random(f"arrivals:{spec.seed}")
+        return [0] + [round(stream.expovariate(1.0) * mean) for _ in range(count - 1)]
+    if spec.arrivals == "burst":
+        size = spec.burst_size
+        return [round(mean * size) if n and n % size == 0 else 0 for n in range(count)]
+    if spec.arrivals == "fixed":
+        return [0] + [round(mean)] * (count - 1)
+    work = [d + p / _PREFILL_TOKENS_PER_DECODE_TOKEN for p, d in lengths]
+    average = sum(work) / count
+    return [0] + [round(mean * each / average) for each in work[:-1]]
+
+
+def _text_prompts(spec: WorkloadSpec, lengths: list[int]) -> dict[int, Prompt]:
+    """Texts that the tokenizer cuts into exactly the wanted number of tokens."""
+    tokenizer = load_tokenizer(spec.tokenizer)
+    words = sorted(w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha())
+    if not words:
+        raise UsageError(f"--tokenizer {spec.tokenizer}: its vocabulary has no plain words")
+    stream = random.Random(f"texts:{spec.seed}")
+    return {
+        number: Prompt(number, text=_text_of(tokenizer, words, stream, length, spec))
+        for number, length in enumerate(lengths)
+    }
+
+
+def _text_of(
+    tokenizer: object, words: list[str], stream: random.Random, length: int, spec: WorkloadSpec
+) -> str:
+    encode = tokenizer.encode  # type: ignore[attr-defined]
+    text: list[str] = []
+    found = len(encode("").ids)
+    for _ in range(20 * length + 100):
+        if found == length:
+            return " ".join(text)
+        if found < length:
+            text.extend(stream.choice(words) for _ in range(max(1, (length - found) // 2)))
+        else:
+            text.pop()
+        found = len(encode(" ".join(text)).ids)
+    raise UsageError(
+        f"--tokenizer {spec.tokenizer}: found no text of exactly {length} tokens; use token ids"
+    )

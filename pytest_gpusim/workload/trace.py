@@ -1,0 +1,267 @@
+"""The workload directory: ``trace_lengths.csv``, ``trace_intervals.csv``, ``prompts.jsonl``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_gpusim.artifacts import (
+    SCHEMA_VERSION,
+    atomic_directory,
+    check_schema_version,
+    digest_files,
+    provenance,
+    read_json,
+    utc_now,
+    write_json,
+)
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.workload.prompts import Prompt, read_prompts, write_prompts
+
+LENGTHS, INTERVALS, PROMPTS, META = (
+    "trace_lengths.csv",
+    "trace_intervals.csv",
+    "prompts.jsonl",
+    "workload_meta.json",
+)
+_FIX = "make one with 'gpusim workload generate'"
+
+
+class WorkloadRequest(NamedTuple):
+    """One request. Lengths in tokens (the first output token counts); arrival from the start."""
+
+    request_id: int
+    prompt_id: int
+    num_prefill_tokens: int
+    num_decode_tokens: int
+    arrival_time_ns: int
+
+
+@dataclass
+class Workload:
+    """Requests in order of arrival, and what their prompts are made of.
+
+    ``prompts`` maps prompt ids to contents; None where no prompt shares anything with another.
+    """
+
+    requests: list[WorkloadRequest]
+    prompts: dict[int, Prompt] | None
+    meta: dict[str, Any]
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over the digests of the workload's three files."""
+        return str(self.meta["digest"])
+
+    @property
+    def workload_id(self) -> str:
+        """Its name, ending in the first 12 digits of the digest."""
+        return str(self.meta["workload_id"])
+
+    def max_length(self) -> tuple[int, int]:
+        """(request id, tokens) of the longest request, prompt and output together."""
+        longest = max(self.requests, key=lambda r: r.num_prefill_tokens + r.num_decode_tokens)
+        return longest.request_id, longest.num_prefill_tokens + longest.num_decode_tokens
+
+    def require_fits(self, max_model_len: int | None) -> None:
+        """Raise `UsageError` where a request is longer than the engine's context."""
+        request_id, length = self.max_length()
+        if max_model_len is not None and length > max_model_len:
+            raise UsageError(
+                f"{self.path / LENGTHS}: request {request_id} has {length} tokens, the engine's "
+                f"max_model_len is {max_model_len}; shorten the workload or raise max_model_len"
+            )
+
+
+def write_workload(
+    out: Path,
+    requests: Sequence[WorkloadRequest],
+    prompts: Mapping[int, Prompt] | None,
+    *,
+    name: str,
+    seed: int | None,
+    generator: Mapping[str, Any],
+    model: str | None = None,
+    tokenizer_ref: str | None = None,
+) -> None:
+    """Write a workload directory at ``out``, whole or not at all.
+
+    Args:
+        out: An absent or empty directory.
+        requests: In order of arrival, ids 0..N-1.
+        prompts: Contents by prompt id, or None where no prompt shares anything.
+        name: What ``workload_id`` begins with.
+        seed: The generator's seed, where there is one.
+        generator: How the workload came to be, as JSON values.
+        model: The model that it was made for, where it matters (token ids).
+        tokenizer_ref: The tokenizer of text prompts.
+    """
+    if not requests:
+        raise UsageError("a workload needs at least one request")
+    with atomic_directory(out) as partial:
+        with (partial / LENGTHS).open("w", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens"])
+            rows.writerows(request[:4] for request in requests)
+        with (partial / INTERVALS).open("w", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["request_id", "inter_arrival_ns", "arrival_time_ns"])
+            before = 0
+            for request in requests:
+                gap = request.arrival_time_ns - before
+                before = request.arrival_time_ns
+                rows.writerow([request.request_id, gap, before])
+        if prompts is not None:
+            write_prompts(partial / PROMPTS, prompts)
+        digest = digest_files(partial / file for file in (LENGTHS, INTERVALS, PROMPTS))
+        made = provenance()
+        write_json(
+            partial / META,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "workload_id": f"{name}-{digest[:12]}",
+                "model": model,
+                "seed": seed,
+                "tokenizer_ref": tokenizer_ref,
+                "created_at": utc_now(),
+                "git_commit": made["git_commit"],
+                "tool_version": made["tool_version"],
+                "paths": {
+                    "lengths": LENGTHS,
+                    "intervals": INTERVALS,
+                    "prompts": PROMPTS if prompts is not None else None,
+                },
+                "generator": dict(generator),
+                "digest": digest,
+            },
+        )
+        read_workload(partial)
+
+
+def read_workload(directory: Path | str) -> Workload:
+    """Read and check a workload directory.
+
+    Raises:
+        InputError: A file is missing, a row is wrong, or the digest is not that of the files.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(directory, "", "no such workload directory", _FIX)
+    meta_path = directory / META
+    if not meta_path.exists():
+        raise InputError(directory, "", f"incomplete: no {META}", _FIX)
+    meta = read_json(meta_path)
+    if not isinstance(meta, dict):
+        raise InputError(meta_path, "", "expected a JSON object")
+    check_schema_version(meta_path, meta)
+    for key in ("workload_id", "digest"):
+        if not isinstance(meta.get(key), str):
+            raise InputError(meta_path, key, "is missing")
+    found = digest_files(directory / file for file in (LENGTHS, INTERVALS, PROMPTS))
+    if found != meta["digest"]:
+        raise InputError(
+            meta_path,
+            "digest",
+            f"is {str(meta['digest'])[:12]}…, the files give {found[:12]}…: they were changed",
+            "generate or import the workload again",
+        )
+    prompts_path = directory / PROMPTS
+    prompts = read_prompts(prompts_path) if prompts_path.exists() else None
+    requests = _read_requests(directory)
+    if prompts is not None:
+        _check_prompts(directory, requests, prompts)
+    return Workload(requests, prompts, meta, directory)
+
+
+def _read_requests(directory: Path) -> list[WorkloadRequest]:
+    lengths = _integer_rows(
+        directory / LENGTHS,
+        ["request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens"],
+    )
+    intervals = _integer_rows(
+        directory / INTERVALS, ["request_id", "inter_arrival_ns", "arrival_time_ns"]
+    )
+    requests: list[WorkloadRequest] = []
+    clock = 0
+    for number, (row, gap) in enumerate(zip_longest(lengths, intervals)):
+        if row is None or gap is None:
+            raise InputError(directory, "", f"{LENGTHS} and {INTERVALS} differ in their row count")
+        line = f"line {number + 2}"
+        clock += gap[1]
+        for file, column, found, expected in (
+            (LENGTHS, "request_id", row[0], number),
+            (INTERVALS, "request_id", gap[0], number),
+            (INTERVALS, "arrival_time_ns", gap[2], clock),
+        ):
+            if found != expected:
+                raise InputError(
+                    directory / file,
+                    f"{line}, column {column}",
+                    f"expected {expected}, found {found}",
+                )
+        for column, tokens in (("num_prefill_tokens", row[2]), ("num_decode_tokens", row[3])):
+            if tokens < 1:
+                raise InputError(
+                    directory / LENGTHS,
+                    f"{line}, column {column}",
+                    f"expected at least 1, found {tokens}",
+                )
+        requests.append(WorkloadRequest(row[0], row[1], row[2], row[3], clock))
+    if not requests:
+        raise InputError(directory / LENGTHS, "", "has no requests", _FIX)
+    return requests
+
+
+def _integer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, ...]]:
+    try:
+        stream = path.open(newline="", encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", _FIX) from None
+    with stream:
+        reader = csv.reader(stream)
+        header = next(reader, [])
+        for column in columns:
+            if column not in header:
+                raise InputError(path, f"column {column}", "is missing", _FIX)
+        places = [header.index(column) for column in columns]
+        for row in reader:
+            try:
+                values = tuple(int(row[place]) for place in places)
+            except (ValueError, IndexError):
+                values = ()
+            if not values or min(values) < 0:
+                column, found = next(
+                    (name, row[place] if place < len(row) else "nothing")
+                    for name, place in zip(columns, places, strict=True)
+                    if place >= len(row) or not row[place].isdecimal()
+                )
+                raise InputError(
+                    path,
+                    f"line {reader.line_num}, column {column}",
+                    f"expected a whole number that is not negative, found {found!r}",
+                )
+            yield values
+
+
+def _check_prompts(
+    directory: Path, requests: Sequence[WorkloadRequest], prompts: Mapping[int, Prompt]
+) -> None:
+    for request in requests:
+        prompt = prompts.get(request.prompt_id)
+        where = f"line {request.request_id + 2}, column prompt_id"
+        if prompt is None:
+            raise InputError(
+                directory / LENGTHS, where, f"prompt {request.prompt_id} is not in {PROMPTS}"
+            )
+        length = prompt.length()
+        if length is not None and length != request.num_prefill_tokens:
+            raise InputError(
+                directory / LENGTHS,
+                f"line {request.request_id + 2}, column num_prefill_tokens",
+                f"is {request.num_prefill_tokens}, prompt {request.prompt_id} has {length} tokens",
+            )
