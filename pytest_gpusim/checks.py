@@ -1,0 +1,24 @@
+"""One named finding about an artifact: what bundle checks and comparisons report alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["pass", "fail", "warn", "skip", "overridden"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A finding.
+
+    ``detail`` is one line: for a failure what is wrong, where, and the command that mends it.
+    """
+
+    name: str
+    status: Status
+    detail: str
+
+    def to_json(self) -> dict[str, str]:
+        """The three fields, as JSON values."""
+        return {"name": self.name, "status": self.status, "detail": self.detail}
