@@ -1,0 +1,480 @@
+"""vLLM v1's scheduler, re-enacted: which requests a step computes, and how many tokens of each.
+
+First come, first served, one group of full-attention layers, chunked prefill, no speculation.
+References are to ``vllm/v1/core/sched/scheduler.py`` (``AsyncScheduler``: ``async_scheduler.py``)
+and ``vllm/v1/core/kv_cache_manager.py``; `pytest_gpusim.serving.rules` holds what differs between
+releases. ``docs/scheduler-equivalence.md`` tells how equality with vLLM's own is proven.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.serving.blocks import BlockPool
+from pytest_gpusim.serving.request import Request, RequestState
+from pytest_gpusim.serving.rules import SchedulingRules
+from pytest_gpusim.serving.step import Admission, Completion, PrefillChunk, Step
+
+_OPEN = -1  # end of a run of tokens that goes on
+# Bound once: an enum member looked up in a hot loop costs more than the loop's own work.
+_WAITING = RequestState.WAITING
+_PREFILL = RequestState.PREFILL
+_DECODE = RequestState.DECODE
+_DRAINING = RequestState.DRAINING
+_FINISHED = RequestState.FINISHED
+
+
+class Scheduler:
+    """Plans the steps of one engine.
+
+    Synchronous: ``schedule``, ``complete``, ``schedule``, … Asynchronous: a step is planned when
+    the one before it starts, so at most two planned steps are not completed. Every planned step is
+    completed, in order; an empty one takes no time. That is ``EngineCore.step`` and
+    ``step_with_batch_queue`` (``vllm/v1/engine/core.py``).
+
+    A step in which all running requests decode costs by what changes in it (a KV block is full, a
+    request ends), not by the number of requests.
+    """
+
+    def __init__(self, rules: SchedulingRules) -> None:
+        self.rules = rules
+        self.blocks = BlockPool(
+            rules.num_blocks, reuse_blank_first=rules.release.reuse_blank_blocks_first
+        )
+        self._waiting: deque[Request] = deque()
+        self._running: list[Request] = []
+        self._pending: deque[Step] = deque()
+        self._clock = 0  # index of the step being planned
+        self._seats = 0
+        self._due: dict[int, list[Request]] = {}
+        self._num_prefilling = 0
+        self._num_draining = 0
+        # Over the decoding requests, context = offset + clock.
+        self._num_decoding = 0
+        self._offset_sum = 0
+        self._offset_max: int | None = None  # None: to be found again
+        self._batch: list[Request] | None = None  # the running requests, while nothing changes
+        self._skipped_known: list[Request] = []
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold a seat."""
+        return len(self._running)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that were added and have not finished."""
+        return len(self._running) + len(self._waiting)
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        """Planned steps that are not completed, the oldest first."""
+        return tuple(self._pending)
+
+    def add_request(
+        self,
+        request_id: Hashable,
+        num_prompt_tokens: int,
+        max_tokens: int,
+        block_keys: Sequence[Hashable] | None = None,
+    ) -> Request:
+        """Put a request at the end of the queue.
+
+        Args:
+            request_id: The caller's name for it.
+            num_prompt_tokens: Tokens of the prompt, at least 1.
+            max_tokens: Output tokens, at least 1.
+            block_keys: The content of its full blocks, chained from the start (`BlockKeys.chain`
+                over the prompt's token ids). Keys that go on past the prompt say that the output
+                is known, and others may find it. None: the prompt shares nothing. Generated
+                tokens without keys are this request's own; it finds them when it resumes.
+
+        Raises:
+            UsageError: It can never run: too long for ``max_model_len`` or for the KV cache.
+        """
+        rules = self.rules
+        if num_prompt_tokens < 1 or max_tokens < 1:
+            raise UsageError(
+                f"request {request_id}: {num_prompt_tokens} prompt and {max_tokens} output tokens, "
+                "expected at least one of each"
+            )
+        num_output_tokens = max_tokens
+        if rules.max_model_len is not None:
+            num_output_tokens = min(max_tokens, rules.max_model_len - num_prompt_tokens)
+            if num_output_tokens < 1:
+                raise UsageError(
+                    f"request {request_id}: a prompt of {num_prompt_tokens} tokens leaves no room "
+                    f"for output in max_model_len {rules.max_model_len}"
+                )
+        # The last token is never computed, so it needs no slot.
+        needed = -(-(num_prompt_tokens + num_output_tokens - 1) // rules.block_size)
+        if needed >= rules.num_blocks:
+            raise UsageError(
+                f"request {request_id}: {num_prompt_tokens} prompt and {num_output_tokens} output "
+                f"tokens need {needed} KV blocks of {rules.block_size}, the cache has "
+                f"{rules.num_blocks - 1} (num_gpu_blocks less the null block)"
+            )
+        keys = list(block_keys or ()) if rules.enable_prefix_caching else []
+        request = Request(
+            request_id,
+            num_prompt_tokens,
+            num_output_tokens,
+            keys,
+            keys_continue=len(keys) > num_prompt_tokens // rules.block_size,
+        )
+        self._waiting.append(request)
+        return request
+
+    def schedule(self) -> Step:
+        """Plan a step (``Scheduler.schedule``): the running requests in order, then waiting ones.
+
+        Raises:
+            RuntimeError: As many planned steps as the engine allows are not completed.
+        """
+        rules = self.rules
+        if len(self._pending) > rules.async_scheduling:
+            raise RuntimeError("complete the oldest planned step before planning another")
+        clock = self._clock
+        step = Step(clock)
+        budget = rules.max_num_batched_tokens
+        threshold = rules.long_prefill_token_threshold
+        if rules.release.lone_prefill_uncapped and self.num_unfinished <= 1:
+            threshold = 0
+
+        skipped: list[Request] = []
+        if self._num_prefilling:
+            budget, skipped = self._plan_in_order(step, budget, threshold)
+            self._batch = None
+        else:
+            due = self._due.pop(clock, None)
+            if due:
+                due.sort(key=_seat)
+                for request in due:
+                    if (
+                        request.state is _DECODE
+                        and request.due == clock
+                        and not self._advance(request, step)
+                    ):
+                        break
+            budget -= self._num_decoding
+        self._count_decodes(step, skipped)
+        requests = self._batch
+        if requests is None or self._num_draining or step.preempted:
+            requests = [
+                request
+                for request in self._running
+                if request.state is not _DRAINING and request.skipped_step != clock
+            ]
+            self._batch = None if self._num_draining or self._num_prefilling else requests
+        if not step.preempted and self._waiting:
+            self._admit(step, budget, threshold)
+            if step.admitted:
+                requests = [*requests, *(admission.request for admission in step.admitted)]
+                self._batch = None
+        step.requests = requests
+        self._settle(step, skipped)
+        self._pending.append(step)
+        self._clock = clock + 1
+        return step
+
+    def complete(self, step: Step) -> Completion:
+        """Deliver a step's tokens (``Scheduler.update_from_output``); the oldest planned one.
+
+        A request whose last token it brings leaves, and its blocks are freed; so does one that
+        was preempted while that token was computed.
+        """
+        if not self._pending or self._pending[0] is not step:
+            raise RuntimeError("steps are completed once each, in the order of planning")
+        self._pending.popleft()
+        size = self.rules.block_size
+        for request in self._skipped_known:
+            # ``AsyncScheduler._update_request_with_output``: no token of it is in flight now.
+            if request.state is _DECODE:
+                self._publish(request, (self._clock + request.offset) // size)
+        self._skipped_known = []
+        for request in step.last:
+            if request.state is _DRAINING:
+                self._running.remove(request)
+                self._num_draining -= 1
+                self._batch = None
+                self._publish(request, request.last_computed // size)
+                num_full = request.last_computed // size if self.rules.enable_prefix_caching else 0
+                self.blocks.release(request.blocks, num_full)
+                request.blocks = []
+            else:
+                self._waiting.remove(request)
+            request.state = _FINISHED
+        return Completion(step.sampled(), step.last)
+
+    def _plan_in_order(self, step: Step, budget: int, threshold: int) -> tuple[int, list[Request]]:
+        """Plan the running requests one by one while a prefill among them may use up the budget.
+
+        Returns the budget left and the decoding requests that got none of it.
+        """
+        running = self._running
+        clock = step.index
+        self._due.pop(clock, None)
+        index = 0
+        while index < len(running) and budget > 0:
+            request = running[index]
+            index += 1
+            if request.state is _DECODE:
+                if request.due == clock and not self._advance(request, step):
+                    break
+                budget -= 1
+            elif request.state is _PREFILL:
+                num_tokens = request.target - request.computed
+                if 0 < threshold < num_tokens:
+                    num_tokens = threshold
+                num_tokens = min(num_tokens, budget)
+                if not self._grow(request, request.computed + num_tokens, step):
+                    break
+                self._add_chunk(step, request, num_tokens)
+                budget -= num_tokens
+        skipped = []
+        for request in running[index:]:
+            request.skipped_step = clock
+            if request.state is _DECODE:
+                skipped.append(request)
+                if request.due == clock:
+                    self._register(request, clock + 1, request.offset - 1)
+        return budget, skipped
+
+    def _advance(self, request: Request, step: Step) -> bool:
+        """Give a decoding request the block that its next token may need; see to its end.
+
+        Returns False where it was preempted for want of a block.
+        """
+        clock = step.index
+        computed = clock + request.offset
+        if not self._grow(request, computed + 1, step):
+            return False
+        if request.keys_continue:
+            in_flight = self._in_flight(request)
+            self._publish(request, (computed + 1 - in_flight) // self.rules.block_size)
+        if computed + 1 == request.last_computed:
+            step.last.append(request)
+        else:
+            self._register(request, clock + 1, request.offset)
+        return True
+
+    def _register(self, request: Request, clock: int, offset: int) -> None:
+        """Note the next step, ``clock`` or later, in which a decoding request needs attention."""
+        if not request.keys_continue:
+            full = len(request.blocks) * self.rules.block_size
+            clock = max(clock, min(full, request.last_computed - 1) - offset)
+        request.due = clock
+        self._due.setdefault(clock, []).append(request)
+
+    def _grow(self, request: Request, num_tokens: int, step: Step) -> bool:
+        """Give a running request slots for ``num_tokens`` (``KVCacheManager.allocate_slots``).
+
+        Without enough free blocks the last running request is preempted, perhaps this one, until
+        there are (``Scheduler.schedule``, first loop). Returns False where it was this one.
+        """
+        needed = -(-num_tokens // self.rules.block_size) - len(request.blocks)
+        if needed <= 0:
+            return True
+        while needed > self.blocks.num_free:
+            victim = self._running.pop()
+            self._preempt(victim, step)
+            if victim is request:
+                return False
+        request.blocks += self.blocks.take(needed)
+        return True
+
+    def _preempt(self, request: Request, step: Step) -> None:
+        """Send a running request to the head of the queue (``Scheduler._preempt_request``).
+
+        It loses its blocks, which stay findable until reused, and keeps what it generated; a
+        token in flight is delivered before the next step is planned.
+        """
+        clock = step.index
+        size = self.rules.block_size
+        if request.state is _PREFILL:
+            findable = request.computed
+            self._num_prefilling -= 1
+        else:
+            in_flight = self._in_flight(request)
+            if request.state is _DECODE:
+                request.computed = clock + request.offset
+                self._drop_decoding(request)
+                _close_run(request, clock)
+            else:
+                self._num_draining -= 1
+            findable = max(request.target, request.computed - in_flight)
+            request.target = request.computed + 1
+        num_full = findable // size if self.rules.enable_prefix_caching else 0
+        keys = request.keys
+        keys.extend(object() for _ in range(len(keys), num_full))
+        self._publish(request, num_full)
+        self.blocks.release(request.blocks, num_full)
+        request.blocks = []
+        request.num_published = 0
+        request.num_preemptions += 1
+        request.state = _WAITING
+        self._waiting.appendleft(request)
+        step.preempted.append(request)
+
+    def _admit(self, step: Step, budget: int, threshold: int) -> None:
+        """Take requests from the queue (``Scheduler.schedule``, second loop), until one fails.
+
+        A prefix hit leaves at least the last token to compute (``KVCacheManager.
+        get_computed_blocks``); hit blocks that nobody holds count as taken from the free ones.
+        """
+        rules, pool, waiting, running = self.rules, self.blocks, self._waiting, self._running
+        size = rules.block_size
+        while waiting and budget > 0 and len(running) < rules.max_num_seqs:
+            request = waiting[0]
+            target = request.target
+            hits = pool.find(request.keys, (target - 1) // size) if request.keys else []
+            free = pool.num_free - pool.count_free(hits)
+            if rules.reserve_full_sequence and -(-target // size) - len(hits) > free:
+                break
+            computed = len(hits) * size
+            num_tokens = target - computed
+            if 0 < threshold < num_tokens:
+                num_tokens = threshold
+            num_tokens = min(num_tokens, budget)
+            needed = -(-(computed + num_tokens) // size) - len(hits)
+            if needed > free:
+                break
+            waiting.popleft()
+            running.append(request)
+            pool.hold(hits)
+            request.blocks = hits + pool.take(needed)
+            request.num_published = len(hits)
+            request.computed = computed
+            request.state = _PREFILL
+            request.seat = self._seats
+            self._seats += 1
+            self._num_prefilling += 1
+            if request.first_step < 0:
+                request.first_step = step.index
+                request.num_cached_tokens = computed
+            step.admitted.append(Admission(request, computed))
+            self._add_chunk(step, request, num_tokens)
+            budget -= num_tokens
+
+    def _add_chunk(self, step: Step, request: Request, num_tokens: int) -> None:
+        """Plan prefill tokens; the blocks that they fill are findable from here on."""
+        end = request.computed + num_tokens
+        is_last = end == request.target
+        step.prefills.append(PrefillChunk(request, num_tokens, request.computed, is_last))
+        self._publish(request, end // self.rules.block_size)
+        if end == request.last_computed:
+            step.last.append(request)
+
+    def _publish(self, request: Request, num_full: int) -> None:
+        """Make a request's first ``num_full`` blocks findable, as far as their content is named."""
+        keys = request.keys
+        for index in range(request.num_published, min(num_full, len(keys))):
+            self.blocks.publish(request.blocks[index], keys[index])
+            request.num_published = index + 1
+
+    def _in_flight(self, request: Request) -> bool:
+        """Whether a decoding request's newest token is planned and not yet delivered."""
+        if not self._pending:
+            return False
+        before = self._pending[0]
+        return bool(before.num_tokens) and request.skipped_step != before.index
+
+    def _count_decodes(self, step: Step, skipped: list[Request]) -> None:
+        num = self._num_decoding - len(skipped)
+        if not num:
+            return
+        offsets = self._offset_sum
+        if skipped:
+            offsets -= sum(request.offset for request in skipped)
+            largest = self._largest_offset(step.index)
+        else:
+            if self._offset_max is None:
+                self._offset_max = self._largest_offset(step.index)
+            largest = self._offset_max
+        step.num_decodes = num
+        step.sum_decode_context = offsets + num * step.index
+        step.max_decode_context = largest + step.index
+
+    def _largest_offset(self, clock: int) -> int:
+        return max(
+            request.offset
+            for request in self._running
+            if request.state is _DECODE and request.skipped_step != clock
+        )
+
+    def _settle(self, step: Step, skipped: list[Request]) -> None:
+        """Advance what the step planned (``Scheduler._update_after_schedule``), and sum it up."""
+        clock = step.index
+        for request in skipped:
+            request.offset -= 1
+            _skip_run(request, clock)
+            if request.keys_continue and self.rules.async_scheduling:
+                self._skipped_known.append(request)
+        if skipped:
+            self._offset_sum -= len(skipped)
+            self._offset_max = None
+        num_partial = 0
+        for request, num_tokens, context, is_last in step.prefills:
+            step.num_prefill_tokens += num_tokens
+            step.sum_prefill_context += context
+            request.computed += num_tokens
+            if is_last:
+                request.token_runs.append([clock, _OPEN])
+                self._num_prefilling -= 1
+                self._start_decoding(request, clock + 1)
+            else:
+                num_partial += 1
+        for request in step.last:
+            self._drop_decoding(request)
+            request.computed = request.last_computed
+            request.state = _DRAINING
+            self._num_draining += 1
+            request.token_runs[-1][1] = clock + 1
+        step.num_sampled = len(step.requests) - num_partial
+        step.num_running = len(self._running)
+        step.num_waiting = len(self._waiting)
+        step.num_blocks_used = self.blocks.num_used
+
+    def _start_decoding(self, request: Request, clock: int) -> None:
+        request.state = _DECODE
+        request.offset = request.target - clock
+        self._num_decoding += 1
+        self._offset_sum += request.offset
+        if self._offset_max is not None:
+            self._offset_max = max(self._offset_max, request.offset)
+        if request.computed < request.last_computed:
+            self._register(request, clock, request.offset)
+
+    def _drop_decoding(self, request: Request) -> None:
+        self._num_decoding -= 1
+        self._offset_sum -= request.offset
+        if request.offset == self._offset_max:
+            self._offset_max = None
+
+
+def _seat(request: Request) -> int:
+    return request.seat
+
+
+def _close_run(request: Request, clock: int) -> None:
+    """End the request's run of tokens before step ``clock``."""
+    if request.token_runs[-1][0] == clock:
+        request.token_runs.pop()
+    else:
+        request.token_runs[-1][1] = clock
+
+
+def _skip_run(request: Request, clock: int) -> None:
+    """Leave step ``clock`` out of the request's run of tokens."""
+    if request.token_runs[-1][0] == clock:
+        request.token_runs[-1][0] = clock + 1
+    else:
+        request.token_runs[-1][1] = clock
+        request.token_runs.append([clock + 1, _OPEN])
