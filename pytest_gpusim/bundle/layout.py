@@ -55,3 +55,20 @@ def bundle_names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     return sorted(str(path.parent.relative_to(root)) for path in root.glob(f"*/*/*/**/{META}"))
+
+
+def place_bundle(made: Path, root: Path) -> Path:
+    """Move a bundle to where its own metadata says that it belongs below ``root``.
+
+    A bundle that is there already stays: the new one becomes a variant, named by its digest.
+    """
+    from pytest_gpusim.artifacts import read_json
+
+    meta = read_json(made / META)
+    place = root / str(meta["hardware"]) / str(meta["model"])
+    if place.exists():
+        place = place / str(meta["digest"])[:12]
+    if place.exists():
+        raise InputError(place, "", "this very bundle is there already")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return made.rename(place)

@@ -130,15 +130,19 @@ def _read_small(directory: Path, name: str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     columns = SMALL_TABLES[name]
-    words = {"operator", "n_label", "skew_rate_label", "kv_big_label", "kp_label"}
-    signed = ("alpha",) if name == SKEW_FIT else ()
+    signed: tuple[str, ...] = ()
+    nullable: tuple[str, ...] = ()
+    if name == SKEW_FIT:
+        signed = columns
+        nullable = tuple(column for column in columns if column != "alpha")
     # Times are whole ns; the overhead of a compiled engine may be negative (fused operators).
     if name == OVERHEAD:
         signed = ("time_ns",)
     return read_table(
         path,
         required=columns,
-        numbers=[column for column in columns if column not in words],
+        numbers=[column for column in columns if column != "operator"],
+        nullable=nullable,
         signed=signed,
         fix=_FIX,
     )

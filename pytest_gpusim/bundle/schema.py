@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.bundle.skew import COLUMNS as SKEW_COLUMNS
+from pytest_gpusim.bundle.skew import SkewFit
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -76,7 +79,7 @@ SMALL_TABLES = {
     PER_SEQUENCE: ("operator", "sequences", "time_ns"),
     OVERHEAD: ("num_prefill_tokens", "num_sequences", "time_ns"),
     MIXED_ATTENTION: ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_ns"),
-    SKEW_FIT: ("pc", "n_label", "skew_rate_label", "kv_big_label", "kp_label", "alpha"),
+    SKEW_FIT: SKEW_COLUMNS,
     ALL_REDUCE: (TP, "size_bytes", "time_ns"),
     SEND_RECV: ("size_bytes", "time_ns"),
 }
@@ -146,3 +149,11 @@ class Bundle:
             if self.meta.get(key) is not None:
                 stated.setdefault(key, self.meta[key])
         return EngineSettings.from_mapping(stated, self.path / META, strict=False)
+
+    @property
+    def skew(self) -> SkewFit | None:
+        """How decode batches of unequal contexts are priced; None where the profile does not say.
+
+        Built anew on each access: keep it.
+        """
+        return SkewFit.from_table(self.skew_fit, self.meta.get("skew_fit"))

@@ -1,0 +1,101 @@
+"""How far a decode batch of unequal contexts lies between its mean and its maximum.
+
+``t = t_mean + alpha * (t_max - t_mean)``: both times are those of a batch of equal contexts, at
+the mean and at the maximum of the batch (LLMServingSim's skew fit). ``skew_fit.csv`` says alpha
+for boxes of the features below; where no box fits, the fit's default holds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = ("prefill_tokens", "kv_prefill", "num_decodes", "evenness", "kv_max", "gap")
+"""What alpha depends on: the step's prefill tokens and their contexts, its decodes, how evenly
+these are spread — (mean - min) / (max - min) of their contexts —, their longest context, and the
+relative gap (t_max - t_mean) / t_mean."""
+
+
+def bound_columns(feature: str) -> tuple[str, str]:
+    """The columns that bound a box: above the first (exclusive), up to the second; empty: open."""
+    return f"{feature}_above", f"{feature}_upto"
+
+
+COLUMNS = (*(column for feature in FEATURES for column in bound_columns(feature)), "alpha")
+
+
+class SkewFit:
+    """Alpha by the batch's features; build it once per bundle with `from_table`.
+
+    Args:
+        boxes: Per box, (above, up to) of each of `FEATURES` in order, then alpha.
+        default: Alpha where no box fits.
+    """
+
+    def __init__(self, boxes: list[tuple[float, ...]], default: float) -> None:
+        self.default = default
+        self._boxes = boxes
+        # Features that no box bounds do not matter; the edges of the others cut space into cells
+        # of one answer each, which is looked for once.
+        self._edges: list[tuple[int, list[float]]] = []
+        for place in range(len(FEATURES)):
+            bounds = {box[2 * place + side] for box in boxes for side in (0, 1)}
+            edges = sorted(bound for bound in bounds if abs(bound) != float("inf"))
+            if edges:
+                self._edges.append((place, edges))
+        self._cells: dict[tuple[int, ...], float] = {}
+
+    @classmethod
+    def from_table(
+        cls, table: pd.DataFrame | None, meta: Mapping[str, Any] | None
+    ) -> SkewFit | None:
+        """The fit of a bundle (its ``skew_fit`` table and metadata entry); None without one."""
+        stated = meta or {}
+        if table is None or not stated.get("enabled", True):
+            return None
+        import numpy as np
+
+        frame = table.copy()
+        for feature in FEATURES:
+            above, upto = bound_columns(feature)
+            frame[above] = frame[above].fillna(-np.inf) if above in frame else -np.inf
+            frame[upto] = frame[upto].fillna(np.inf) if upto in frame else np.inf
+        rows = frame[list(COLUMNS)].to_numpy(dtype="float64").tolist()
+        return cls([tuple(row) for row in rows], float(stated.get("default") or 0.0))
+
+    @property
+    def needs_gap(self) -> bool:
+        """Whether alpha depends on ``gap``, so that both times are needed before it is known."""
+        return any(place == FEATURES.index("gap") for place, _ in self._edges)
+
+    def alpha(
+        self,
+        *,
+        prefill_tokens: float,
+        kv_prefill: float,
+        num_decodes: float,
+        evenness: float,
+        kv_max: float,
+        gap: float = 0.0,
+    ) -> float:
+        """Alpha of a batch; see `FEATURES`. Zero where there is nothing to be unequal."""
+        if num_decodes < 2:
+            return 0.0
+        values = (prefill_tokens, kv_prefill, num_decodes, evenness, kv_max, gap)
+        cell = tuple(bisect_left(edges, values[place]) for place, edges in self._edges)
+        found = self._cells.get(cell)
+        if found is None:
+            found = self._cells[cell] = self._search(values)
+        return found
+
+    def _search(self, values: tuple[float, ...]) -> float:
+        for box in self._boxes:
+            if all(
+                box[2 * place] < value <= box[2 * place + 1] for place, value in enumerate(values)
+            ):
+                return box[-1]
+        return self.default
