@@ -1,0 +1,51 @@
+# One virtual environment in .venv, made on first use; later calls install nothing again.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := 2.13.0
+# Modules whose wheels from the package index do not fit a CPU build of torch; text models need none.
+TORCH_COMPANIONS := torchvision torchaudio torchcodec
+
+.PHONY: bench test bench-live lint clean help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+bench: $(VENV)/.vidur ## Compare Vidur with the recorded vLLM runs of Qwen3-0.6B on CPU
+	$(BIN)/pytest benchmarks -m cpu --gpusim-real recorded --gpusim-report tmp/report.html
+
+test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU included
+	$(MAKE) lint
+	$(BIN)/pytest tests benchmarks
+
+bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
+	$(BIN)/python -m benchmarks.live
+
+lint: $(VENV)/.cpu ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## Remove generated artifacts, not the environment
+	rm -rf tmp/* .pytest_cache .mypy_cache .ruff_cache .benchmarks
+
+$(VENV)/bin/python:
+	@for python in python3 python3.11 python3.12; do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; \
+	  then echo "creating $(VENV) with $$python"; $$python -m venv $(VENV) && exit 0; fi; \
+	done; echo "Python 3.11 or 3.12 with venv is needed: install one of them" >&2; exit 1
+
+$(VENV)/.vidur: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -e '.[vidur]'
+	@touch $@
+
+# The CPU build of vLLM pins a CPU build of torch. Where pip's indexes have none, uv knows where
+# PyTorch keeps it.
+$(VENV)/.cpu: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install 'torch==$(TORCH)+cpu' || { \
+	  $(PIP) install uv && $(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu 'torch==$(TORCH)'; }
+	$(PIP) install -e '.[cpu,dev]'
+	@$(BIN)/python -c 'import torchvision' 2>/dev/null || $(PIP) uninstall -y $(TORCH_COMPANIONS)
+	@touch $@ $(VENV)/.vidur

@@ -1,0 +1,90 @@
+"""``gpusim``: the operations of the fixtures from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pytest_gpusim.errors import GpusimError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code of the contract."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except GpusimError as error:
+        print(f"gpusim: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("gpusim: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_FAILED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"gpusim: {place}{error.strerror or error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Exception:
+        traceback.print_exc()
+        print("gpusim: this is a defect of gpusim; please report it", file=sys.stderr)
+        return EXIT_ENGINE
+
+
+def _run(arguments: list[str]) -> int:
+    from pytest_gpusim.cli import compare, profiles, runs, system, workloads
+    from pytest_gpusim.cli.plugins import load_registry
+
+    # The plugins come first: they decide which names the commands below know.
+    registry = load_registry(_leading_plugins(arguments))
+
+    parser = _Parser(
+        prog="gpusim",
+        description="Can I trust my LLM-inference simulator? Evidence from real engines.",
+        allow_abbrev=False,
+    )
+    _add_plugin_option(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (workloads, profiles, runs, compare, system):
+        module.add_commands(commands, registry)
+    options = parser.parse_args(arguments)
+    return int(options.run(options, registry))
+
+
+def _leading_plugins(arguments: Sequence[str]) -> list[str]:
+    """The modules of ``-p MODULE`` before the command; what comes after it may be Vidur's."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    _add_plugin_option(parser)
+    leading: list[str] = []
+    for argument in arguments:
+        if not argument.startswith("-") and leading[-1:] != ["-p"]:
+            break
+        leading.append(argument)
+    try:
+        return list(parser.parse_known_args(leading)[0].plugins)
+    except argparse.ArgumentError:
+        return []  # the main parser says what is wrong
+
+
+def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p",
+        dest="plugins",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="load a module that implements pytest_gpusim_register",
+    )

@@ -1,0 +1,69 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+
+if TYPE_CHECKING:
+    from pytest_gpusim.deployment import EngineSettings
+
+Subparsers = Any
+"""What ``add_subparsers`` returns; argparse has no public name for it."""
+
+
+def add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """``--out``: the artifact itself."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"the artifact itself, absent or empty (default: a new one below {default})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document only")
+
+
+def add_model_and_hardware(parser: argparse.ArgumentParser, *, hardware: bool = True) -> None:
+    """``--model`` and ``--hardware``."""
+    parser.add_argument(
+        "--model", required=True, help="a known name, or the path of a Hugging Face config.json"
+    )
+    if hardware:
+        parser.add_argument("--hardware", required=True, help="a known name, such as cpu or a100")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """``--engine``."""
+    parser.add_argument(
+        "--engine",
+        type=Path,
+        metavar="FILE|RUN_DIR",
+        help="engine settings: JSON or YAML under vLLM's names, or a run directory",
+    )
+
+
+def engine_of(options: argparse.Namespace) -> EngineSettings:
+    """The settings of ``--engine``; none stated where it was not given."""
+    from pytest_gpusim.deployment import EngineSettings
+
+    return EngineSettings.load(options.engine) if options.engine else EngineSettings()
+
+
+def out_of(options: argparse.Namespace, kind: str, prefix: str) -> Path:
+    """Where the artifact goes: ``--out``, or a new directory below ``tmp/<kind>``."""
+    out: Path = options.out or DEFAULT_ROOT / kind / new_id(prefix)
+    require_vacant(out)
+    return out
+
+
+def print_json(document: Any) -> None:
+    """The one document of ``--json``."""
+    print(json.dumps(document, indent=2, allow_nan=False))

@@ -1,0 +1,76 @@
+"""``gpusim compare`` and ``gpusim published``: judge a simulation against real runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
+from pytest_gpusim.errors import CheckFailed, UsageError
+from pytest_gpusim.registry import Registry
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the commands of this module."""
+    compare = commands.add_parser("compare", help="real runs against a simulated one")
+    compare.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="real runs, then the simulation"
+    )
+    compare.add_argument(
+        "--check", metavar="NAME=TOLERANCE,…", help="such as ttft_p50=0.10,tpot_p50=0.05"
+    )
+    compare.add_argument(
+        "--override", action="append", default=[], metavar="CHECK", help="judge although it fails"
+    )
+    add_json(compare)
+    add_out(compare, str(DEFAULT_ROOT / "comparisons"))
+    compare.set_defaults(run=_compare)
+
+    published = commands.add_parser("published", help="published runs, beside published errors")
+    published.add_argument("directories", type=Path, nargs="+", metavar="DIR")
+    published.add_argument("--simulator", default="vidur", metavar="NAME")
+    add_json(published)
+    published.set_defaults(run=_published)
+
+
+def _compare(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.compare import compare_runs, write_comparison
+    from pytest_gpusim.compare.tolerances import parse_tolerances
+    from pytest_gpusim.report.terminal import comparison_lines
+    from pytest_gpusim.runs import read_run
+    from pytest_gpusim.runs.importers import load_real_run
+
+    if len(options.runs) < 2:
+        raise UsageError("compare: give at least one real run and, last, the simulated one")
+    tolerances = parse_tolerances(options.check) if options.check else {}
+    out = out_of(options, "comparisons", "comparison")
+    real = [load_real_run(path, registry) for path in options.runs[:-1]]
+    comparison = compare_runs(real, read_run(options.runs[-1]), overrides=options.override)
+    failed: CheckFailed | None = None
+    try:
+        comparison.check(tolerances)
+    except CheckFailed as error:
+        failed = error
+    write_comparison(comparison, out)
+    if options.json:
+        print_json(comparison.to_json())
+    else:
+        for line in comparison_lines(comparison):
+            print(line)
+        if failed:
+            print(comparison.failure_text())
+        print(out)
+    return failed.exit_code if failed else 0
+
+
+def _published(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.published import compare_published, published_lines
+
+    document = compare_published(options.directories, registry, simulator=options.simulator)
+    if options.json:
+        print_json(document)
+    else:
+        for line in published_lines(document):
+            print(line)
+    return 0

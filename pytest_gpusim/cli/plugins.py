@@ -1,0 +1,35 @@
+"""The registry of a command: what ships, the entry-point group, and ``-p MODULE``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import pluggy
+
+from pytest_gpusim import hookspec
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.registry import Registry, builtin_registry
+
+ENTRY_POINTS = "pytest_gpusim"
+
+
+def load_registry(modules: Sequence[str]) -> Registry:
+    """A registry filled by every implementation of the hook that is installed or named."""
+    manager = pluggy.PluginManager("pytest")
+    manager.add_hookspecs(hookspec)
+    manager.load_setuptools_entrypoints(ENTRY_POINTS)
+    for name in modules:
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            module = import_module(name)
+        except ImportError as error:
+            raise UsageError(f"-p {name}: cannot be imported: {error}") from None
+        if not manager.is_registered(module):
+            manager.register(module)
+    registry = builtin_registry()
+    manager.hook.pytest_gpusim_register(registry=registry)
+    return registry

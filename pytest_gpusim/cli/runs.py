@@ -1,0 +1,165 @@
+"""``gpusim simulate | measure | import-run | record``: everything that writes a Run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+from pytest_gpusim.cli.common import (
+    Subparsers,
+    add_engine,
+    add_model_and_hardware,
+    add_out,
+    engine_of,
+    out_of,
+)
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.registry import Registry, SimulationInputs
+
+ENV_PROFILING_ROOT = "GPUSIM_PROFILING_ROOT"
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the commands of this module."""
+    simulate = commands.add_parser("simulate", help="simulate a workload")
+    add_model_and_hardware(simulate)
+    simulate.add_argument("--workload", type=Path, required=True, metavar="DIR")
+    simulate.add_argument("--profiling-root", type=Path, metavar="DIR")
+    add_engine(simulate)
+    simulate.add_argument(
+        "--simulator", default="vidur", help=", ".join(registry.simulators.names())
+    )
+    _add_params(simulate)
+    add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
+    simulate.set_defaults(run=_simulate)
+
+    measure = commands.add_parser("measure", help="run a workload on a real engine")
+    measure.add_argument("--backend", default="vllm", help=", ".join(registry.backends.names()))
+    add_model_and_hardware(measure, hardware=False)
+    measure.add_argument("--hardware", help="default: the GPU that is here, else cpu")
+    measure.add_argument("--workload", type=Path, required=True, metavar="DIR")
+    add_engine(measure)
+    measure.add_argument("--url", metavar="U", help="the endpoint of the openai backend")
+    measure.add_argument("--repeat", type=int, default=1, metavar="N")
+    _add_params(measure)
+    add_out(measure, str(DEFAULT_ROOT / "real_runs"))
+    measure.set_defaults(run=_measure)
+
+    imported = commands.add_parser("import-run", help="another tool's result, as a run")
+    imported.add_argument("kind", metavar="KIND", help=", ".join(registry.run_importers.names()))
+    imported.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add_out(imported, str(DEFAULT_ROOT / "real_runs"))
+    imported.set_defaults(run=_import)
+
+    record = commands.add_parser("record", help="one folder that replays elsewhere")
+    record.add_argument("--workload", type=Path, required=True, metavar="DIR")
+    record.add_argument("--profile", type=Path, required=True, metavar="BUNDLE")
+    record.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    record.add_argument("--out", type=Path, required=True, metavar="DIR")
+    record.set_defaults(run=_record)
+
+
+def _add_params(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the simulator or backend itself",
+    )
+
+
+def _params(options: argparse.Namespace) -> dict[str, str]:
+    params: dict[str, str] = {}
+    for text in options.param:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {text}: expected NAME=VALUE")
+        params[name] = value
+    return params
+
+
+def _simulate(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.bundle import read_bundle, resolve_root
+    from pytest_gpusim.case import run_simulator
+    from pytest_gpusim.workload import read_workload
+
+    registry.simulators.get(options.simulator)
+    model = registry.model(options.model)
+    hardware = registry.hardware.get(options.hardware)
+    workload = read_workload(options.workload)
+    root = options.profiling_root or Path(
+        os.environ.get(ENV_PROFILING_ROOT) or DEFAULT_ROOT / "vidur_profiling"
+    )
+    bundle = read_bundle(resolve_root(root, model.name, hardware.name))
+    out = out_of(options, f"{options.simulator}_runs", workload.workload_id)
+    inputs = SimulationInputs(
+        model, hardware, workload, bundle, engine_of(options), out, _params(options)
+    )
+    run_simulator(options.simulator, registry, inputs)
+    print(out)
+    return 0
+
+
+def _measure(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.case import Case, measure
+    from pytest_gpusim.workload import read_workload
+
+    if options.repeat < 1:
+        raise UsageError(f"--repeat {options.repeat}: expected at least 1")
+    registry.backends.get(options.backend)
+    workload = read_workload(options.workload)
+    params: dict[str, object] = dict(_params(options))
+    if options.url:
+        params["url"] = options.url
+    case = Case(
+        model=registry.model(options.model),
+        hardware=registry.hardware.get(options.hardware or _present_hardware(registry)),
+        workload=options.workload,
+        backend=options.backend,
+        params=params,
+    )
+    if options.out is not None:
+        require_vacant(options.out)
+        outs = [options.out]
+        if options.repeat > 1:
+            outs = [options.out / str(number) for number in range(1, options.repeat + 1)]
+    else:
+        name = new_id(workload.workload_id)
+        root = DEFAULT_ROOT / "real_runs"
+        outs = [root / f"{name}-{number}" for number in range(1, options.repeat + 1)]
+    measure(options.backend, registry, case, workload, engine_of(options), outs)
+    print(options.out or outs[-1])
+    return 0
+
+
+def _present_hardware(registry: Registry) -> str:
+    for name in registry.hardware.names():
+        hardware = registry.hardware.get(name)
+        if hardware.kind == "cuda" and hardware.present_device():
+            return name
+    return "cpu"
+
+
+def _import(options: argparse.Namespace, registry: Registry) -> int:
+    importer = registry.run_importers.get(options.kind)
+    out = out_of(options, "real_runs", options.kind)
+    importer(options.files, out)
+    print(out)
+    return 0
+
+
+def _record(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.backends.recorded import write_recording
+
+    require_vacant(options.out)
+    write_recording(
+        options.out,
+        workload_dir=options.workload,
+        bundle_dir=options.profile,
+        run_dirs=options.runs,
+    )
+    print(options.out)
+    return 0

@@ -1,0 +1,105 @@
+"""``gpusim workload generate | import | export``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT, require_vacant
+from pytest_gpusim.cli.common import Subparsers, add_out
+from pytest_gpusim.registry import Registry
+from pytest_gpusim.workload.generate import ARRIVALS, Lengths, WorkloadSpec, generate_workload
+
+_ROOT = DEFAULT_ROOT / "workloads"
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the commands of this module."""
+    from pytest_gpusim.workload.exporters import EXPORT_KINDS
+    from pytest_gpusim.workload.importers.options import add_import_arguments
+
+    workload = commands.add_parser("workload", help="make, import and export workloads")
+    verbs = workload.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    generate = verbs.add_parser("generate", help="from a seed, byte-identical everywhere")
+    generate.add_argument("--arrivals", required=True, choices=ARRIVALS)
+    generate.add_argument("--requests", type=int, required=True, metavar="N")
+    generate.add_argument(
+        "--rate", type=float, required=True, metavar="R", help="requests a second"
+    )
+    generate.add_argument("--seed", type=int, required=True, metavar="S")
+    generate.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
+    generate.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
+    generate.add_argument(
+        "--lengths-from", type=Path, metavar="CSV", help="lengths of a trace instead"
+    )
+    generate.add_argument("--burst-size", type=int, default=8, metavar="N")
+    generate.add_argument("--model", help="noted in the metadata")
+    generate.add_argument("--tokenizer", metavar="DIR", help="text prompts, by this tokenizer")
+    add_out(generate, str(_ROOT))
+    generate.set_defaults(run=_generate)
+
+    imported = verbs.add_parser("import", help="from another tool's trace, or from a run")
+    imported.add_argument(
+        "kind", metavar="KIND", help=", ".join(registry.workload_importers.names())
+    )
+    imported.add_argument("file", type=Path, metavar="FILE")
+    add_import_arguments(imported)
+    add_out(imported, str(_ROOT))
+    imported.set_defaults(run=_import)
+
+    export = verbs.add_parser("export", help="for another tool")
+    export.add_argument("kind", choices=sorted(EXPORT_KINDS))
+    export.add_argument("workload", type=Path, metavar="DIR")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE")
+    export.set_defaults(run=_export)
+
+
+def _generate(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.errors import UsageError
+
+    if options.lengths_from is None and not (options.prefill and options.decode):
+        raise UsageError("workload generate: give --prefill and --decode, or --lengths-from")
+    spec = WorkloadSpec(
+        arrivals=options.arrivals,
+        requests=options.requests,
+        rate=options.rate,
+        seed=options.seed,
+        prefill=Lengths.parse(options.prefill or "1", "--prefill"),
+        decode=Lengths.parse(options.decode or "1", "--decode"),
+        burst_size=options.burst_size,
+        lengths_from=options.lengths_from,
+        tokenizer=options.tokenizer,
+        model=options.model,
+    )
+    spec.check()
+    print(_store(options, lambda out: generate_workload(spec, out)))
+    return 0
+
+
+def _import(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.workload.importers.options import options_from
+
+    importer = registry.workload_importers.get(options.kind)
+    print(_store(options, lambda out: importer(options.file, out, options_from(options))))
+    return 0
+
+
+def _export(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.workload import read_workload
+    from pytest_gpusim.workload.exporters import export_workload
+
+    export_workload(options.kind, read_workload(options.workload), options.out)
+    print(options.out)
+    return 0
+
+
+def _store(options: argparse.Namespace, make: Callable[[Path], None]) -> Path:
+    from pytest_gpusim.case import store_workload
+
+    if options.out is None:
+        return store_workload(_ROOT, make)
+    require_vacant(options.out)
+    make(options.out)
+    return Path(options.out)

@@ -1,1 +1,0 @@
-"""pytest's side of the project: options, markers, fixtures, header and summary."""

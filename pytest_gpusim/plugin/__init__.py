@@ -1,0 +1,184 @@
+"""pytest's side of the project: options, markers, fixtures, header and summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gpusim import hookspec
+from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.plugin.session import (
+    COMPARISON_PROPERTY,
+    STATE,
+    State,
+    find_profiling_root,
+)
+from pytest_gpusim.plugin.sim_vs_real import SimVsReal
+from pytest_gpusim.registry import Registry, builtin_registry
+
+if TYPE_CHECKING:
+    from pytest_gpusim.runs import Run
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gpusim", "simulators against real inference engines")
+    group.addoption(
+        "--profiling-root",
+        metavar="DIR",
+        help="where profiling bundles are (default: tmp/vidur_profiling under the rootdir)",
+    )
+    group.addoption(
+        "--gpusim-artifacts",
+        metavar="DIR",
+        help="where runs and comparisons go (default: tmp under the rootdir)",
+    )
+    group.addoption(
+        "--gpusim-real",
+        choices=("live", "recorded"),
+        help="measure the real side now, or replay a recording (default: a recording that matches "
+        "the case, else live where this machine can, else skip)",
+    )
+    group.addoption(
+        "--gpusim-recordings",
+        metavar="DIR",
+        help="recordings, <case>/{workload,profile,real/1…N,recording.json} "
+        "(default: recordings beside the test file)",
+    )
+    group.addoption(
+        "--gpusim-repeat",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how many times a live real side is measured; its spread is the noise floor",
+    )
+    group.addoption(
+        "--gpusim-report",
+        metavar="PATH",
+        help="one HTML page over all comparisons of the session",
+    )
+    parser.addini("gpusim_profiling_root", "where profiling bundles are", default="")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspec)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    registry = builtin_registry()
+    try:
+        config.hook.pytest_gpusim_register(registry=registry)
+        if config.getoption("--gpusim-repeat") < 1:
+            raise UsageError(
+                f"--gpusim-repeat {config.getoption('--gpusim-repeat')}: expected at least 1"
+            )
+        for option in ("--profiling-root", "--gpusim-recordings"):
+            given = config.getoption(option)
+            if given and not (config.invocation_params.dir / given).is_dir():
+                raise UsageError(f"{option} {given}: no such directory")
+    except GpusimError as error:
+        raise pytest.UsageError(str(error)) from None
+    given = config.getoption("--gpusim-artifacts")
+    artifacts = config.invocation_params.dir / given if given else config.rootpath / "tmp"
+    config.stash[STATE] = State(registry, artifacts)
+    config.pluginmanager.register(ComparisonCollector(config), "gpusim-comparisons")
+    config.addinivalue_line("markers", "prereq: checks that need no GPU, no engine, no network")
+    config.addinivalue_line("markers", "sim_vs_real: a simulation compared with a real engine")
+    for name in registry.hardware.names():
+        config.addinivalue_line("markers", f"{name}: runs on, or is about, the hardware {name}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    names = config.stash[STATE].registry.hardware.names()
+    for item in items:
+        if "sim_vs_real" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.sim_vs_real)
+            found = [name for name in names if item.get_closest_marker(name)]
+            if len(found) > 1:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: two hardware markers, {' and '.join(found)}; keep one"
+                )
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    state = config.stash[STATE]
+    root, source = find_profiling_root(config)
+    return [f"gpusim: artifacts {state.artifacts}, profiling root {root} ({source})"]
+
+
+class ComparisonCollector:
+    """Gathers the session's comparisons and shows them at its end.
+
+    Under xdist a comparison is made in a worker: its path travels with the test's report.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._comparisons: list[Path] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._comparisons += [
+                Path(str(value))
+                for key, value in report.user_properties
+                if key == COMPARISON_PROPERTY
+            ]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self._comparisons:
+            return
+        from pytest_gpusim.report.terminal import session_lines
+
+        terminalreporter.section("simulated against real")
+        for line in session_lines(self._comparisons):
+            terminalreporter.write_line(line)
+        if report := self._config.getoption("--gpusim-report"):
+            from pytest_gpusim.report.html import write_session_report
+
+            place = self._config.invocation_params.dir / report
+            write_session_report(self._comparisons, place)
+            terminalreporter.write_line(f"report: {place}")
+
+
+@pytest.fixture(scope="session")
+def gpusim_artifacts(pytestconfig: pytest.Config) -> Path:
+    """Where runs, comparisons and generated workloads go."""
+    return pytestconfig.stash[STATE].artifacts
+
+
+@pytest.fixture(scope="session")
+def profiling_root(pytestconfig: pytest.Config) -> Path:
+    """Where profiling bundles are: option, ini, environment or default, in that order."""
+    return find_profiling_root(pytestconfig)[0]
+
+
+@pytest.fixture(scope="session")
+def gpusim_registry(pytestconfig: pytest.Config) -> Registry:
+    """Everything that goes by a name, the session's own registrations included."""
+    return pytestconfig.stash[STATE].registry
+
+
+@pytest.fixture
+def workload(request: pytest.FixtureRequest) -> Any:
+    """The parametrized workload: a preset's name, a `WorkloadSpec`, or a workload directory."""
+    return getattr(request, "param", "spaced")
+
+
+@pytest.fixture
+def vidur_runner(sim_vs_real: SimVsReal) -> Callable[..., Run]:
+    """Call with what `sim_vs_real` takes: simulates alone, from bundle and engine settings."""
+    return sim_vs_real.simulate_alone
+
+
+@pytest.fixture
+def real_runner(sim_vs_real: SimVsReal) -> Callable[..., list[Run]]:
+    """Call with what `sim_vs_real` takes: the real runs alone."""
+    return sim_vs_real.measure_alone
+
+
+@pytest.fixture
+def sim_vs_real(request: pytest.FixtureRequest) -> SimVsReal:
+    """Call it with ``model=`` and ``workload=``; the result's ``check`` judges tolerances."""
+    return SimVsReal(request)
