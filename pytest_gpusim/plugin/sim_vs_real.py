@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -73,6 +74,30 @@ class SimVsReal:
             pytest.skip(str(reason))
         except GpusimError as error:
             _fail(error)
+
+    def require_prerequisites(self, **arguments: Any) -> None:
+        """Fail, saying what is missing and what makes it, unless the case can run here.
+
+        A case that nobody asked for and that this machine cannot run skips with the reason.
+        """
+        __tracebackhide__ = True
+        from pytest_gpusim import case as cases
+
+        try:
+            case = self._case(**arguments)
+            failures = cases.failing_prerequisites(case, self._settings(), self._asked_for(case))
+        except cases.CannotRunHere as reason:
+            pytest.skip(str(reason))
+        except GpusimError as error:
+            _fail(error)
+        if failures:
+            pytest.fail("\n".join(f"{c.name}: {c.detail}" for c in failures), pytrace=False)
+
+    def _asked_for(self, case: Case) -> bool:
+        """Whether the user named this case's hardware, or a profiling root."""
+        named = re.findall(r"\w+", self._config.getoption("markexpr") or "")
+        default = find_profiling_root(self._config)[1] == "default"
+        return case.hardware.name in named or not default
 
     def _settings(self) -> Settings:
         from pytest_gpusim.case import Settings

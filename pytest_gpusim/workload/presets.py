@@ -10,7 +10,7 @@ from pytest_gpusim.workload.generate import ARRIVALS, Arrivals, Lengths, Workloa
 # Requests per second on one device, for a model of about a billion parameters: the spaced ones
 # never meet, the others stay below the knee.
 _RATES = {
-    "cpu": {"spaced": 0.15, "poisson": 0.3, "burst": 0.25, "fixed": 0.25},
+    "cpu": {"spaced": 0.09, "poisson": 0.25, "burst": 0.2, "fixed": 0.2},
     "cuda": {"spaced": 0.5, "poisson": 8.0, "burst": 8.0, "fixed": 8.0},
 }
 _LENGTHS = {

@@ -1,0 +1,1 @@
+"""The comparisons that this project itself stands behind."""

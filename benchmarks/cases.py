@@ -1,0 +1,48 @@
+"""What is compared: the workloads of Qwen3-0.6B on each hardware, and the engine's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
+
+MODEL = "Qwen/Qwen3-0.6B"
+HERE = Path(__file__).parent
+RECORDINGS = HERE / "recordings"
+ENGINES = HERE / "engines"
+WORKLOADS = ("spaced", "poisson", "burst")
+
+# Requests per second. One thread takes about a quarter of a second for a decode step and ten
+# milliseconds for a prompt token: the spaced requests never meet, the others stay below the knee.
+_CPU_RATES = {"spaced": 0.09, "poisson": 0.25, "burst": 0.2}
+_A100_RATES = {"spaced": 0.5, "poisson": 8.0, "burst": 8.0}
+
+
+def cpu_workload(arrivals: str, seed: int = 0) -> WorkloadSpec:
+    """24 short requests."""
+    return WorkloadSpec(
+        arrivals,  # type: ignore[arg-type]
+        requests=24,
+        rate=_CPU_RATES[arrivals],
+        seed=seed,
+        prefill=Lengths(32, 256),
+        decode=Lengths(16, 48),
+        burst_size=4,
+    )
+
+
+def a100_workload(arrivals: str, seed: int = 0) -> WorkloadSpec:
+    """100 requests of chat length."""
+    return WorkloadSpec(
+        arrivals,  # type: ignore[arg-type]
+        requests=100,
+        rate=_A100_RATES[arrivals],
+        seed=seed,
+        prefill=Lengths(128, 1024),
+        decode=Lengths(64, 256),
+    )
+
+
+def case_name(hardware: str, arrivals: str) -> str:
+    """The folder of a case's recording."""
+    return f"qwen3-0.6b-{hardware}-{arrivals}"

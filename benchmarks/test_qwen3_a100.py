@@ -1,0 +1,25 @@
+"""Qwen3-0.6B on an A100: Vidur against vLLM, recorded or live."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.cases import MODEL, WORKLOADS, a100_workload
+
+pytestmark = pytest.mark.a100
+
+_workloads = pytest.mark.parametrize(
+    "workload", [pytest.param(a100_workload(name), id=name) for name in WORKLOADS], indirect=True
+)
+
+
+@pytest.mark.prereq
+@_workloads
+def test_prerequisites(sim_vs_real, workload):
+    sim_vs_real.require_prerequisites(model=MODEL, workload=workload)
+
+
+@_workloads
+def test_qwen3(sim_vs_real, workload):
+    comparison = sim_vs_real(model=MODEL, workload=workload)
+    comparison.check(ttft_p50=0.10, tpot_p50=0.05, e2e_p50=0.05)

@@ -1,0 +1,3 @@
+"""The tests drive real pytest sessions."""
+
+pytest_plugins = ["pytester"]

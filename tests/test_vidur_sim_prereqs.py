@@ -1,0 +1,59 @@
+"""What a simulation with Vidur needs, judged without a GPU, a network or Vidur's simulator."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.doctor import SUPPORTED_VIDUR, UPSTREAM_CHECKOUT, upstream_state
+
+pytestmark = pytest.mark.prereq
+
+
+def test_vidur_is_installed_at_a_supported_version():
+    assert find_spec("vidur") is not None, (
+        "Vidur is not installed; pip install 'pytest-gpusim[vidur]'"
+    )
+    found = package_version("vidur")
+    assert found in SUPPORTED_VIDUR, (
+        f"Vidur {found} is installed, supported is {', '.join(SUPPORTED_VIDUR)}; "
+        "pip install 'pytest-gpusim[vidur]'"
+    )
+
+
+def test_model_is_registered(gpusim_registry):
+    shape = gpusim_registry.model("Qwen/Qwen3-0.6B")
+    assert (shape.num_layers, shape.head_dim) == (28, 128)
+
+
+def test_profiling_root_is_usable(pytestconfig, profiling_root, gpusim_registry):
+    from pytest_gpusim.bundle.checks import check_root
+
+    asked = pytestconfig.getoption("--profiling-root") or os.environ.get("GPUSIM_PROFILING_ROOT")
+    if not asked and not profiling_root.is_dir():
+        pytest.skip(f"no profiling root was named, and the default {profiling_root} is absent")
+    failures = [
+        c for c in check_root(profiling_root, registry=gpusim_registry) if c.status == "fail"
+    ]
+    assert not failures, "\n".join(f"{check.name}: {check.detail}" for check in failures)
+
+
+def test_generated_workload_is_valid(tmp_path):
+    from pytest_gpusim.workload import read_workload
+    from pytest_gpusim.workload.generate import generate_workload
+    from pytest_gpusim.workload.presets import preset
+
+    generate_workload(preset("poisson", "cpu"), tmp_path / "workload")
+    assert len(read_workload(tmp_path / "workload").requests) == 24
+
+
+def test_vidur_checkout_has_no_local_changes(pytestconfig):
+    checkout = Path(pytestconfig.rootpath) / UPSTREAM_CHECKOUT
+    state = upstream_state(checkout)
+    if state == "absent":
+        pytest.skip(f"no checkout at {UPSTREAM_CHECKOUT}")
+    assert state.startswith("clean"), f"{UPSTREAM_CHECKOUT}: {state}; restore it with git checkout"
