@@ -89,6 +89,14 @@ class Step:
         chunks = {id(chunk.request): chunk.num_tokens for chunk in self.prefills}
         return [(request, chunks.get(id(request), 1)) for request in self.requests]
 
+    def min_decode_context(self) -> int:
+        """The smallest context of its decodes; 0 without any. Ask before planning another step."""
+        chunks = {id(chunk.request) for chunk in self.prefills}
+        return min(
+            (request.offset + self.index for request in self.requests if id(request) not in chunks),
+            default=0,
+        )
+
     def sampled(self) -> list[Request]:
         """The requests that get a token from this step, in batch order."""
         partial = {id(chunk.request) for chunk in self.prefills if not chunk.is_last}

@@ -1,0 +1,152 @@
+"""Interpolation between profiled points: linear along each axis, exact at the points.
+
+Below the first point of an axis the value is that of the first point: a kernel has a floor. Above
+the last one it goes on as between the last two, but never falls. Both are flagged.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+
+Point = tuple[float, ...]
+
+
+class Interpolant(Protocol):
+    """A function of one or more coordinates, known at points."""
+
+    def at(self, *coordinates: float) -> tuple[float, bool]:
+        """The value, and whether the coordinates lie outside the points."""
+
+
+class Curve:
+    """Piecewise linear in one coordinate. ``xs`` ascend strictly."""
+
+    __slots__ = ("_first", "_last", "_slopes", "_tail", "_xs", "_ys")
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        self._xs, self._ys = list(xs), list(ys)
+        self._first, self._last = self._xs[0], self._xs[-1]
+        pairs = zip(zip(xs, ys, strict=True), zip(xs[1:], ys[1:], strict=True), strict=False)
+        self._slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairs]
+        self._tail = max(0.0, self._slopes[-1]) if self._slopes else 0.0
+
+    def at(self, *coordinates: float) -> tuple[float, bool]:
+        """The value at a coordinate, and whether it lies outside the points."""
+        x = coordinates[0]
+        if x < self._first:
+            return self._ys[0], True
+        if x >= self._last:
+            return self._ys[-1] + self._tail * (x - self._last), x > self._last
+        index = bisect_right(self._xs, x) - 1
+        return self._ys[index] + self._slopes[index] * (x - self._xs[index]), False
+
+
+class Surface:
+    """Interpolates along its first coordinate between functions of the remaining ones.
+
+    The inner functions need not be known at the same points, so a grid may be ragged.
+    """
+
+    __slots__ = ("_nodes", "_xs")
+
+    def __init__(self, xs: Sequence[float], nodes: Sequence[Interpolant]) -> None:
+        self._xs, self._nodes = list(xs), list(nodes)
+
+    def at(self, *coordinates: float) -> tuple[float, bool]:
+        """The value at the coordinates, and whether they lie outside the points."""
+        x, *rest = coordinates
+        xs, nodes = self._xs, self._nodes
+        index = bisect_right(xs, x) - 1
+        if index < 0:
+            return nodes[0].at(*rest)[0], True
+        below, outside = nodes[index].at(*rest)
+        if x == xs[index]:
+            return below, outside
+        if index == len(xs) - 1:
+            if index:
+                before, _ = nodes[index - 1].at(*rest)
+                slope = max(0.0, (below - before) / (xs[index] - xs[index - 1]))
+                below += slope * (x - xs[index])
+            return below, True
+        above, also_outside = nodes[index + 1].at(*rest)
+        share = (x - xs[index]) / (xs[index + 1] - xs[index])
+        return below + share * (above - below), outside or also_outside
+
+
+class Ignoring:
+    """A function that does not depend on its first coordinate."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Interpolant) -> None:
+        self._inner = inner
+
+    def at(self, *coordinates: float) -> tuple[float, bool]:
+        """The inner function's value at the coordinates after the first."""
+        return self._inner.at(*coordinates[1:])
+
+
+class Scattered:
+    """Linear on the Delaunay triangles of points that form no grid; nearest point outside them.
+
+    Flagged outside the points' bounding box only.
+    """
+
+    def __init__(self, points: Sequence[Point], values: Sequence[float]) -> None:
+        import numpy as np
+        from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+        from scipy.spatial import QhullError
+
+        places = np.asarray(points, dtype=float)
+        self._low, self._high = places.min(axis=0), places.max(axis=0)
+        self._scale = np.where(self._high > self._low, self._high - self._low, 1.0)
+        unit = (places - self._low) / self._scale
+        self._nearest = NearestNDInterpolator(unit, values)
+        self._linear: LinearNDInterpolator | NearestNDInterpolator
+        try:
+            self._linear = LinearNDInterpolator(unit, values)
+        except QhullError:  # all points on one line
+            self._linear = self._nearest
+
+    def at(self, *coordinates: float) -> tuple[float, bool]:
+        """The value at the coordinates, and whether they lie outside the points' box."""
+        import numpy as np
+
+        place = np.asarray(coordinates, dtype=float)
+        unit = (np.clip(place, self._low, self._high) - self._low) / self._scale
+        value = float(self._linear(*unit))
+        if np.isnan(value):
+            value = float(self._nearest(*unit))
+        return value, bool((place < self._low).any() or (place > self._high).any())
+
+
+def ragged_grid(points: Iterable[Point], values: Iterable[float]) -> Interpolant:
+    """Interpolate linearly along each axis in turn, the last axis innermost.
+
+    Args:
+        points: Coordinates, all of the same number of axes; each point once.
+        values: The value at each point.
+    """
+    known = list(zip(points, values, strict=True))
+    if len(known[0][0]) == 1:
+        known.sort()
+        return Curve([point[0] for point, _ in known], [value for _, value in known])
+    groups: dict[float, list[tuple[Point, float]]] = defaultdict(list)
+    for point, value in known:
+        groups[point[0]].append((point[1:], value))
+    xs = sorted(groups)
+    return Surface(xs, [ragged_grid(*zip(*groups[x], strict=True)) for x in xs])
+
+
+def grid_or_scattered(points: Sequence[Point], values: Sequence[float]) -> Interpolant:
+    """`ragged_grid` where the points fill a rectangular grid, else `Scattered`."""
+    filled = 1
+    for axis in zip(*points, strict=True):
+        filled *= len(set(axis))
+    return (ragged_grid if filled == len(points) else Scattered)(points, values)

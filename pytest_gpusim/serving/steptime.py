@@ -1,0 +1,272 @@
+"""How long an engine step takes: profiled operator times, composed.
+
+A step is ``layers x (dense operators + attention + all-reduces) + embedding + final norm + LM head
++ sampler + engine time``, each counted once and at its exact number of tokens. Attention of a step
+that holds prefill and decodes comes from the joint grid where the bundle has one, and is the sum of
+the two kinds otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.bundle.schema import META
+from pytest_gpusim.deployment import EngineSettings, ModelShape
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.serving.interpolation import Interpolant
+from pytest_gpusim.serving.step import Step
+from pytest_gpusim.serving.steptime_operators import (
+    all_reduce_bytes,
+    interpolate,
+    interpolate_overhead,
+    mixed_parts,
+    operator_tables,
+)
+
+
+class StepFeatures(NamedTuple):
+    """What a step's time depends on. Contexts are tokens in the KV cache before the step.
+
+    Attributes:
+        chunks: (tokens, context) of each prefill chunk.
+        num_decodes: Sequences that decode one token.
+        sum_decode_context: Sum of their contexts.
+        num_sequences: All sequences of the step. vLLM computes logits and samples for each, an
+            unfinished prefill included (``gpu_model_runner.py: _prepare_inputs``).
+        min_decode_context: Smallest of the decodes' contexts; used by a skew fit only.
+        max_decode_context: Largest of them; used by a skew fit only.
+    """
+
+    chunks: Sequence[tuple[int, int]]
+    num_decodes: int
+    sum_decode_context: int
+    num_sequences: int
+    min_decode_context: int = 0
+    max_decode_context: int = 0
+
+
+class StepTime(NamedTuple):
+    """A step's time. The attention times are of all layers; one of the last three is of a step.
+
+    Attributes:
+        time_ns: Of the whole step, at least 1.
+        extrapolated: Whether any operator was asked for outside its profiled points.
+        prefill_ns: Attention of prefill chunks.
+        decode_ns: Attention of decodes.
+        mixed_ns: Attention of both in one kernel.
+        overhead_ns: Engine time that no operator holds.
+    """
+
+    time_ns: int
+    extrapolated: bool
+    prefill_ns: float
+    decode_ns: float
+    mixed_ns: float
+    overhead_ns: float
+
+
+class StepTimeModel:
+    """Step times of one model on one device, from a bundle.
+
+    Args:
+        bundle: The profile.
+        shape: The model that is simulated.
+        settings: ``tensor_parallel_size`` and ``dtype`` are read; None means 1 and the bundle's.
+
+    Raises:
+        InputError: The bundle is of another model, or lacks what these settings need.
+    """
+
+    def __init__(self, bundle: Bundle, shape: ModelShape, settings: EngineSettings) -> None:
+        _require_same_model(bundle, shape)
+        tp = settings.tensor_parallel_size or 1
+        tables = operator_tables(bundle, shape.num_layers, tp)
+        self._shape, self._layers = shape, shape.num_layers
+        self._dtype = settings.dtype or str(bundle.meta["dtype"])
+        self._by_tokens: dict[str, tuple[int, Interpolant]] = {
+            name: (times, _known(interpolate(table)))
+            for name, (times, table) in tables.by_tokens.items()
+        }
+        self._by_sequences = {
+            name: _known(interpolate(table)) for name, table in tables.by_sequences.items()
+        }
+        self._prefill, self._decode = interpolate(tables.prefill), interpolate(tables.decode)
+        self._mixed: Interpolant | None = None
+        if tables.mixed is not None:
+            prefill, decode, self._mixed = mixed_parts(tables.mixed)
+            self._prefill, self._decode = prefill or self._prefill, decode or self._decode
+        self._one_kernel = self._mixed is not None
+        self._overhead = interpolate_overhead(tables.overhead)
+        self._all_reduce = interpolate(tables.all_reduce)
+        self._skew = bundle.skew
+        self._token_times: dict[int, tuple[float, bool]] = {}
+        self._sequence_times: dict[int, tuple[float, bool]] = {}
+        self._overhead_times: dict[tuple[int, int], tuple[float, bool]] = {}
+
+    @property
+    def needs_decode_range(self) -> bool:
+        """Whether the decodes' smallest and largest context must be given."""
+        return self._skew is not None
+
+    def features(self, step: Step) -> StepFeatures:
+        """A planned step's features; call it before the next step is planned."""
+        smallest = 0
+        if self._skew is not None and step.num_decodes > 1:
+            smallest = step.min_decode_context()
+        return StepFeatures(
+            [(chunk.num_tokens, chunk.context) for chunk in step.prefills],
+            step.num_decodes,
+            step.sum_decode_context,
+            len(step.requests),
+            smallest,
+            step.max_decode_context,
+        )
+
+    def time(self, features: StepFeatures) -> StepTime:
+        """The time of a step that computes at least one token."""
+        prefill_tokens = sum(tokens for tokens, _ in features.chunks)
+        tokens = prefill_tokens + features.num_decodes
+        known = self._token_times.get(tokens)
+        if known is None:
+            known = self._token_times[tokens] = self._time_of_tokens(tokens)
+        dense, dense_outside = known
+        sequences = features.num_sequences
+        known = self._sequence_times.get(sequences)
+        if known is None:
+            known = self._sequence_times[sequences] = _total(
+                inner.at(sequences) for inner in self._by_sequences.values()
+            )
+        sampling, sampling_outside = known
+        place = (prefill_tokens, sequences)
+        known = self._overhead_times.get(place)
+        if known is None:
+            known = (0.0, False) if self._overhead is None else self._overhead.at(*place)
+            self._overhead_times[place] = known
+        overhead, overhead_outside = known
+        prefill, decode, mixed, outside = self._attention(features, prefill_tokens)
+        time = dense + sampling + overhead + prefill + decode + mixed
+        return StepTime(
+            max(1, round(time)),
+            outside or dense_outside or sampling_outside or overhead_outside,
+            prefill,
+            decode,
+            mixed,
+            overhead,
+        )
+
+    def breakdown(self, features: StepFeatures) -> dict[str, float]:
+        """The step's time by operator, in ns, all layers together."""
+        return self.totals([(features, self.time(features))])
+
+    def totals(self, steps: Iterable[tuple[StepFeatures, StepTime]]) -> dict[str, float]:
+        """Time by operator over many steps, in ns; operators without time are left out."""
+        token_counts: Counter[int] = Counter()
+        sequence_counts: Counter[int] = Counter()
+        totals = dict.fromkeys([*self._by_tokens, *self._by_sequences], 0.0)
+        kinds = ("attn_prefill", "attn_decode", "attn_mixed", "overhead")
+        totals.update(dict.fromkeys([*kinds, "all_reduce"], 0.0))
+        for features, time in steps:
+            prefill_tokens = sum(chunk[0] for chunk in features.chunks)
+            token_counts[prefill_tokens + features.num_decodes] += 1
+            sequence_counts[features.num_sequences] += 1
+            for kind, value in zip(kinds, time[2:], strict=True):
+                totals[kind] += value
+        for tokens, count in token_counts.items():
+            for name, (times, inner) in self._by_tokens.items():
+                totals[name] += count * times * inner.at(tokens)[0]
+            totals["all_reduce"] += count * self._time_of_all_reduces(tokens)[0]
+        for sequences, count in sequence_counts.items():
+            for name, inner in self._by_sequences.items():
+                totals[name] += count * inner.at(sequences)[0]
+        return {name: value for name, value in totals.items() if value}
+
+    def _time_of_tokens(self, tokens: int) -> tuple[float, bool]:
+        total, outside = self._time_of_all_reduces(tokens)
+        for times, inner in self._by_tokens.values():
+            value, beyond = inner.at(tokens)
+            total += times * value
+            outside = outside or beyond
+        return total, outside
+
+    def _time_of_all_reduces(self, tokens: int) -> tuple[float, bool]:
+        if self._all_reduce is None:
+            return 0.0, False
+        size = all_reduce_bytes(self._shape, self._dtype, tokens)
+        value, outside = self._all_reduce.at(size)
+        return 2 * self._layers * value, outside
+
+    def _attention(
+        self, features: StepFeatures, prefill_tokens: int
+    ) -> tuple[float, float, float, bool]:
+        """Attention of all layers: prefill, decode, mixed, and whether any was extrapolated."""
+        layers, outside = self._layers, False
+        if self._one_kernel and prefill_tokens:
+            context = sum(chunk[1] for chunk in features.chunks)
+            if features.num_decodes:
+                mixed, outside = self._skewed(
+                    _known(self._mixed), features, (prefill_tokens, context)
+                )
+                return 0.0, 0.0, layers * mixed, outside
+            prefill, outside = _known(self._prefill).at(prefill_tokens, context)
+            return layers * prefill, 0.0, 0.0, outside
+        prefill = decode = 0.0
+        for tokens, context in features.chunks:
+            value, beyond = _known(self._prefill).at(tokens, context)
+            prefill += value
+            outside = outside or beyond
+        if features.num_decodes:
+            decode, beyond = self._skewed(_known(self._decode), features, ())
+            outside = outside or beyond
+        return layers * prefill, layers * decode, 0.0, outside
+
+    def _skewed(
+        self, kernel: Interpolant, features: StepFeatures, prefill: tuple[int, ...]
+    ) -> tuple[float, bool]:
+        """Attention of decodes whose contexts differ: ``t_mean + alpha (t_max - t_mean)``."""
+        number = features.num_decodes
+        mean = features.sum_decode_context / number
+        time, outside = kernel.at(*prefill, number, mean)
+        if self._skew is None or features.max_decode_context <= features.min_decode_context:
+            return time, outside
+        longest, beyond = kernel.at(*prefill, number, features.max_decode_context)
+        tokens, context = prefill or (0, 0)
+        spread = features.max_decode_context - features.min_decode_context
+        alpha = self._skew.alpha(
+            prefill_tokens=tokens,
+            kv_prefill=context,
+            num_decodes=number,
+            evenness=(mean - features.min_decode_context) / spread,
+            kv_max=features.max_decode_context,
+            gap=(longest - time) / time if time else 0.0,
+        )
+        return max(0.0, time + alpha * (longest - time)), outside or beyond
+
+
+def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:
+    values, flags = 0.0, False
+    for value, outside in parts:
+        values += value
+        flags = flags or outside
+    return values, flags
+
+
+def _known(inner: Interpolant | None) -> Interpolant:
+    assert inner is not None, "operator_tables sees to it that attention is complete"
+    return inner
+
+
+def _require_same_model(bundle: Bundle, shape: ModelShape) -> None:
+    differing = bundle.model_shape.differing_fields(shape)
+    if differing:
+        name = differing[0]
+        raise InputError(
+            bundle.path / META,
+            f"model_shape.{name}",
+            f"the bundle is of {bundle.meta['model']} ({name} "
+            f"{getattr(bundle.model_shape, name)}), simulated is {shape.name} "
+            f"({name} {getattr(shape, name)})",
+            f"profile {shape.name}",
+        )

@@ -1,0 +1,223 @@
+"""From a bundle's tables to interpolated operator times, in ns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.bundle.schema import (
+    ALL_REDUCE,
+    ATTENTION,
+    ATTENTION_OPERATORS,
+    LAYER_OPERATORS,
+    MLP,
+    OPTIONAL_LAYER_OPERATORS,
+    SEQUENCE_OPERATORS,
+    STEP_OPERATORS,
+    TP,
+    time_column,
+)
+from pytest_gpusim.deployment import ModelShape
+from pytest_gpusim.deployment.model import dtype_bytes
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.serving.interpolation import (
+    Ignoring,
+    Interpolant,
+    Point,
+    Surface,
+    grid_or_scattered,
+    ragged_grid,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NS_PER_MS = 1e6
+_TOKEN_ATTENTION_OPERATORS = tuple(
+    name for name in ATTENTION_OPERATORS if name not in ("attn_prefill", "attn_decode")
+)
+Table = tuple[list[Point], list[float]]
+"""Points and the median time in ns at each, in order of the points."""
+
+
+@dataclass(frozen=True)
+class OperatorTables:
+    """A bundle's measured points, for one tensor-parallel size; None where it has none.
+
+    Attributes:
+        by_tokens: Operators that depend on the step's tokens; with how often a step runs them,
+            1 or the number of layers.
+        by_sequences: Operators that run once per step and depend on its sequences.
+        prefill: (chunk tokens, context) of one chunk, one layer.
+        decode: (sequences, mean context), one layer.
+        mixed: (prefill tokens, prefill context, decodes, mean decode context), one layer.
+        overhead: (prefill tokens, sequences), once per step.
+        all_reduce: (bytes,), twice per layer.
+    """
+
+    by_tokens: dict[str, tuple[int, Table]]
+    by_sequences: dict[str, Table]
+    prefill: Table | None
+    decode: Table | None
+    mixed: Table | None
+    overhead: Table | None
+    all_reduce: Table | None
+
+
+def operator_tables(bundle: Bundle, num_layers: int, tensor_parallel_size: int) -> OperatorTables:
+    """Collect the tables of a bundle.
+
+    Raises:
+        InputError: The bundle has no rows of this tensor-parallel size, or no attention times.
+    """
+    tp = tensor_parallel_size
+    mlp = _of_size(bundle.mlp, tp, bundle.path / MLP)
+    attention = _of_size(bundle.attention, tp, bundle.path / ATTENTION)
+    by_tokens: dict[str, tuple[int, Table]] = {}
+    for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS):
+        table = _table(mlp, ["num_tokens"], time_column(name), _NS_PER_MS)
+        if table is not None:
+            by_tokens[name] = (1 if name in STEP_OPERATORS else num_layers, table)
+    chunked = attention["is_prefill"].astype(bool)
+    tokens = attention["prefill_chunk_size"].where(chunked, 1) * attention["batch_size"]
+    saved = attention.assign(num_tokens=tokens)
+    for name in _TOKEN_ATTENTION_OPERATORS:
+        table = _table(saved, ["num_tokens"], time_column(name), _NS_PER_MS)
+        if table is not None:
+            by_tokens[name] = (num_layers, table)
+    # One chunk per kernel: a row of several equal chunks is a measurement of something else.
+    single = attention[chunked & (attention["batch_size"] == 1)]
+    prefill = _table(
+        single, ["prefill_chunk_size", "kv_cache_size"], time_column("attn_prefill"), _NS_PER_MS
+    )
+    decode = _table(
+        attention[~chunked], ["batch_size", "kv_cache_size"], time_column("attn_decode"), _NS_PER_MS
+    )
+    mixed = None
+    if bundle.mixed_attention is not None:
+        columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
+        mixed = _table(bundle.mixed_attention, columns, "time_ns")
+    if mixed is None and (prefill is None or decode is None):
+        kind = "attn_prefill" if prefill is None else "attn_decode"
+        raise InputError(
+            bundle.path / ATTENTION,
+            f"column {time_column(kind)}",
+            "has no times",
+            "make the bundle again with 'gpusim profile'",
+        )
+    overhead = None
+    if bundle.overhead is not None:
+        overhead = _table(bundle.overhead, ["num_prefill_tokens", "num_sequences"], "time_ns")
+    return OperatorTables(
+        by_tokens,
+        _by_sequences(bundle),
+        prefill,
+        decode,
+        mixed,
+        overhead,
+        _all_reduce(bundle, tp) if tp > 1 else None,
+    )
+
+
+def all_reduce_bytes(shape: ModelShape, dtype: str, tokens: int) -> int:
+    """Size of the tensor that is reduced after ``o_proj`` and after ``down_proj``."""
+    return tokens * shape.hidden_size * dtype_bytes(dtype)
+
+
+def mixed_parts(table: Table) -> tuple[Interpolant | None, Interpolant | None, Interpolant | None]:
+    """Interpolants of a joint grid: pure prefill, pure decode, and both in one step.
+
+    Without prefill tokens their context plays no role, so that plane closes the mixed grid below
+    its smallest chunk.
+    """
+    prefill: Table = ([], [])
+    decode: Table = ([], [])
+    mixed: Table = ([], [])
+    for (tokens, context, sequences, decode_context), time in zip(*table, strict=True):
+        if not sequences:
+            _append(prefill, (tokens, context), time)
+        elif not tokens:
+            _append(decode, (sequences, decode_context), time)
+        else:
+            _append(mixed, (tokens, context, sequences, decode_context), time)
+    pure_decode = ragged_grid(*decode) if decode[0] else None
+    both: Interpolant | None = None
+    if mixed[0]:
+        chunks = sorted({point[0] for point in mixed[0]})
+        nodes: list[Interpolant] = []
+        for chunk in chunks:
+            inner = [(p[1:], t) for p, t in zip(*mixed, strict=True) if p[0] == chunk]
+            nodes.append(ragged_grid(*zip(*inner, strict=True)))
+        if pure_decode is not None:
+            chunks, nodes = [0.0, *chunks], [Ignoring(pure_decode), *nodes]
+        both = Surface(chunks, nodes)
+    return ragged_grid(*prefill) if prefill[0] else None, pure_decode, both
+
+
+def interpolate(table: Table | None) -> Interpolant | None:
+    """The interpolant of a table, whatever its points look like."""
+    if table is None:
+        return None
+    return ragged_grid(*table)
+
+
+def interpolate_overhead(table: Table | None) -> Interpolant | None:
+    """Engine time may be known at the steps of real runs only, which form no grid."""
+    return None if table is None else grid_or_scattered(*table)
+
+
+def _append(table: Table, point: Point, time: float) -> None:
+    table[0].append(point)
+    table[1].append(time)
+
+
+def _table(frame: pd.DataFrame, axes: list[str], time: str, unit: float = 1.0) -> Table | None:
+    """Median time at each distinct point; None where there is no time at all."""
+    if time not in frame.columns:
+        return None
+    known = frame[frame[time].notna()]
+    if known.empty:
+        return None
+    medians = known.groupby(axes)[time].median() * unit
+    points = [place if isinstance(place, tuple) else (place,) for place in medians.index]
+    return [tuple(float(x) for x in point) for point in points], [float(t) for t in medians]
+
+
+def _of_size(frame: pd.DataFrame, tensor_parallel_size: int, path: Path) -> pd.DataFrame:
+    rows = frame[frame[TP] == tensor_parallel_size]
+    if rows.empty:
+        known = ", ".join(str(size) for size in sorted(frame[TP].unique()))
+        raise InputError(
+            path,
+            f"column {TP}",
+            f"the engine's tensor_parallel_size is {tensor_parallel_size}, profiled are {known}",
+            "profile that size, or change the engine settings",
+        )
+    return rows
+
+
+def _by_sequences(bundle: Bundle) -> dict[str, Table]:
+    tables: dict[str, Table] = {}
+    if bundle.per_sequence is not None:
+        for name in SEQUENCE_OPERATORS:
+            rows = bundle.per_sequence[bundle.per_sequence["operator"] == name]
+            table = _table(rows, ["sequences"], "time_ns")
+            if table is not None:
+                tables[name] = table
+    return tables
+
+
+def _all_reduce(bundle: Bundle, tensor_parallel_size: int) -> Table:
+    if bundle.all_reduce is None:
+        raise InputError(
+            bundle.path / ALL_REDUCE,
+            "",
+            f"no such table, and tensor_parallel_size is {tensor_parallel_size}",
+            "make the bundle again with all-reduce times",
+        )
+    rows = _of_size(bundle.all_reduce, tensor_parallel_size, bundle.path / ALL_REDUCE)
+    table = _table(rows, ["size_bytes"], "time_ns")
+    assert table is not None
+    return table
