@@ -8,7 +8,7 @@ for boxes of the features below; where no box fits, the fit's default holds.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,15 +36,17 @@ class SkewFit:
         default: Alpha where no box fits.
     """
 
-    def __init__(self, boxes: list[tuple[float, ...]], default: float) -> None:
+    def __init__(self, boxes: Sequence[Sequence[float]], default: float) -> None:
+        import numpy as np
+
         self.default = default
-        self._boxes = boxes
+        self._boxes = np.asarray(boxes, dtype="float64").reshape(-1, len(COLUMNS))
         # Features that no box bounds do not matter; the edges of the others cut space into cells
         # of one answer each, which is looked for once.
         self._edges: list[tuple[int, list[float]]] = []
         for place in range(len(FEATURES)):
-            bounds = {box[2 * place + side] for box in boxes for side in (0, 1)}
-            edges = sorted(bound for bound in bounds if abs(bound) != float("inf"))
+            bounds = np.unique(self._boxes[:, 2 * place : 2 * place + 2])
+            edges = bounds[np.isfinite(bounds)].tolist()
             if edges:
                 self._edges.append((place, edges))
         self._cells: dict[tuple[int, ...], float] = {}
@@ -64,8 +66,8 @@ class SkewFit:
             above, upto = bound_columns(feature)
             frame[above] = frame[above].fillna(-np.inf) if above in frame else -np.inf
             frame[upto] = frame[upto].fillna(np.inf) if upto in frame else np.inf
-        rows = frame[list(COLUMNS)].to_numpy(dtype="float64").tolist()
-        return cls([tuple(row) for row in rows], float(stated.get("default") or 0.0))
+        boxes = frame[list(COLUMNS)].to_numpy(dtype="float64")
+        return cls(boxes.tolist(), float(stated.get("default") or 0.0))
 
     @property
     def needs_gap(self) -> bool:
@@ -93,9 +95,9 @@ class SkewFit:
         return found
 
     def _search(self, values: tuple[float, ...]) -> float:
-        for box in self._boxes:
-            if all(
-                box[2 * place] < value <= box[2 * place + 1] for place, value in enumerate(values)
-            ):
-                return box[-1]
-        return self.default
+        import numpy as np
+
+        boxes = self._boxes
+        fits = (boxes[:, 0:-1:2] < values) & (np.asarray(values) <= boxes[:, 1:-1:2])
+        places = np.flatnonzero(fits.all(axis=1))
+        return float(boxes[places[0], -1]) if len(places) else self.default

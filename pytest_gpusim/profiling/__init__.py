@@ -1,0 +1,1 @@
+"""Producers of bundles, one module per source."""

@@ -1,0 +1,72 @@
+"""What collective operations between GPUs cost on a link of known latency and bandwidth.
+
+Ring algorithms as in NCCL's and ASTRA-sim's analytical models: n - 1 hops per phase, each moving
+1/n of the tensor; an all-reduce is two phases, an all-gather one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link between two devices: ``latency_ns`` per hop, ``bytes_per_ns`` (1 GB/s is 1)."""
+
+    latency_ns: float
+    bytes_per_ns: float
+
+    def all_reduce_ns(self, size_bytes: float, workers: int) -> float:
+        """Time to sum a tensor of ``size_bytes`` that each of ``workers`` devices holds."""
+        return 2 * self._phase_ns(size_bytes, workers)
+
+    def all_gather_ns(self, size_bytes: float, workers: int) -> float:
+        """Time until each device holds all of a tensor of ``size_bytes``, sharded before."""
+        return self._phase_ns(size_bytes, workers)
+
+    def _phase_ns(self, size_bytes: float, workers: int) -> float:
+        hops = workers - 1
+        return hops * (self.latency_ns + size_bytes / workers / self.bytes_per_ns)
+
+
+def link_from_cluster(cluster: Mapping[str, Any], path: Path) -> Link | None:
+    """The link that a ``cluster.json`` states (``link_bw`` GB/s, ``link_latency`` ns), or None."""
+    bandwidth, latency = cluster.get("link_bw"), cluster.get("link_latency")
+    if isinstance(bandwidth, list):  # one entry per dimension of the topology, the innermost first
+        bandwidth = bandwidth[0] if bandwidth else None
+    if isinstance(latency, list):
+        latency = latency[0] if latency else None
+    if bandwidth is None:
+        return None
+    for key, value, least in (("link_bw", bandwidth, 1e-9), ("link_latency", latency or 0, 0)):
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < least:
+            raise InputError(path, key, f"expected a positive number, found {value!r}")
+    return Link(float(latency or 0), float(bandwidth))
+
+
+def all_reduce_table(link: Link, workers: int, max_bytes: int) -> pd.DataFrame:
+    """``all_reduce.csv`` of one degree: sizes by powers of two, up to ``max_bytes``."""
+    import pandas as pd
+
+    from pytest_gpusim.bundle.schema import TP
+
+    sizes, size = [0], 256
+    while size < max_bytes:
+        sizes.append(size)
+        size *= 2
+    sizes.append(size)
+    return pd.DataFrame(
+        {
+            TP: workers,
+            "size_bytes": sizes,
+            "time_ns": [round(link.all_reduce_ns(size, workers)) for size in sizes],
+        }
+    )

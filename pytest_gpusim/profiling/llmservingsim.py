@@ -1,0 +1,191 @@
+"""Bundles from LLMServingSim's profiles: ``gpusim profile llmservingsim DIR``.
+
+Its profiler measures the CUDA kernels of each vLLM layer (``dense.csv``, ``per_sequence.csv``) and
+attention jointly over prefill and decode (``attention.csv``), in us; ``meta.yaml`` says of what.
+Between GPUs it measures nothing: those operations are priced by the link of ``cluster.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.bundle import write_bundle
+from pytest_gpusim.bundle.schema import (
+    ALL_REDUCE,
+    ATTENTION,
+    MIXED_ATTENTION,
+    MLP,
+    PER_SEQUENCE,
+    SKEW_FIT,
+)
+from pytest_gpusim.deployment import ModelShape
+from pytest_gpusim.deployment.model import dtype_bytes
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.profiling.collectives import Link, all_reduce_table, link_from_cluster
+from pytest_gpusim.profiling.composition import attention_rows, coverage_of, mlp_rows
+from pytest_gpusim.profiling.llmservingsim_files import (
+    ProfileFiles,
+    find_profile,
+    profile_dtype,
+    read_dense,
+    read_joint_attention,
+    read_per_sequence,
+    read_skew,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pytest_gpusim.registry import Registry
+
+
+class _Source:
+    help = "an LLMServingSim profile (dense.csv, per_sequence.csv, attention.csv, meta.yaml)"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "directory", type=Path, metavar="DIR", help="the profile, or a folder that holds one"
+        )
+        parser.add_argument("--model", help="a model's name or config.json; default: DIR's own")
+        parser.add_argument("--hardware", help="name of the device class; default: by the GPU")
+        parser.add_argument("--tensor-parallel-size", type=int, metavar="N")
+        parser.add_argument(
+            "--cluster", type=Path, metavar="FILE", help="cluster.json, for more than one GPU"
+        )
+
+    def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
+        files = find_profile(arguments.directory, arguments.tensor_parallel_size)
+        shape = _shape(arguments.directory, files, arguments.model, registry)
+        link = None
+        if files.tensor_parallel > 1:
+            link = _link(arguments.directory, arguments.cluster)
+        hardware = arguments.hardware or hardware_name(registry, files.meta)
+        compose(files, shape, hardware=hardware, link=link, out=out)
+
+
+SOURCE = _Source()
+
+
+def compose(
+    files: ProfileFiles, shape: ModelShape, *, hardware: str, link: Link | None, out: Path
+) -> None:
+    """Write the bundle of a profile.
+
+    Args:
+        files: The profile, from `find_profile`.
+        shape: The model, of which the tables are.
+        hardware: The name of the device class.
+        link: The link between devices; needed where the degree is above 1.
+        out: Where; absent or empty.
+    """
+    workers = files.tensor_parallel
+    if workers > 1 and link is None:
+        raise UsageError(
+            f"{files.tables}: is of tensor-parallel degree {workers}, and no file states the link "
+            "between the GPUs; give --cluster FILE (link_bw GB/s, link_latency ns)"
+        )
+    effective = files.meta.get("engine_effective") or {}
+    dtype = profile_dtype(files.meta, shape)
+    width = dtype_bytes(dtype)
+    dense, tokens, left_out = read_dense(files.tables, shape)
+    per_sequence = read_per_sequence(files.tables)
+    joint = read_joint_attention(files.tables)
+    tables: dict[str, pd.DataFrame | None] = {}
+    notes = ["times are those of CUDA kernels alone: no time of the engine, none between kernels"]
+    if left_out:
+        notes.append(f"layers that are not modelled, left out: {', '.join(left_out)}")
+    if workers > 1:
+        assert link is not None
+        dense["emb"] = [
+            time + link.all_reduce_ns(count * shape.hidden_size * width, workers) / 1e6
+            for time, count in zip(dense["emb"], tokens, strict=True)
+        ]
+        vocabulary = shape.vocab_size * width
+        heads = per_sequence["operator"] == "lm_head"
+        per_sequence.loc[heads, "time_ns"] += [
+            round(link.all_gather_ns(count * vocabulary, workers))
+            for count in per_sequence.loc[heads, "sequences"]
+        ]
+        most = max(tokens) * shape.hidden_size * width
+        tables[ALL_REDUCE] = all_reduce_table(link, workers, most)
+        notes.append(
+            "all-reduces (ring) by the cluster's link; emb includes that of the embedding, which "
+            "is split by vocabulary, lm_head the all-gather of the logits"
+        )
+    block_size = int(effective.get("block_size") or 16)
+    pure = joint[(joint["prefill_chunk"] == 0) | (joint["n_decode"] == 0)]
+    prefill, decode = pure[pure["prefill_chunk"] > 0], pure[pure["n_decode"] > 0]
+    tables[MLP] = mlp_rows(shape, workers, tokens, dense)
+    tables[ATTENTION] = attention_rows(
+        shape,
+        workers,
+        prefill=prefill.rename(columns={"prefill_chunk": "chunk", "kv_prefill": "context"}),
+        decode=decode.rename(columns={"n_decode": "sequences", "kv_decode": "context"}),
+        block_size=block_size,
+        max_model_len=int(effective.get("max_model_len") or shape.max_position),
+        backend="vllm",
+    )
+    tables[MIXED_ATTENTION] = joint.drop(columns="time_ms")
+    tables[PER_SEQUENCE] = per_sequence
+    tables[SKEW_FIT], skew = read_skew(files)
+    write_bundle(
+        out,
+        tables,
+        {
+            "model": shape.name,
+            "model_shape": shape.to_json(),
+            "hardware": hardware,
+            "device_name": files.meta.get("gpu"),
+            "engine": "vllm",
+            "engine_version": files.text("vllm_version"),
+            "engine_mode": "compiled" if effective.get("enforce_eager") is False else "eager",
+            "dtype": dtype,
+            "block_size": block_size,
+            "tensor_parallel_sizes": [workers],
+            "source": "llmservingsim",
+            "coverage": coverage_of(tables),
+            "repeatability": None,
+            "skew_fit": skew,
+            "measured_at": files.text("profiled_at"),
+            "notes": notes,
+        },
+    )
+
+
+def hardware_name(registry: Registry, meta: Mapping[str, Any], device: str | None = None) -> str:
+    """The registered device class that the profile's GPU is of, else the profile's own label."""
+    device = str(device or meta.get("gpu") or "")
+    for name in registry.hardware.names():
+        hardware = registry.hardware.get(name)
+        if hardware.kind == "cuda" and device and hardware.matches(device):
+            return name
+    label = str(meta.get("hardware") or device.removeprefix("NVIDIA ") or "unknown")
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def _shape(directory: Path, files: ProfileFiles, model: str | None, registry: Registry) -> Any:
+    name = files.text("model")
+    if model is not None:
+        return registry.model(model)
+    for place in (directory, directory.parent, files.tables, files.meta_path.parent):
+        if (place / "config.json").is_file():
+            return ModelShape.from_config_file(place / "config.json", name=name)
+    if name in registry.models.names():
+        return registry.models.get(str(name))
+    raise UsageError(
+        f"{directory}: no config.json beside the profile of {name or 'an unnamed model'}; "
+        "give --model (a known name, or the path of its config.json)"
+    )
+
+
+def _link(directory: Path, cluster: Path | None) -> Link | None:
+    places = [cluster] if cluster else [d / "cluster.json" for d in (directory, directory.parent)]
+    for path in places:
+        if cluster is not None or path.is_file():
+            return link_from_cluster(read_json(path), path)
+    return None
