@@ -207,4 +207,5 @@ class CheckedComparison:
 
 def _fail(error: GpusimError) -> NoReturn:
     __tracebackhide__ = True
-    pytest.fail(str(error), pytrace=False)
+    # "from None", or the chain of errors is shown as well.
+    raise pytest.fail.Exception(str(error), pytrace=False) from None
