@@ -17,7 +17,7 @@ bench: $(VENV)/.vidur ## Compare Vidur with the recorded vLLM runs of Qwen3-0.6B
 
 test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU included
 	$(MAKE) lint
-	$(BIN)/pytest tests benchmarks
+	$(BIN)/pytest
 
 bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
 	$(BIN)/python -m benchmarks.live
@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 	done; echo "Python 3.11 or 3.12 with venv is needed: install one of them" >&2; exit 1
 
 $(VENV)/.vidur: pyproject.toml | $(VENV)/bin/python
-	$(PIP) install -e '.[vidur]'
+	$(PIP) install -e '.[vidur,test]'
 	@touch $@
 
 # The CPU build of vLLM pins a CPU build of torch. Where pip's indexes have none, uv knows where
