@@ -1,0 +1,169 @@
+"""LLMServingSim's ``bench run``: a folder with ``requests.jsonl`` and ``meta.json``.
+
+Times are the engine's own, seconds on its monotonic clock: a request arrives when the engine has
+queued it (``queued_ts``), which is also where that project's simulator starts to count.
+``meta.json`` records vLLM's whole resolved configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.runs.importers.base import (
+    ImportedRequest,
+    Record,
+    only_file,
+    read_lines,
+    recognised_by,
+    to_ns,
+    write_imported,
+)
+
+KIND = "llmservingsim"
+REQUESTS, META = "requests.jsonl", "meta.json"
+_ASYNC_BY_DEFAULT = (0, 14)
+# Sections of vLLM's configuration that hold the settings; ``engine_kwargs`` is what was asked for.
+_SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "lora_config")
+_UNMODELLED = ("speculative_config", "quantization", "enable_lora", "pipeline_parallel_size")
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is the folder of such a run, or one that holds it as ``vllm_run``."""
+    return _run_folder(path) is not None
+
+
+@recognised_by(recognises)
+def import_run(files: Sequence[Path], out: Path) -> None:
+    """Write the run of a folder with ``requests.jsonl`` and ``meta.json``.
+
+    Raises:
+        InputError: A file is missing, or a record cannot be read.
+    """
+    path = only_file(files, KIND)
+    folder = _run_folder(path)
+    if folder is None:
+        raise InputError(path, "", f"no {REQUESTS} in it: not a run of LLMServingSim's bench")
+    meta = read_meta(folder)
+    settings, notes = engine_settings(meta, folder / META)
+    hardware = meta.get("hardware") or {}
+    requests = read_requests(folder / REQUESTS)
+    write_imported(
+        out,
+        KIND,
+        folder / REQUESTS,
+        requests,
+        clock="engine",
+        not_recovered=["cached tokens"],
+        notes=["arrivals are queued_ts, when the engine took the request", *notes],
+        meta={
+            "model": meta.get("model"),
+            "device_name": hardware.get("device_name"),
+            "engine": settings.to_json(),
+            "started_at": meta.get("started_at"),
+            "ended_at": meta.get("finished_at"),
+        },
+        tool={
+            key: meta[key]
+            for key in ("vllm_version", "dataset_path", "dataset_hash", "num_requests")
+            if key in meta
+        },
+    )
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """``meta.json`` of a run."""
+    meta = read_json(folder / META)
+    if not isinstance(meta, dict):
+        raise InputError(folder / META, "", "expected a JSON object")
+    return meta
+
+
+def read_requests(path: Path) -> list[ImportedRequest]:
+    """The requests of ``requests.jsonl`` in the file's order."""
+    requests = []
+    for record in read_lines(path):
+        arrival = "queued_ts" if "queued_ts" in record else "arrival_time"
+        done = "first_token_ts" in record and "last_token_ts" in record
+        if done and arrival == "arrival_time":
+            raise record.fail("queued_ts", "is missing; arrival_time is on another clock")
+        output = record.integer("output_toks")
+        requests.append(
+            ImportedRequest(
+                where=record.where,
+                arrival_ns=to_ns(record.number(arrival)),
+                num_prefill_tokens=record.integer("input_toks"),
+                num_decode_tokens=output,
+                scheduled_ns=_time(record, "scheduled_ts"),
+                first_token_ns=_time(record, "first_token_ts"),
+                completion_ns=_time(record, "last_token_ts"),
+                num_decode_tokens_actual=output if done else None,
+                error_type=None if done else "incomplete",
+                error_msg=None if done else "the request has no first or last token time",
+            )
+        )
+    return requests
+
+
+def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings, list[str]]:
+    """The engine's resolved settings, and what had to be assumed.
+
+    Args:
+        meta: ``meta.json``.
+        path: Its path, for messages.
+
+    Raises:
+        UsageError: The engine used something that is not modelled.
+    """
+    stated: dict[str, Any] = {}
+
+    def take(section: Any) -> None:
+        if isinstance(section, Mapping):
+            for key, value in section.items():
+                if value is not None:
+                    stated.setdefault(str(key), value)
+
+    resolved = meta.get("resolved_config") or {}
+    take(meta.get("kv_cache"))
+    for name in _SECTIONS:
+        take(resolved.get(name))
+    take({key: resolved[key] for key in _UNMODELLED if key in resolved})
+    take(meta.get("engine_kwargs"))
+    notes: list[str] = []
+    if stated.get("enable_chunked_prefill") is False:
+        raise UsageError(f"{path}: an engine without chunked prefill is not modelled")
+    if stated.get("sliding_window") and not stated.get("disable_sliding_window"):
+        raise UsageError(f"{path}: sliding window attention is not modelled (sliding_window)")
+    version = meta.get("vllm_version")
+    stated["engine_version"] = None if version is None else str(version)
+    if "async_scheduling" not in stated:
+        stated["async_scheduling"] = _release(version) >= _ASYNC_BY_DEFAULT
+        word = "on" if stated["async_scheduling"] else "off"
+        notes.append(f"async_scheduling is not stated; vLLM {version or 'latest'} has it {word}")
+    for key, default in (("block_size", 16), ("enable_prefix_caching", True)):
+        if key not in stated:
+            stated[key] = default
+            notes.append(f"{key} is not stated; taken as vLLM's default, {default}")
+    stated["block_size"] = int(stated["block_size"])
+    return EngineSettings.from_mapping(stated, path, strict=False), notes
+
+
+def _run_folder(path: Path) -> Path | None:
+    for folder in (path, path / "vllm_run"):
+        if (folder / REQUESTS).is_file() and (folder / META).is_file():
+            return folder
+    return None
+
+
+def _time(record: Record, key: str) -> int | None:
+    return to_ns(record.number(key)) if key in record else None
+
+
+def _release(version: Any) -> tuple[int, int]:
+    match = re.match(r"v?(\d+)\.(\d+)", str(version or ""))
+    return (int(match[1]), int(match[2])) if match else (99, 0)
