@@ -143,6 +143,8 @@ class Scheduler:
             raise RuntimeError("complete the oldest planned step before planning another")
         clock = self._clock
         step = Step(clock)
+        if self._pending and self._pending[0].num_tokens:
+            step.follows = self._pending[0].index
         budget = rules.max_num_batched_tokens
         threshold = rules.long_prefill_token_threshold
         if rules.release.lone_prefill_uncapped and self.num_unfinished <= 1:
@@ -257,7 +259,7 @@ class Scheduler:
         if not self._grow(request, computed + 1, step):
             return False
         if request.keys_continue:
-            in_flight = self._in_flight(request)
+            in_flight = _takes_part(request, step.follows)
             self._publish(request, (computed + 1 - in_flight) // self.rules.block_size)
         if computed + 1 == request.last_computed:
             step.last.append(request)
@@ -302,14 +304,13 @@ class Scheduler:
             findable = request.computed
             self._num_prefilling -= 1
         else:
-            in_flight = self._in_flight(request)
             if request.state is _DECODE:
                 request.computed = clock + request.offset
                 self._drop_decoding(request)
                 _close_run(request, clock)
             else:
                 self._num_draining -= 1
-            findable = max(request.target, request.computed - in_flight)
+            findable = max(request.target, request.computed - self._unnamed(request, step))
             request.target = request.computed + 1
         num_full = findable // size if self.rules.enable_prefix_caching else 0
         keys = request.keys
@@ -379,12 +380,13 @@ class Scheduler:
             self.blocks.publish(request.blocks[index], keys[index])
             request.num_published = index + 1
 
-    def _in_flight(self, request: Request) -> bool:
-        """Whether a decoding request's newest token is planned and not yet delivered."""
-        if not self._pending:
-            return False
-        before = self._pending[0]
-        return bool(before.num_tokens) and request.skipped_step != before.index
+    def _unnamed(self, request: Request, step: Step) -> bool:
+        """Whether the newest computed token was not known yet when it was planned.
+
+        Then its block, if it filled one, is not findable. That token is in the step before, and
+        was unknown if the request took part in the one that was then in flight.
+        """
+        return _takes_part(request, step.follows) and _takes_part(request, self._pending[0].follows)
 
     def _count_decodes(self, step: Step, skipped: list[Request]) -> None:
         num = self._num_decoding - len(skipped)
@@ -461,6 +463,11 @@ class Scheduler:
 
 def _seat(request: Request) -> int:
     return request.seat
+
+
+def _takes_part(request: Request, index: int) -> bool:
+    """Whether a request that decodes got a token in planned step ``index`` (-1: no such step)."""
+    return index >= 0 and request.skipped_step != index
 
 
 def _close_run(request: Request, clock: int) -> None:
