@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
 from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.deployment.models import BUILTIN_MODELS
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -89,7 +89,10 @@ class _Names(Generic[T]):
         value = self._entries[name]
         if isinstance(value, str):
             module, _, attribute = value.partition(":")
-            value = cast(T, getattr(import_module(module), attribute))
+            try:
+                value = cast(T, getattr(import_module(module), attribute))
+            except (ImportError, AttributeError) as error:
+                raise EngineError(f"{self.what} {name!r} cannot be loaded: {error}") from error
             self._entries[name] = value
         return value
 
@@ -173,5 +176,9 @@ def builtin_registry() -> Registry:
     registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
     registry.add_backend("vllm", f"{here}.backends.vllm:measure")
     registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
+    registry.add_backend("openai", f"{here}.backends.openai:measure")
+    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "gpusim"):
+        module = kind.replace("-", "_")
+        registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")
     registry.add_importer("run", f"{here}.workload.importers:import_run", produces="workload")
     return registry
