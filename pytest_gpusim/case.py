@@ -312,7 +312,7 @@ def _live(case: Case, settings: Settings) -> RealSide:
 
     # What is cheap to refuse comes before minutes of measuring.
     bundle = read_bundle(resolve_root(settings.profiling_root, case.model.name, case.hardware.name))
-    settings.registry.simulators.get(case.simulator)
+    settings.registry.simulators.require(case.simulator)
     workload = case_workload(case, settings.artifacts)
     engine = case.engine.merged(bundle.engine_settings)
     if settings.repeat < 1:

@@ -82,10 +82,14 @@ class _Names(Generic[T]):
             raise UsageError(f"{self.what} {name!r} is registered twice")
         self._entries[name] = value
 
-    def get(self, name: str) -> T:
+    def require(self, name: str) -> None:
+        """Raise `UsageError`, with the known names, unless ``name`` is one; loads nothing."""
         if name not in self._entries:
             known = ", ".join(sorted(self._entries)) or "none"
             raise UsageError(f"unknown {self.what} {name!r}; known are {known}")
+
+    def get(self, name: str) -> T:
+        self.require(name)
         value = self._entries[name]
         if isinstance(value, str):
             module, _, attribute = value.partition(":")

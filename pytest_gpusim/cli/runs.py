@@ -86,7 +86,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import run_simulator
     from pytest_gpusim.workload import read_workload
 
-    registry.simulators.get(options.simulator)
+    registry.simulators.require(options.simulator)
     model = registry.model(options.model)
     hardware = registry.hardware.get(options.hardware)
     workload = read_workload(options.workload)
@@ -109,7 +109,7 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
 
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: expected at least 1")
-    registry.backends.get(options.backend)
+    registry.backends.require(options.backend)
     workload = read_workload(options.workload)
     params: dict[str, object] = dict(_params(options))
     if options.url:

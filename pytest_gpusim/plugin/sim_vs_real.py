@@ -138,7 +138,7 @@ class SimVsReal:
         else:
             settings = EngineSettings.load(engine)
         registry = self._state.registry
-        registry.simulators.get(simulator)
+        registry.simulators.require(simulator)
         return Case(
             model=registry.model(model),
             hardware=registry.hardware.get(hardware) if hardware else self._marked_hardware(),
