@@ -1,0 +1,1 @@
+"""Real engines, and recordings of them: each writes run directories."""

@@ -1,0 +1,228 @@
+"""Recordings: a workload, a bundle and real runs in one folder that replays elsewhere.
+
+``<case>/{workload,profile,real/1…N,recording.json}``; large tables are gzipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import (
+    SCHEMA_VERSION,
+    atomic_directory,
+    check_schema_version,
+    digest_files,
+    provenance,
+    read_json,
+    utc_now,
+    write_json,
+)
+from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.runs import Run
+    from pytest_gpusim.workload import Workload
+
+RECORDING, WORKLOAD, PROFILE, REAL = "recording.json", "workload", "profile", "real"
+_FIX = "make it again with 'gpusim record'"
+_COMPRESS_FROM_BYTES = 50_000
+_KEYS = ("model", "model_shape", "hardware", "device_name", "engine", "workload_digest", "runs")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording as read."""
+
+    path: Path
+    meta: dict[str, Any]
+    workload: Workload
+    runs: list[Run]
+    bundle: Bundle
+
+
+def write_recording(
+    out: Path, *, workload_dir: Path, bundle_dir: Path, run_dirs: Sequence[Path]
+) -> None:
+    """Write a recording at ``out``, whole or not at all.
+
+    Args:
+        out: An absent or empty directory.
+        workload_dir: What the runs replayed.
+        bundle_dir: The bundle to simulate them with.
+        run_dirs: Real runs of one workload on one engine.
+
+    Raises:
+        InputError: The parts are not of one case; names the two that differ.
+    """
+    from pytest_gpusim.bundle import read_bundle
+    from pytest_gpusim.bundle.schema import META as BUNDLE_META
+    from pytest_gpusim.bundle.schema import TABLES
+    from pytest_gpusim.runs import read_run
+    from pytest_gpusim.workload import read_workload
+
+    if not run_dirs:
+        raise UsageError("a recording needs at least one real run")
+    workload, bundle = read_workload(workload_dir), read_bundle(bundle_dir)
+    runs = [read_run(path) for path in run_dirs]
+    _require_one_case(workload, bundle, runs)
+    first = runs[0].meta
+    with atomic_directory(out) as partial:
+        _copy_files(workload.path, partial / WORKLOAD, [p.name for p in _files(workload.path)])
+        _copy_files(bundle.path, partial / PROFILE, [*TABLES, BUNDLE_META])
+        for number, run in enumerate(runs, start=1):
+            _copy_run(run, partial / REAL / str(number))
+        write_json(
+            partial / RECORDING,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "model": first["model"],
+                "model_shape": bundle.meta["model_shape"],
+                "hardware": first["hardware"],
+                "device_name": first["device_name"],
+                "engine": _portable(first["engine"]),
+                "workload_id": workload.workload_id,
+                "workload_digest": workload.digest,
+                "profiling_digest": bundle.digest,
+                "runs": {
+                    str(number): digest_files(_files(partial / REAL / str(number)))
+                    for number in range(1, len(runs) + 1)
+                },
+                "created_at": utc_now(),
+                "git_commit": provenance()["git_commit"],
+            },
+        )
+        open_recording(partial)
+
+
+def open_recording(place: Path | str) -> Recording:
+    """Read a recording and check that its parts are the ones it was made of.
+
+    Raises:
+        InputError: Something is missing, was changed, or does not belong.
+    """
+    from pytest_gpusim.bundle import read_bundle
+    from pytest_gpusim.runs import read_run
+    from pytest_gpusim.workload import read_workload
+
+    place = Path(place)
+    meta = _read_meta(place)
+    workload = read_workload(place / WORKLOAD)
+    if workload.digest != meta["workload_digest"]:
+        raise InputError(place / RECORDING, "workload_digest", "is of another workload", _FIX)
+    bundle = read_bundle(place / PROFILE)
+    if bundle.digest != meta.get("profiling_digest"):
+        raise InputError(place / RECORDING, "profiling_digest", "is of another bundle", _FIX)
+    runs = []
+    for name, digest in meta["runs"].items():
+        directory = place / REAL / name
+        if not directory.is_dir():
+            raise InputError(directory, "", f"is missing, {RECORDING} lists it", _FIX)
+        if digest_files(_files(directory)) != digest:
+            raise InputError(directory, "", "was changed after it was recorded", _FIX)
+        runs.append(read_run(directory))
+    _require_one_case(workload, bundle, runs)
+    return Recording(place, meta, workload, runs, bundle)
+
+
+def why_not_replayable(
+    place: Path | str,
+    *,
+    model: ModelShape,
+    hardware: Hardware,
+    engine: EngineSettings,
+    workload_digest: str,
+) -> str | None:
+    """Why the recording at ``place`` is not of this case, in one line; None where it is.
+
+    ``engine`` states settings that the recorded engine must have resolved to.
+    """
+    try:
+        meta = _read_meta(Path(place))
+        shape = ModelShape.from_json(meta["model_shape"], Path(place) / RECORDING)
+    except GpusimError as error:
+        return str(error)
+    recorded: Mapping[str, Any] = meta["engine"]
+    pairs: list[tuple[str, Any, Any]] = [
+        ("model", meta["model"], model.name),
+        *(
+            (f"model's {f}", getattr(shape, f), getattr(model, f))
+            for f in shape.differing_fields(model)
+        ),
+        ("hardware", meta["hardware"], hardware.name),
+        ("workload", meta["workload_digest"][:12], workload_digest[:12]),
+        *((key, recorded.get(key), value) for key, value in engine.to_json().items()),
+    ]
+    for what, found, asked in pairs:
+        if found != asked:
+            return f"the recording at {place} has {what} {found}, the case {asked}"
+    return None
+
+
+def _read_meta(place: Path) -> dict[str, Any]:
+    path = place / RECORDING
+    meta = read_json(path, fix=_FIX)
+    if not isinstance(meta, dict):
+        raise InputError(path, "", "expected a JSON object", _FIX)
+    check_schema_version(path, meta)
+    for key in _KEYS:
+        if not meta.get(key):
+            raise InputError(path, key, "is missing", _FIX)
+    return meta
+
+
+def _require_one_case(workload: Workload, bundle: Bundle, runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for run in runs:
+        if run.meta.get("run_type") != "real":
+            raise InputError(run.path, "run_type", "is not 'real'; record measured runs")
+        if run.meta.get("workload_digest") != workload.digest:
+            raise InputError(run.path, "workload_digest", f"is not that of {workload.path}")
+        for key in ("model", "hardware", "device_name"):
+            if run.meta.get(key) != first.meta.get(key):
+                raise InputError(run.path, key, f"differs from that of {first.path}")
+            if key in ("model", "hardware") and run.meta.get(key) != bundle.meta[key]:
+                raise InputError(run.path, key, f"differs from that of {bundle.path}")
+        if _portable(run.meta.get("engine")) != _portable(first.meta.get("engine")):
+            raise InputError(run.path, "engine", f"differs from that of {first.path}")
+    if not isinstance(first.meta.get("engine"), dict):
+        raise InputError(first.path, "engine", "the run recorded no engine settings")
+
+
+def _portable(engine: Any) -> Any:
+    """Engine settings without the place of a checkpoint on the machine that recorded."""
+    if not isinstance(engine, dict) or not engine.get("weights"):
+        return engine
+    return {**engine, "weights": Path(str(engine["weights"])).name}
+
+
+def _copy_run(run: Run, target: Path) -> None:
+    target.mkdir(parents=True)
+    for source in _files(run.path):
+        if source.name == "run_meta.json":
+            meta = {**run.meta, "workload_dir": f"../../{WORKLOAD}"}
+            meta["engine"] = _portable(meta["engine"])
+            write_json(target / source.name, meta)
+        elif source.suffix != ".gz" and source.stat().st_size >= _COMPRESS_FROM_BYTES:
+            # No time in it: the same run gives the same bytes.
+            packed = gzip.compress(source.read_bytes(), mtime=0)
+            (target / f"{source.name}.gz").write_bytes(packed)
+        else:
+            shutil.copyfile(source, target / source.name)
+
+
+def _copy_files(source: Path, target: Path, names: Sequence[str]) -> None:
+    target.mkdir(parents=True)
+    for name in names:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.is_file())

@@ -1,0 +1,169 @@
+"""From the events of one replay to the rows of one run; whatever was heard is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_gpusim.workload import Workload, WorkloadRequest
+
+
+@dataclass
+class _Progress:
+    """What is known of one request; times in ns from the run's start."""
+
+    sent: int | None = None
+    scheduled: int | None = None
+    cached: int | None = None
+    tokens: list[tuple[int, int]] = field(default_factory=list)  # time, token id
+    finished: str | None = None
+    error: tuple[str, str] | None = None
+
+
+class ReplayRecord:
+    """Collects a replay's events (see `pytest_gpusim.vllm_runtime.replay`).
+
+    Attributes:
+        ended: Whether the replay came to its end.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.ended = False
+        self._requests = workload.requests
+        self._progress = {request.request_id: _Progress() for request in workload.requests}
+        self._steps: list[dict[str, Any]] = []
+        self._batches: list[dict[int, int]] = []
+        self._lateness: list[tuple[int, int]] = []
+        self._last_step_end = 0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take one event in."""
+        kind = event["event"]
+        if kind == "sent":
+            for request_id, at in event["requests"]:
+                self._sent(request_id, at)
+        elif kind == "refused":
+            self._sent(event["request"], event["sent"])
+            self._progress[event["request"]].error = (event["type"], event["message"])
+        elif kind == "step":
+            self._step(event)
+        elif kind == "ended":
+            self.ended = True
+
+    def fail_unfinished(self, error_type: str, message: str) -> None:
+        """The replay broke off: what has no end gets this error."""
+        for request in self._requests:
+            progress = self._progress[request.request_id]
+            if progress.finished is None and progress.error is None:
+                progress.error = (error_type, message)
+
+    def finished_count(self) -> int:
+        """Requests that came to their end."""
+        return sum(progress.finished is not None for progress in self._progress.values())
+
+    def request_rows(self) -> list[dict[str, Any]]:
+        """Rows of ``request_metrics.csv``, one per request of the workload."""
+        return [self._row(request) for request in self._requests]
+
+    def token_rows(self) -> list[tuple[int, int, int, int]]:
+        """Rows of ``token_metrics.csv``."""
+        rows = []
+        for request in self._requests:
+            before = request.arrival_time_ns
+            tokens = self._progress[request.request_id].tokens
+            for index, (time, _) in enumerate(tokens):
+                rows.append((request.request_id, index, time, time - before))
+                before = time
+        return rows
+
+    def step_rows(self) -> list[dict[str, Any]]:
+        """Rows of ``step_metrics.csv``."""
+        return self._steps
+
+    def step_batches(self) -> list[dict[int, int]]:
+        """Per step, tokens by request id."""
+        return self._batches
+
+    def lateness(self) -> dict[str, Any]:
+        """How late requests were sent, in ns.
+
+        An engine that is stepped by hand cannot take a request during a step, and would not look
+        at it before the next one either; so ``max_ns``, ``mean_ns`` and ``p99_ns`` count from the
+        end of that step. ``max_since_arrival_ns`` counts from the arrival.
+        """
+        if not self._lateness:
+            return {"max_ns": None, "mean_ns": None, "p99_ns": None, "max_since_arrival_ns": None}
+        import numpy as np
+
+        own = np.array([late for late, _ in self._lateness])
+        return {
+            "max_ns": int(own.max()),
+            "mean_ns": int(own.mean()),
+            "p99_ns": int(np.percentile(own, 99)),
+            "max_since_arrival_ns": max(late for _, late in self._lateness),
+        }
+
+    def _sent(self, request_id: int, at: int) -> None:
+        self._progress[request_id].sent = at
+        arrival = self._requests[request_id].arrival_time_ns
+        self._lateness.append((max(0, at - max(arrival, self._last_step_end)), at - arrival))
+
+    def _step(self, event: Mapping[str, Any]) -> None:
+        start, end = event["at"]
+        for step in event["steps"]:
+            decodes = sum(is_decode for *_, is_decode in step["batch"])
+            tokens = {int(entry[0]): int(entry[1]) for entry in step["batch"]}
+            running, waiting, blocks, preempted = step["state"]
+            self._steps.append(
+                {
+                    "step": len(self._steps),
+                    "start_ns": start,
+                    "duration_ns": end - start,
+                    "num_prefill_tokens": sum(tokens.values()) - decodes,
+                    "num_decode_tokens": decodes,
+                    "num_sequences": len(tokens),
+                    "running": running,
+                    "waiting": waiting,
+                    "kv_blocks_used": blocks,
+                    "preempted": preempted,
+                }
+            )
+            self._batches.append(tokens)
+            for request_id, cached in step["admitted"]:
+                progress = self._progress[request_id]
+                if progress.scheduled is None:
+                    progress.scheduled, progress.cached = step["planned"], cached
+        for request_id, ids in event["tokens"]:
+            self._progress[request_id].tokens += [(end, token) for token in ids]
+        for request_id, reason in event["finished"]:
+            self._progress[request_id].finished = reason
+        self._last_step_end = end
+
+    def _row(self, request: WorkloadRequest) -> dict[str, Any]:
+        progress = self._progress[request.request_id]
+        times = [time for time, _ in progress.tokens]
+        error = progress.error
+        if error is None and progress.finished not in ("length", "stop"):
+            error = ("Aborted", f"the engine ended it: {progress.finished}")
+        if error is None and not times:
+            error = ("NoTokens", "the engine finished it without a token")
+        row: dict[str, Any] = {
+            "request_id": request.request_id,
+            "arrival_time_ns": request.arrival_time_ns,
+            "sent_time_ns": progress.sent,
+            "scheduled_time_ns": progress.scheduled,
+            "first_token_time_ns": times[0] if times else None,
+            "ttft_ns": times[0] - request.arrival_time_ns if times else None,
+            "num_prefill_tokens": request.num_prefill_tokens,
+            "num_cached_tokens": progress.cached,
+            "num_decode_tokens": request.num_decode_tokens,
+            "num_decode_tokens_actual": len(times) if times else None,
+            "backend": "vllm",
+        }
+        if error is not None:
+            row.update(status="error", error_type=error[0], error_msg=error[1])
+        else:
+            whole = len(times) == request.num_decode_tokens
+            row.update(status="ok" if whole else "early_stop", completion_time_ns=times[-1])
+        return row
