@@ -1,0 +1,1 @@
+"""Simulators: each writes a run directory from `pytest_gpusim.registry.SimulationInputs`."""

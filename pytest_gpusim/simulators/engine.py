@@ -1,0 +1,149 @@
+"""A serving engine in simulated time: vLLM's rules and profiled step times, step by step.
+
+Simulators differ in what drives it (a bare loop, Vidur's event queue), so they plan the same
+batches and give the same token times. All times are whole ns from the workload's start.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.errors import EngineError
+from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
+from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel
+from pytest_gpusim.workload import WorkloadRequest
+
+_MOST_EMPTY_STEPS = 10_000
+
+
+@dataclass(slots=True)
+class TimedStep:
+    """A planned step and what became of it.
+
+    Attributes:
+        step: What it computes.
+        features: What its time depends on.
+        planned_ns: When it was planned; with asynchronous scheduling one step before it starts.
+        start_ns, end_ns: When it ran; -1 before.
+        time: Its time, where the step-time model gave it.
+    """
+
+    step: Step
+    features: StepFeatures
+    planned_ns: int
+    start_ns: int = -1
+    end_ns: int = -1
+    time: StepTime | None = None
+
+
+@dataclass
+class ServingEngine:
+    """Plans, times and finishes steps; remembers them all.
+
+    Call `arrive` for every request up to now, then `next_step`; run what it returns, which starts
+    now, and call `finish`. While `next_step` returns None there is nothing to do until the next
+    arrival.
+    """
+
+    rules: SchedulingRules
+    model: StepTimeModel
+    keys: dict[int, tuple[int, ...]]
+    requests: dict[int, Request] = field(default_factory=dict)
+    steps: list[TimedStep] = field(default_factory=list)
+    planned_at: list[int] = field(default_factory=list)
+    ended_at: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.rules)
+        self._pending: deque[TimedStep] = deque()
+
+    @classmethod
+    def of_inputs(cls, inputs: SimulationInputs) -> ServingEngine:
+        """The engine that ``inputs`` describe.
+
+        Raises:
+            UsageError: Its settings are incomplete or contradict each other.
+            InputError: The bundle does not fit them.
+        """
+        settings = inputs.engine
+        rules = SchedulingRules.for_release(engine_version(inputs), settings)
+        model = StepTimeModel(inputs.bundle, inputs.model, settings)
+        return cls(rules, model, _block_keys(inputs, rules))
+
+    def arrive(self, request: WorkloadRequest) -> None:
+        """Put a request into the engine's queue."""
+        self.requests[request.request_id] = self.scheduler.add_request(
+            request.request_id,
+            request.num_prefill_tokens,
+            request.num_decode_tokens,
+            self.keys.get(request.prompt_id),
+        )
+
+    def next_step(self, now_ns: int) -> TimedStep | None:
+        """The step that starts now; None when all that arrived is done.
+
+        Asynchronous: the step after it is planned too, as ``EngineCore.step_with_batch_queue``
+        does (``vllm/v1/engine/core.py``). Empty steps take no time and are not returned.
+        """
+        scheduler, pending = self.scheduler, self._pending
+        capacity = 2 if self.rules.async_scheduling else 1
+        for _ in range(_MOST_EMPTY_STEPS):
+            while scheduler.num_unfinished and len(pending) < capacity:
+                step = scheduler.schedule()
+                pending.append(TimedStep(step, self.model.features(step), now_ns))
+                self.planned_at.append(now_ns)
+            if not pending:
+                return None
+            timed = pending.popleft()
+            timed.start_ns = now_ns
+            if timed.step.num_tokens:
+                return timed
+            self._complete(timed, now_ns)
+        raise EngineError(
+            f"the scheduler planned {_MOST_EMPTY_STEPS} empty steps in a row with "
+            f"{scheduler.num_unfinished} requests left: raise num_gpu_blocks"
+        )
+
+    def time(self, timed: TimedStep) -> StepTime:
+        """What the step-time model says of a step."""
+        if timed.time is None:
+            timed.time = self.model.time(timed.features)
+        return timed.time
+
+    def finish(self, timed: TimedStep, end_ns: int) -> None:
+        """End the running step: its tokens are out."""
+        self.steps.append(timed)
+        self._complete(timed, end_ns)
+
+    def _complete(self, timed: TimedStep, end_ns: int) -> None:
+        timed.end_ns = end_ns
+        self.ended_at.append(end_ns)
+        self.scheduler.complete(timed.step)
+
+
+def engine_version(inputs: SimulationInputs) -> str | None:
+    """The release whose rules are followed: that of the settings, else the profiled one."""
+    version: str | None = inputs.engine.engine_version
+    if version is None and inputs.bundle.meta.get("engine") == "vllm":
+        version = inputs.bundle.meta.get("engine_version")
+    return version
+
+
+def complete_settings(inputs: SimulationInputs) -> EngineSettings:
+    """The settings with the bundle's for what they do not state, and defaults for flags."""
+    settings = inputs.engine.merged(inputs.bundle.engine_settings)
+    return settings.require_complete(inputs.bundle.path)
+
+
+def _block_keys(inputs: SimulationInputs, rules: SchedulingRules) -> dict[int, tuple[int, ...]]:
+    """The content of each prompt's full blocks, for prompts that may share some."""
+    from pytest_gpusim.workload.prompts import sharing_token_ids
+
+    if not rules.enable_prefix_caching:
+        return {}
+    keys = BlockKeys(rules.block_size)
+    shared = sharing_token_ids(inputs.workload, inputs.model.vocab_size)
+    return {prompt_id: keys.chain(ids) for prompt_id, ids in shared.items()}
