@@ -1,0 +1,101 @@
+"""Errors of opposite sign that make the sum look right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, listed
+from pytest_gpusim.compare.tolerances import DEFAULT_FLOOR_MS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPPOSED = 0.10
+PART_WARN, PART_FAIL = 0.05, 0.10
+MIN_REQUESTS = 12
+
+
+def no_cancelling_errors(context: CheckContext) -> Finding:
+    """E2E is not right only because two errors cancel.
+
+    Fails where TTFT and TPOT are off by more than 10% each, to opposite sides and beyond noise and
+    absolute floor, while E2E is off by less than either. The same over the course of the run:
+    where the first and the last third of the arrivals are off to opposite sides by more than 5%
+    and the whole by less than half as much, it warns, and beyond 10% fails.
+    """
+    available = [name for name in ("ttft", "tpot", "e2e") if context.metrics[name] is not None]
+    if "e2e" not in available or len(available) < 2:
+        return "skip", "TTFT, TPOT and E2E are not all available"
+    findings: list[Finding] = []
+    if len(available) == 3:
+        findings += [_between_metrics(context.metrics, name) for name in ("p50", "mean")]
+    findings += [_over_the_run(context, name) for name in available]
+    for status in ("fail", "warn"):
+        found = [detail for found, detail in findings if found == status]
+        if found:
+            return ("fail" if status == "fail" else "warn"), listed(found, 2)
+    return "pass", "TTFT, TPOT and the parts of the run are not off to opposite sides"
+
+
+def _between_metrics(metrics: dict[str, Any], statistic: str) -> Finding:
+    parts = {name: metrics[name][statistic] for name in ("ttft", "tpot")}
+    whole = metrics["e2e"][statistic]["error"]
+    errors = {name: entry["error"] for name, entry in parts.items()}
+    if whole is None or None in errors.values():
+        return "pass", ""
+    opposed = errors["ttft"] * errors["tpot"] < 0
+    significant = all(
+        abs(entry["error"]) > max(OPPOSED, entry["noise"] or 0.0)
+        and abs(entry["sim_ns"] - entry["real_ns"]) > DEFAULT_FLOOR_MS[name] * 1e6
+        for name, entry in parts.items()
+    )
+    if opposed and significant and abs(whole) < min(map(abs, errors.values())):
+        return "fail", (
+            f"TTFT {statistic} is off by {errors['ttft']:+.1%} and TPOT {statistic} by "
+            f"{errors['tpot']:+.1%}, so that E2E is off by {whole:+.1%} only"
+        )
+    return "pass", ""
+
+
+def _over_the_run(context: CheckContext, metric: str) -> Finding:
+    both = paired(context, metric)
+    if len(both) < MIN_REQUESTS:
+        return "pass", ""
+    third = len(both) // 3
+    first, last = _error(both.iloc[:third]), _error(both.iloc[-third:])
+    whole = _error(both)
+    if first is None or last is None or whole is None or first * last >= 0:
+        return "pass", ""
+    smaller = min(abs(first), abs(last))
+    entry = context.metrics[metric]["mean"]
+    off = smaller * entry["real_ns"]
+    if (
+        smaller <= max(PART_WARN, entry["noise"] or 0.0)
+        or abs(whole) >= smaller / 2
+        or off <= DEFAULT_FLOOR_MS[metric] * 1e6
+    ):
+        return "pass", ""
+    return ("fail" if smaller > PART_FAIL else "warn"), (
+        f"mean {metric.upper()} is off by {first:+.1%} in the first third of the run and by "
+        f"{last:+.1%} in the last, {whole:+.1%} as a whole"
+    )
+
+
+def paired(context: CheckContext, metric: str) -> pd.DataFrame:
+    """``real`` (median over the runs) and ``sim`` of each request, ns, in order of arrival."""
+    import pandas as pd
+
+    runs = [metrics.requests[metric] for metrics in context.real_metrics]
+    table = pd.DataFrame(
+        {
+            "arrival_time_ns": context.real_metrics[0].requests["arrival_time_ns"],
+            "real": pd.concat(runs, axis=1).median(axis=1, skipna=False),
+            "sim": context.sim_metrics.requests[metric],
+        }
+    )
+    return table.dropna().sort_values("arrival_time_ns", kind="stable")
+
+
+def _error(part: pd.DataFrame) -> float | None:
+    real = float(part["real"].mean())
+    return (float(part["sim"].mean()) - real) / real if real > 0 else None

@@ -1,0 +1,223 @@
+"""Can the real measurement be trusted: on time, warmed up, a cold prefix cache, below the knee?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, ms
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pytest_gpusim.compare.metrics import RunMetrics
+    from pytest_gpusim.runs import Run
+
+LATE_NS, LATE_SHARE = 1e6, 0.05
+COLD_FACTOR, COLD_NS = 2.0, 50e6
+UNEXPLAINED_SHARE = 0.01
+GROWTH_SHARE = 0.25
+MIN_TREND = 6
+
+
+def generator_on_time(context: CheckContext) -> Finding:
+    """Requests were sent when the workload says.
+
+    Late is what came later than 1 ms, or than 5% of the median TTFT. An engine that is driven in
+    process takes requests between its steps: waiting for the step that runs is not lateness.
+    Fails where more than 1% of the requests were late.
+    """
+    findings = [_on_time(run, metrics) for run, metrics in _pairs(context)]
+    return _worst(findings)
+
+
+def _on_time(run: Run, metrics: RunMetrics) -> Finding:
+    import numpy as np
+
+    rows = run.requests[run.requests["sent_time_ns"].notna()]
+    typical = metrics.values("ttft")
+    slack = max(LATE_NS, LATE_SHARE * float(np.median(typical)) if typical is not None else 0.0)
+    if rows.empty:
+        stated = run.meta.get("lateness")
+        worst = stated.get("p99_ns", stated.get("max_ns")) if isinstance(stated, Mapping) else None
+        if not isinstance(worst, int | float):
+            return "skip", f"{run.run_id} does not say when requests were sent"
+        said = f"{run.run_id}: p99 of lateness {ms(worst)}, allowed {ms(slack)}"
+        return ("fail" if worst > slack else "pass"), said
+    arrival = rows["arrival_time_ns"].to_numpy(dtype="float64")
+    sent = rows["sent_time_ns"].to_numpy(dtype="float64")
+    late = sent - np.maximum(arrival, _free_again(run, arrival))
+    share = float((late > slack).mean())
+    said = f"{run.run_id}: {share:.1%} of requests sent more than {ms(slack)} late"
+    said += f", the latest by {ms(max(float(late.max()), 0.0))}"
+    if share > 0.01:
+        return "fail", f"{said}; the load was not the workload's"
+    return ("warn" if share else "pass"), said
+
+
+def _free_again(run: Run, at: np.ndarray) -> np.ndarray:
+    """When the step that runs at a time ends; the time itself where none runs or is known."""
+    import numpy as np
+
+    if run.steps is None or run.steps.empty:
+        return at
+    start = run.steps["start_ns"].to_numpy(dtype="float64")
+    end = start + run.steps["duration_ns"].to_numpy(dtype="float64", na_value=0.0)
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    running = np.searchsorted(start, at, side="right") - 1
+    known = running >= 0
+    result = at.copy()
+    result[known] = np.maximum(at[known], end[running[known]])
+    return result
+
+
+def warmed_up(context: CheckContext) -> Finding:
+    """Each real run was preceded by a warm-up, and its first request shows no first use.
+
+    A cold start shows as a first TTFT that is, against the simulated one, more than twice as long
+    as that of the other requests, and by more than 50 ms.
+    """
+    findings = [_warm(context, run, metrics) for run, metrics in _pairs(context)]
+    return _worst(findings)
+
+
+def _warm(context: CheckContext, run: Run, metrics: RunMetrics) -> Finding:
+    stated = run.meta.get("warmup")
+    cold = _cold_start(metrics, context.sim_metrics)
+    if stated is None:
+        if cold:
+            return "fail", f"{run.run_id}: no warm-up is recorded, and {cold}"
+        return "skip", f"{run.run_id} does not record a warm-up; its first request shows no sign"
+    if not _was_warmed(stated):
+        return "fail", f"{run.run_id} was measured without a warm-up"
+    if cold:
+        return "warn", f"{run.run_id}: warmed up, but {cold}"
+    return "pass", f"{run.run_id}: warmed up, and its first request shows no first use"
+
+
+def _was_warmed(stated: Any) -> bool:
+    if isinstance(stated, Mapping):
+        counts = [stated.get(key) for key in ("requests", "num_requests", "passes", "steps")]
+        known = [count for count in counts if isinstance(count, int | float)]
+        return bool(stated) and (not known or any(count > 0 for count in known))
+    return bool(stated)
+
+
+def _cold_start(real: RunMetrics, sim: RunMetrics) -> str | None:
+    import numpy as np
+
+    both = real.requests[["arrival_time_ns", "ttft"]].join(
+        sim.requests["ttft"].rename("simulated"), how="inner"
+    )
+    both = both[both["simulated"] > 0].sort_values("arrival_time_ns", kind="stable")
+    if len(both) < MIN_TREND:
+        return None
+    ratio = (both["ttft"] / both["simulated"]).to_numpy()
+    usual = float(np.median(ratio[1:])) * float(both["simulated"].iloc[0])
+    first = float(both["ttft"].iloc[0])
+    if first > COLD_FACTOR * usual and first - usual > COLD_NS:
+        return f"the first TTFT is {ms(first)} where {ms(usual)} would be usual: a first use"
+    return None
+
+
+def prefix_cache_cold(context: CheckContext) -> Finding:
+    """No cached token that the workload does not explain.
+
+    What it explains is what the simulation, which re-enacts the prefix cache, found; nothing where
+    the prompts share nothing. Where they share, the moment decides what is still in the cache: up
+    to 1% of the prompt tokens may differ. A preempted request may resume with hits.
+    """
+    return _worst([_cold_cache(context, run) for run in context.real])
+
+
+def _cold_cache(context: CheckContext, run: Run) -> Finding:
+    rows = run.finished.set_index("request_id")
+    if rows["num_cached_tokens"].isna().all():
+        return "skip", f"{run.run_id} does not record cached tokens"
+    hits = rows["num_cached_tokens"].fillna(0).astype("int64")
+    total = int(hits.sum())
+    simulated = context.sim.requests.set_index("request_id")["num_cached_tokens"]
+    shares_nothing = context.workload is not None and context.workload.prompts is None
+    if total == 0:
+        return "pass", f"{run.run_id}: no prompt token came from the cache"
+    if simulated.isna().all() and not shares_nothing:
+        return "warn", (
+            f"{run.run_id}: {total} prompt tokens came from the cache, and the simulation does not "
+            "say how many it expects"
+        )
+    expected = simulated.reindex(hits.index).fillna(0).astype("int64")
+    if shares_nothing:
+        expected[:] = 0
+    excess = (hits - expected).clip(lower=0)
+    unexplained = int(excess.sum())
+    preemptions = max(_preemptions(run), _preemptions(context.sim))
+    allowed = UNEXPLAINED_SHARE * float(rows["num_prefill_tokens"].sum()) if expected.any() else 0
+    if unexplained > allowed and int((excess > 0).sum()) > preemptions:
+        worst = excess.idxmax()
+        return "fail", (
+            f"{run.run_id}: {unexplained} cached prompt tokens that the workload does not explain "
+            f"(request {worst}: {hits[worst]} of {rows['num_prefill_tokens'][worst]}, expected "
+            f"{expected[worst]}): reset the prefix cache before each pass, and warm up with other "
+            "token ids"
+        )
+    note = f", {preemptions} preemptions" if preemptions else ""
+    return "pass", f"{run.run_id}: {total} cached prompt tokens, as the prompts share{note}"
+
+
+def _preemptions(run: Run) -> int:
+    return 0 if run.steps is None else int(run.steps["preempted"].fillna(0).sum())
+
+
+def below_saturation(context: CheckContext) -> Finding:
+    """The queue does not grow over the real run.
+
+    Near saturation a small error of capacity becomes an error of any size in TTFT. Warns where the
+    queue delay (the TTFT, where that is unknown) of the last third of the arrivals exceeds that of
+    the first third by a quarter of the median E2E.
+    """
+    return _worst([_load(run, metrics) for run, metrics in _pairs(context)])
+
+
+def _load(run: Run, metrics: RunMetrics) -> Finding:
+    import numpy as np
+
+    rows = metrics.requests.sort_values("arrival_time_ns", kind="stable")
+    if len(rows) < MIN_TREND:
+        return "skip", f"{run.run_id}: {len(rows)} requests are too few to see a queue grow"
+    known = "queue_delay" not in metrics.unavailable
+    wait = rows["queue_delay" if known else "ttft"].to_numpy()
+    third = len(wait) // 3
+    growth = float(wait[-third:].mean() - wait[:third].mean())
+    typical = float(np.median(rows["e2e"]))
+    arrivals = rows["arrival_time_ns"].to_numpy()
+    ends = arrivals + rows["e2e"].to_numpy()
+    span = float(arrivals[-1] - arrivals[0])
+    served = len(rows) / float(ends.max() - arrivals[0]) * 1e9 if ends.max() > arrivals[0] else 0.0
+    asked = (
+        f"{(len(rows) - 1) / span * 1e9:.3g} requests/s arrive" if span else "all arrive at once"
+    )
+    name = "queue delay" if known else "TTFT"
+    said = (
+        f"{run.run_id}: {asked}, {served:.3g}/s are served; {name} grows by {ms(max(growth, 0.0))} "
+        f"over the run, median E2E {ms(typical)}"
+    )
+    if growth > GROWTH_SHARE * typical:
+        return "warn", f"{said}: saturated, so small errors of capacity are magnified"
+    return "pass", said
+
+
+def _pairs(context: CheckContext) -> list[tuple[Run, RunMetrics]]:
+    return list(zip(context.real, context.real_metrics, strict=True))
+
+
+_ORDER = ("pass", "skip", "warn", "fail")
+
+
+def _worst(findings: list[Finding]) -> Finding:
+    """The findings of several real runs as one: the worst, and how many runs are like it."""
+    status = max((status for status, _ in findings), key=_ORDER.index)
+    details = [detail for found, detail in findings if found == status]
+    others = len(details) - 1
+    alike = f" (and {others} other run{'s' if others > 1 else ''} alike)" if others else ""
+    return status, details[0] + alike

@@ -1,0 +1,153 @@
+"""Is the profile that the simulation drew on the right one, complete, and independent?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+
+COVERED, UNCOVERED = 0.01, 0.10
+
+
+def profile_matches(context: CheckContext) -> Finding:
+    """Model, device, dtype, engine mode and parallelism of the profile are those of the real run.
+
+    Another release of the engine is a warning.
+    """
+    profile = context.sim.meta.get("profile")
+    if not isinstance(profile, dict) or not profile:
+        return "skip", f"{context.sim.run_id} does not say which profile it was made from"
+    differing: list[str] = []
+    compared: list[str] = []
+
+    def hold(what: str, profiled: Any, real: Any, where: str) -> None:
+        if profiled is None or real is None:
+            return
+        compared.append(what)
+        if profiled != real:
+            differing.append(f"{what}: the profile is of {profiled!r}, {where} of {real!r}")
+
+    for run in context.real:
+        settings, where = engine(run), run.run_id
+        hold("model", profile.get("model"), run.meta.get("model"), where)
+        device = run.meta.get("device_name")
+        if profile.get("device_name") and device:
+            hold("device_name", profile["device_name"], device, where)
+        else:
+            hold("hardware", profile.get("hardware"), run.meta.get("hardware"), where)
+        hold("dtype", _dtype(profile.get("dtype")), _dtype(settings.get("dtype")), where)
+        eager = settings.get("enforce_eager")
+        if eager is not None:
+            mode = "eager" if eager else "compiled"
+            hold("engine_mode", profile.get("engine_mode"), mode, where)
+        sizes, tp = profile.get("tensor_parallel_sizes"), settings.get("tensor_parallel_size")
+        if sizes and tp is not None and tp not in sizes:
+            differing.append(
+                f"tensor_parallel_sizes: the profile has {sizes}, {where} ran with {tp}"
+            )
+    if differing:
+        return "fail", listed(list(dict.fromkeys(differing)))
+    if not compared:
+        return "skip", "profile and real runs state no model or device that could be compared"
+    version = engine(context.real[0]).get("engine_version")
+    if profile.get("engine_version") and version and profile["engine_version"] != version:
+        return "warn", f"profiled with engine {profile['engine_version']}, measured with {version}"
+    if not {"device_name", "hardware"} & set(compared):
+        return "warn", f"{', '.join(dict.fromkeys(compared))} agree; the device is not stated"
+    return "pass", f"{', '.join(dict.fromkeys(compared))} agree"
+
+
+def profile_covers(context: CheckContext) -> Finding:
+    """Hardly any simulated time lies outside the profiled ranges.
+
+    Passes up to 1% of the simulated step time, fails above 10%.
+    """
+    share = extrapolated_share(context)
+    if share is None:
+        return "skip", f"{context.sim.run_id} does not say which steps were extrapolated"
+    said = f"{share:.1%} of the simulated time lies outside the profiled ranges"
+    if share <= COVERED:
+        return "pass", said
+    fix = "profile larger batches or longer contexts"
+    return ("warn" if share <= UNCOVERED else "fail"), f"{said}; {fix}"
+
+
+def overhead_counted(context: CheckContext) -> Finding:
+    """The engine's own time per iteration is part of the simulated step.
+
+    Judged from ``params.overhead`` of the simulated run: ``{"counted": bool, "share": …}``, or
+    from the overhead among its ``time_by_operator``.
+    """
+    known = overhead_share(context)
+    if known is None:
+        return "skip", f"{context.sim.run_id} does not say what its step times hold"
+    if known <= 0:
+        return "fail", (
+            "the simulated steps hold no engine time per iteration (scheduler, sampling, "
+            "detokenizing): the profile has no overhead.csv"
+        )
+    return "pass", f"engine time per iteration is {known:.1%} of the simulated step time"
+
+
+def not_calibrated_on(context: CheckContext) -> Finding:
+    """No real run of this comparison was used to tune the profile or the simulator.
+
+    Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids and
+    workload digests.
+    """
+    sources = [context.sim.meta.get("params"), context.sim.meta.get("profile")]
+    statements = [
+        source["calibrated_on"]
+        for source in sources
+        if isinstance(source, dict) and isinstance(source.get("calibrated_on"), list)
+    ]
+    if not statements:
+        return "skip", "neither the profile nor the simulator says what it was calibrated on"
+    used = {str(item) for statement in statements for item in statement}
+    for run in context.real:
+        names = {run.run_id, str(run.path), run.path.name, str(run.meta.get("workload_digest"))}
+        if used & names:
+            return "fail", (
+                f"the simulation was calibrated on {sorted(used & names)[0]}, which it is judged "
+                "on here: a match proves nothing"
+            )
+    said = listed(sorted(used)) if used else "no run"
+    return "pass", f"calibrated on {said}"
+
+
+def extrapolated_share(context: CheckContext) -> float | None:
+    """Share of the simulated step time in steps outside the profiled ranges; None if unknown."""
+    steps = context.sim.steps
+    if steps is None or steps.empty or steps["extrapolated"].isna().all():
+        return None
+    spent = steps["duration_ns"].to_numpy(dtype="float64", na_value=0.0)
+    outside = steps["extrapolated"].fillna(0).to_numpy(dtype="float64") > 0
+    total = float(spent.sum())
+    return float(spent[outside].sum()) / total if total > 0 else 0.0
+
+
+def overhead_share(context: CheckContext) -> float | None:
+    """Share of engine time in the simulated step time; None where the run does not tell."""
+    parameters = context.sim.meta.get("params")
+    stated = parameters.get("overhead") if isinstance(parameters, dict) else None
+    if isinstance(stated, dict) and isinstance(stated.get("share"), int | float):
+        return float(stated["share"])
+    times = time_by_operator(context.sim.meta)
+    if times:
+        total = sum(times.values())
+        return times.get("overhead", 0.0) / total if total > 0 else 0.0
+    return None
+
+
+def time_by_operator(meta: dict[str, Any]) -> dict[str, float] | None:
+    """Simulated time by operator, ns, where the run's metadata has it."""
+    parameters = meta.get("params")
+    for place in (meta, parameters if isinstance(parameters, dict) else {}):
+        times = place.get("time_by_operator")
+        if isinstance(times, dict) and times:
+            return {str(name): float(value) for name, value in times.items()}
+    return None
+
+
+def _dtype(value: Any) -> Any:
+    return value.removeprefix("torch.") if isinstance(value, str) else value

@@ -1,0 +1,89 @@
+"""Was the simulator configured as the engine that was measured?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+
+_BLOCKS = ("block_size", "num_gpu_blocks")
+MIRRORED = (
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "max_model_len",
+    "enable_prefix_caching",
+    "async_scheduling",
+    "long_prefill_token_threshold",
+    "scheduler_reserve_full_isl",
+    "dtype",
+    "tensor_parallel_size",
+    "enforce_eager",
+    "engine_version",
+)
+# Settings of a real engine that no simulation here follows -> the values that need no following.
+_NOT_MODELLED: dict[str, tuple[Any, ...]] = {
+    "enable_chunked_prefill": (True,),
+    "scheduling_policy": ("fcfs",),
+    "policy": ("fcfs",),
+    "speculative_config": (None, {}),
+    "pipeline_parallel_size": (1,),
+    "data_parallel_size": (1,),
+}
+
+
+def settings_mirrored(context: CheckContext) -> Finding:
+    """Every engine setting that both sides state is the same, KV blocks apart."""
+    return _mirrored(context, MIRRORED, ("max_num_seqs", "max_num_batched_tokens"))
+
+
+def kv_blocks_mirrored(context: CheckContext) -> Finding:
+    """Both sides have the same number of KV blocks of the same size."""
+    status, detail = _mirrored(context, _BLOCKS, _BLOCKS)
+    if status == "pass":
+        settings = engine(context.real[0])
+        blocks, size = settings["num_gpu_blocks"], settings["block_size"]
+        detail = f"{blocks} blocks of {size} tokens on both sides"
+    return status, detail
+
+
+def _mirrored(context: CheckContext, keys: tuple[str, ...], essential: tuple[str, ...]) -> Finding:
+    simulated = engine(context.sim)
+    if not simulated:
+        return "skip", f"{context.sim.run_id} records no engine settings"
+    if not any(engine(run) for run in context.real):
+        return "skip", "the real runs record no engine settings"
+    different: list[str] = []
+    unstated: set[str] = set()
+    compared: set[str] = set()
+    for run in context.real:
+        stated = engine(run)
+        for key in keys:
+            ours, theirs = _value(stated, key), _value(simulated, key)
+            if ours is None or theirs is None:
+                if ours is not theirs:
+                    unstated.add(key)
+            elif ours != theirs:
+                different.append(f"{key} is {ours!r} in {run.run_id}, {theirs!r} in the simulation")
+            else:
+                compared.add(key)
+        if keys is MIRRORED:
+            different += [
+                f"{key}={stated[key]!r} in {run.run_id} is not modelled"
+                for key, harmless in _NOT_MODELLED.items()
+                if stated.get(key) is not None and stated[key] not in harmless
+            ]
+    if different:
+        fix = f"simulate with --engine {context.real[0].path}"
+        return "fail", f"{listed(list(dict.fromkeys(different)))}; {fix}"
+    if not compared:
+        return "skip", f"no run states {', '.join(keys)} on both sides"
+    missing = [key for key in essential if key not in compared]
+    if missing:
+        return "warn", f"{', '.join(missing)}: not stated on both sides, so not known to agree"
+    note = f"; on one side only: {', '.join(sorted(unstated))}" if unstated else ""
+    return "pass", f"{len(compared)} settings agree{note}"
+
+
+def _value(settings: dict[str, Any], key: str) -> Any:
+    value = settings.get(key)
+    return value.removeprefix("torch.") if key == "dtype" and isinstance(value, str) else value

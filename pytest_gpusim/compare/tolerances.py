@@ -1,0 +1,164 @@
+"""Tolerances: how far a simulated figure may lie from the real one.
+
+A tolerance is relative, with an absolute floor: an error below the floor is never held against the
+simulation, for a percentage of a very small time says nothing. The floor is 0.5 ms, and 0.05 ms
+for the metrics per token; ``floor_ms=2`` sets it for all metrics, ``ttft_floor_ms=2`` for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal
+
+from pytest_gpusim.compare.metrics import DISTRIBUTIONS, METRICS
+from pytest_gpusim.compare.statistics import STATISTICS
+from pytest_gpusim.errors import UsageError
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+DEFAULT_FLOOR_MS = {
+    metric: 0.05 if metric in ("tpot", "itl", "normalized_e2e") else 0.5 for metric in METRICS
+}
+_FLOOR = "floor_ms"
+_EXAMPLE = "such as ttft_p50=0.10,tpot_p50=0.05"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far one figure may be off: ``relative`` to the real one, or ``floor_ns`` if larger."""
+
+    name: str
+    metric: str
+    statistic: str | None
+    relative: float
+    floor_ns: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A figure held against its tolerance; ``reason`` says why it is not a plain pass."""
+
+    name: str
+    outcome: Verdict
+    real_ns: int | None
+    sim_ns: int | None
+    error: float | None
+    tolerance: float
+    floor_ns: float
+    noise: float | None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON values."""
+        return dict(vars(self))
+
+
+def parse_tolerances(text: str) -> dict[str, float]:
+    """Read ``ttft_p50=0.10,tpot_p50=0.05,floor_ms=2``.
+
+    Raises:
+        UsageError: Not of that form, or an unknown name or impossible value.
+    """
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise UsageError(f"tolerance {item.strip()!r}: expected <metric>_<stat>=N, {_EXAMPLE}")
+        if name in found:
+            raise UsageError(f"tolerance {name!r} is given twice")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UsageError(f"tolerance {name}={value}: expected a number, {_EXAMPLE}") from None
+    read_tolerances(found)
+    return found
+
+
+def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
+    """Tolerances by name, such as ``{"ttft_p50": 0.10, "makespan": 0.05, "floor_ms": 2}``.
+
+    Raises:
+        UsageError: An unknown name, or a value that is not a number of at least 0.
+    """
+    floors = dict(DEFAULT_FLOOR_MS)
+    relative: dict[str, float] = {}
+    for name, value in given.items():
+        number = _number(name, value)
+        if name == _FLOOR:
+            floors.update({m: number for m in METRICS if f"{m}_{_FLOOR}" not in given})
+        elif name.endswith(f"_{_FLOOR}") and name.removesuffix(f"_{_FLOOR}") in METRICS:
+            floors[name.removesuffix(f"_{_FLOOR}")] = number
+        else:
+            split_name(name)
+            relative[name] = number
+    return [
+        Tolerance(name, *split_name(name), value, floors[split_name(name)[0]] * 1e6)
+        for name, value in relative.items()
+    ]
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """``ttft_p50`` as (metric, statistic); ``makespan`` has no statistic."""
+    if name == "makespan":
+        return name, None
+    metric, _, statistic = name.rpartition("_")
+    if metric not in DISTRIBUTIONS or statistic not in STATISTICS:
+        raise UsageError(
+            f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of "
+            f"{', '.join(DISTRIBUTIONS)} and a stat of {', '.join(STATISTICS)}; makespan; "
+            f"{_FLOOR} or <metric>_{_FLOOR}"
+        )
+    return metric, statistic
+
+
+def judge(
+    tolerance: Tolerance, metrics: Mapping[str, Any], reasons: Mapping[str, str]
+) -> Judgement:
+    """Hold one figure against its tolerance.
+
+    The error passes within the tolerance or the floor, whichever is larger. Where the noise of the
+    real runs exceeds that, the measurement is too coarse to judge by: the figure fails if the
+    error exceeds tolerance and noise together, and is inconclusive otherwise.
+    """
+    entry = metrics[tolerance.metric]
+    if entry is not None and tolerance.statistic is not None:
+        entry = entry[tolerance.statistic]
+    limits = {"tolerance": tolerance.relative, "floor_ns": tolerance.floor_ns}
+    if entry is None:
+        reason = f"not available: {reasons.get(tolerance.metric, 'unknown')}"
+        return Judgement(
+            tolerance.name, "inconclusive", None, None, None, noise=None, reason=reason, **limits
+        )
+    real, sim, noise = entry["real_ns"], entry["sim_ns"], entry["noise"]
+    error = entry["error"]
+    # Judged on the exact ratio where there is one: the times are rounded to whole ns.
+    off = abs(sim - real) if error is None else abs(error) * real
+    # Half a ns: a time of the contract is exact to no more.
+    allowed = max(tolerance.relative * real, tolerance.floor_ns) + 0.5
+    spread = (noise or 0.0) * real
+    outcome: Verdict
+    if spread > allowed:
+        too_coarse = f"real runs differ by {noise:.1%}, more than the tolerance"
+        if off > allowed + spread:
+            outcome, reason = "fail", f"off by more than tolerance and noise together; {too_coarse}"
+        else:
+            outcome, reason = "inconclusive", f"{too_coarse}; measure more often, or on a quiet one"
+    elif off <= allowed:
+        outcome = "pass"
+        within = off <= tolerance.relative * real
+        reason = "" if within else f"within the absolute floor of {tolerance.floor_ns / 1e6:g} ms"
+    else:
+        outcome, reason = "fail", "off by more than the tolerance"
+    return Judgement(
+        tolerance.name, outcome, real, sim, error, noise=noise, reason=reason, **limits
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"tolerance {name}={value!r}: expected a number, {_EXAMPLE}")
+    if not isfinite(value) or value < 0:
+        raise UsageError(f"tolerance {name}={value!r}: expected a number of at least 0")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Showing comparisons: terminal, Markdown, figures, HTML. Knows only what a comparison wrote."""

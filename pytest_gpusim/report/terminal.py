@@ -1,0 +1,144 @@
+"""Comparisons on a terminal: one in full, or those of a session, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_gpusim.report.document import ComparisonDocument, read_document
+from pytest_gpusim.report.format import (
+    LABELS,
+    UNKNOWN,
+    figures,
+    milliseconds,
+    percent,
+    signed_percent,
+)
+
+_WIDTH = 100
+_SHOWN = ("p50", "p90", "p95", "p99", "mean", "")
+
+
+class HasDocument(Protocol):
+    """A comparison in memory."""
+
+    def document(self) -> ComparisonDocument:
+        """Its documents."""
+
+
+def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
+    """One comparison: figures, judgements, checks, verdict."""
+    from rich.table import Table
+
+    document = comparison if isinstance(comparison, ComparisonDocument) else comparison.document()
+    judged = {item["name"]: item for item in document.meta["judgements"]}
+    table = Table(title=document.title, title_justify="left")
+    for name in ("metric", "real", "simulated", "error", "noise", "tolerance", ""):
+        table.add_column(name, justify="left" if name in ("metric", "") else "right")
+    for metric, statistic, figure in figures(document.comparison["metrics"]):
+        name = f"{LABELS[metric]} {statistic}".strip()
+        if figure is None:
+            table.add_row(name, *[UNKNOWN] * 4, "", "")
+            continue
+        item = judged.get(f"{metric}_{statistic}" if statistic else metric)
+        table.add_row(
+            name,
+            milliseconds(figure["real_ns"]),
+            milliseconds(figure["sim_ns"]),
+            signed_percent(figure["error"]),
+            percent(figure["noise"]),
+            percent(item["tolerance"]) if item else "",
+            item["outcome"] if item else "",
+            end_section=statistic in ("mean", ""),
+        )
+    checks = Table(title="Checks", title_justify="left")
+    for name in ("check", "status", "detail"):
+        checks.add_column(name, overflow="fold")
+    for check in document.comparison["checks"]:
+        checks.add_row(check["name"], check["status"], check["detail"])
+    lines = [*_rendered(table), *_rendered(checks)]
+    lines.append(f"verdict: {document.comparison['verdict']}")
+    return lines
+
+
+def session_lines(paths: Sequence[Path]) -> list[str]:
+    """The comparisons of a session: p50 errors beside noise, verdict, where the report lies."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("comparison", overflow="fold")
+    for metric in ("TTFT", "TPOT", "E2E"):
+        table.add_column(f"{metric} p50 (noise)", justify="right")
+    table.add_column("checks")
+    table.add_column("verdict")
+    for path in paths:
+        document = read_document(path)
+        metrics = document.comparison["metrics"]
+        cells = []
+        for metric in ("ttft", "tpot", "e2e"):
+            figure = (metrics[metric] or {}).get("p50")
+            if figure is None:
+                cells.append(UNKNOWN)
+            else:
+                cells.append(f"{signed_percent(figure['error'])} ({percent(figure['noise'])})")
+        table.add_row(
+            document.name,
+            *cells,
+            checks_in_short(document.comparison["checks"]),
+            document.comparison["verdict"],
+        )
+    return _rendered(table)
+
+
+def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
+    """How many checks passed, and the names of those that failed or were overridden."""
+    counts = dict.fromkeys(("pass", "warn", "skip"), 0)
+    named = []
+    for check in checks:
+        if check["status"] in counts:
+            counts[check["status"]] += 1
+        else:
+            named.append(f"{check['name']} {check['status']}")
+    said = [f"{count} {status}" for status, count in counts.items() if count]
+    return ", ".join([*named, *said])
+
+
+def failure_lines(
+    verdict: str,
+    judgements: Sequence[Mapping[str, Any]],
+    checks: Sequence[Mapping[str, Any]],
+    causes: Sequence[str],
+    num_real: int,
+    path: Path | None,
+) -> list[str]:
+    """Why a comparison did not pass, for the reader of a failed test."""
+    lines = [f"simulated against real: {verdict}"]
+    for item in judgements:
+        if item["outcome"] != "pass":
+            noise = percent(item["noise"]) if num_real > 1 else "unknown (one real run)"
+            lines.append(
+                f"  {item['name']}: real {milliseconds(item['real_ns'])}, simulated "
+                f"{milliseconds(item['sim_ns'])}, error {signed_percent(item['error'])}, "
+                f"tolerance {percent(item['tolerance'])}, noise {noise}: {item['outcome']}, "
+                f"{item['reason']}"
+            )
+    lines += [
+        f"  check {check['name']} failed: {check['detail']}"
+        for check in checks
+        if check["status"] == "fail"
+    ]
+    lines += [f"  likely cause: {cause}" for cause in causes[:3]]
+    if path is not None:
+        lines.append(f"  report: {path / 'report.html'}")
+    return lines
+
+
+def _rendered(table: Any) -> list[str]:
+    from io import StringIO
+
+    from rich.console import Console
+
+    stream = StringIO()
+    Console(file=stream, width=_WIDTH, force_terminal=False).print(table)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
