@@ -180,9 +180,13 @@ def builtin_registry() -> Registry:
     registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
     registry.add_backend("vllm", f"{here}.backends.vllm:measure")
     registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
+    registry.add_profile_source("llmservingsim", f"{here}.profiling.llmservingsim:SOURCE")
     registry.add_backend("openai", f"{here}.backends.openai:measure")
-    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "gpusim"):
+    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "llmservingsim", "gpusim"):
         module = kind.replace("-", "_")
         registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")
     registry.add_importer("run", f"{here}.workload.importers:import_run", produces="workload")
+    registry.add_importer(
+        "llmservingsim", f"{here}.workload.llmservingsim:import_workload", produces="workload"
+    )
     return registry
