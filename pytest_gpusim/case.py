@@ -323,7 +323,22 @@ def _live(case: Case, settings: Settings) -> RealSide:
         for number in range(1, settings.repeat + 1)
     ]
     measure(case.backend, settings.registry, case, workload, engine, outs)
+    _record(case, settings, workload, bundle, outs)
     return RealSide("live", workload, [read_run(out) for out in outs], bundle)
+
+
+def _record(
+    case: Case, settings: Settings, workload: Workload, bundle: Bundle, outs: list[Path]
+) -> None:
+    """Leave a recording of a live case below ``artifacts/recordings``, in place of an older one."""
+    from pytest_gpusim.backends.recorded import write_recording
+
+    place = settings.artifacts / "recordings" / case.case_name
+    fresh = place.with_name(new_id(f".{case.case_name}"))
+    write_recording(fresh, workload_dir=workload.path, bundle_dir=bundle.path, run_dirs=outs)
+    if place.exists():
+        shutil.rmtree(place)
+    fresh.rename(place)
 
 
 def measure(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
-from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, find_profiling_root
 
 if TYPE_CHECKING:
@@ -200,9 +200,10 @@ class CheckedComparison:
         __tracebackhide__ = True
         try:
             self.comparison.check(tolerances)
+        except CheckFailed:
+            raise AssertionError(self.comparison.failure_text()) from None
         except GpusimError as error:
-            text = self.comparison.failure_text() or str(error)
-            raise AssertionError(text) from None
+            _fail(error)
 
 
 def _fail(error: GpusimError) -> NoReturn:

@@ -1,0 +1,165 @@
+"""A comparison as a user's test: passing, failing, replayed, reported, benchmarked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cases import make_recording
+
+TEST = """
+import pytest
+
+@pytest.mark.cpu
+def test_case(sim_vs_real):
+    comparison = sim_vs_real(
+        model="tiny/model", workload={workload!r}, name="tiny", simulator="{simulator}"
+    )
+    comparison.check({tolerances})
+"""
+
+
+@pytest.fixture
+def session(pytester, tmp_path):
+    """A test directory with a recording and a plugin that knows its model."""
+    pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
+
+    def make(tolerances="ttft_p50=0.05, tpot_p50=0.05", simulator="reference", **recording):
+        workload = make_recording(pytester.path / "recordings" / "tiny", tmp_path, **recording)
+        pytester.makepyfile(
+            TEST.format(workload=str(workload), tolerances=tolerances, simulator=simulator)
+        )
+        return pytester
+
+    return make
+
+
+def only_comparison(pytester):
+    (path,) = (pytester.path / "tmp" / "comparisons").iterdir()
+    return path
+
+
+def test_a_comparison_that_holds_passes(session):
+    pytester = session()
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*simulated against real*"])
+    place = only_comparison(pytester)
+    document = json.loads((place / "comparison.json").read_text())
+    assert document["verdict"] == "pass"
+    assert document["metrics"]["ttft"]["p50"]["error"] == pytest.approx(0, abs=1e-6)
+    assert document["metrics"]["ttft"]["p50"]["noise"] == pytest.approx(0.01, abs=1e-3)
+    assert (place / "summary.md").exists()
+    assert (place / "tables" / "percentiles.csv").exists()
+
+
+def test_a_comparison_that_does_not_hold_fails_at_the_users_line(session):
+    pytester = session(factors=(1.5, 1.5, 1.5))
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "> " in text
+    assert "comparison.check(ttft_p50=0.05, tpot_p50=0.05)" in text
+    assert "sim_vs_real.py" not in text
+    result.stdout.fnmatch_lines(["*ttft_p50*"])
+    assert (
+        json.loads((only_comparison(pytester) / "comparison.json").read_text())["verdict"] == "fail"
+    )
+
+
+def test_an_unknown_tolerance_fails_in_one_line(session):
+    pytester = session(tolerances="ttft_p42=0.1")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    assert "ttft_p42" in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_changed_recording_is_refused(session):
+    pytester = session()
+    table = next((pytester.path / "recordings" / "tiny" / "real" / "2").glob("request_metrics*"))
+    table.write_bytes(table.read_bytes() + b"\n")
+    result = pytester.runpytest_inprocess("--gpusim-real", "recorded")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*real/2: was changed after it was recorded*"])
+
+
+def test_another_workload_is_not_the_recorded_one(session, tmp_path):
+    from tests.factories import make_workload
+
+    pytester = session()
+    other = make_workload(tmp_path / "other", [(10, 10, 0)])
+    pytester.makepyfile(
+        TEST.format(workload=str(other.path), tolerances="ttft_p50=1", simulator="reference")
+    )
+    result = pytester.runpytest_inprocess("--gpusim-real", "recorded", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*has workload *, the case *"])
+
+
+def test_vidur_replays_the_recording(session):
+    pytester = session(simulator="vidur")
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_report_option_writes_one_page(session):
+    pytester = session()
+    pytester.runpytest_inprocess("--gpusim-report", "out/report.html").assert_outcomes(passed=1)
+    page = (pytester.path / "out" / "report.html").read_text()
+    assert "tiny" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_under_benchmark_the_figures_are_extra_info(session):
+    pytester = session()
+    pytester.runpytest_inprocess("--benchmark-json", "bench.json").assert_outcomes(passed=1)
+    (entry,) = json.loads((pytester.path / "bench.json").read_text())["benchmarks"]
+    assert entry["extra_info"]["ttft_p50_error"] == pytest.approx(0, abs=1e-6)
+    assert "NaN" not in (pytester.path / "bench.json").read_text()
+
+
+def test_under_xdist_the_summary_still_shows_the_comparison(session):
+    pytester = session()
+    result = pytester.runpytest_inprocess("-n", "1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*simulated against real*"])
+
+
+def test_without_benchmark_it_works_too(session):
+    session().runpytest_inprocess("-p", "no:benchmark").assert_outcomes(passed=1)
+
+
+def test_prerequisites_of_a_recorded_case_hold(session):
+    pytester = session()
+    pytester.makepyfile(
+        test_prereq=f"""
+        import pytest
+
+        @pytest.mark.prereq
+        @pytest.mark.cpu
+        def test_prerequisites(sim_vs_real):
+            sim_vs_real.require_prerequisites(
+                model="tiny/model", workload={str(pytester.path / "recordings/tiny/workload")!r},
+                name="tiny",
+            )
+        """
+    )
+    pytester.runpytest_inprocess("-m", "prereq").assert_outcomes(passed=1, deselected=1)
+
+
+def test_prerequisites_of_a_case_asked_for_fail_with_the_command(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.prereq
+        @pytest.mark.h200
+        def test_prerequisites(sim_vs_real):
+            sim_vs_real.require_prerequisites(model="Qwen/Qwen3-0.6B", workload="poisson")
+        """
+    )
+    pytester.runpytest_inprocess("-m", "prereq", "-rs").assert_outcomes(skipped=1)
+    result = pytester.runpytest_inprocess("-m", "prereq and h200")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*gpusim profile vllm --model Qwen/Qwen3-0.6B --hardware h200*"])
