@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
 
 SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("tmp")
@@ -34,16 +34,27 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     Raises:
         UsageError: ``out`` exists and is not an empty directory.
     """
-    out = Path(out)
     require_vacant(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
-    partial.mkdir()
+    target = Path(out).resolve()
+    partial = target.parent / f".{target.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made: {error.strerror}") from None
     try:
         yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        try:
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+        except OSError:
+            raise UsageError(f"--out {out}: was filled by another process meanwhile") from None
+    except GpusimError as error:
+        # The reader knows the directory by its final name.
+        error.args = (str(error).replace(str(partial), str(out)),)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -101,6 +112,8 @@ def read_json(path: Path | str, *, fix: str = "") -> Any:
         raise InputError(path, "", "is a directory, expected a JSON file", fix) from None
     except UnicodeDecodeError:
         raise InputError(path, "", "is not UTF-8 text", fix) from None
+    except OSError as error:
+        raise InputError(path, "", f"cannot be read: {error.strerror}", fix) from None
     except json.JSONDecodeError as error:
         raise InputError(path, f"line {error.lineno}", f"not JSON: {error.msg}", fix) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class GpusimError(Exception):
@@ -15,6 +16,16 @@ class GpusimError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by message and fields, whatever a subclass's constructor takes."""
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def _rebuild(kind: type[GpusimError], message: str, fields: dict[str, Any]) -> GpusimError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(fields)
+    return error
 
 
 class UsageError(GpusimError):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import gzip
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIRST_DATA_LINE = 2
+_INT64_LIMIT = 2**63
 
 
 def find_table(directory: Path, name: str) -> Path | None:
@@ -46,15 +52,8 @@ def read_table(
     Raises:
         InputError: The file is missing, empty, or a cell is not what its column asks for.
     """
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", fix) from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
-        text = "is empty" if isinstance(error, pd.errors.EmptyDataError) else f"not a CSV: {error}"
-        raise InputError(path, "", text, fix) from None
+    whole = [column for column in integers if column not in nullable]
+    frame = _parse(path, whole, fix)
     frame.columns = frame.columns.str.strip()
     for column in required:
         if column not in frame.columns:
@@ -72,45 +71,111 @@ def read_table(
     return frame
 
 
-def line_of(position: int) -> str:
-    """How messages name the row at ``position`` (0-based) of a table: by its line in the file."""
-    return f"line {position + FIRST_DATA_LINE}"
+def line_of(path: Path, position: int) -> str:
+    """How messages name the row at ``position`` (0-based) of a table: by its line in the file.
+
+    Looks into the file, since blank lines and cells of several lines shift the rows.
+    """
+    with open_text(path) as stream:
+        reader = csv.reader(stream)
+        records, before = -1, 0
+        for cells in reader:
+            records += any(cell.strip() for cell in cells) or len(cells) > 1
+            if records == position + 1:
+                return f"line {before + 1}"
+            before = reader.line_num
+    return f"row {position + 1}"
+
+
+@contextmanager
+def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
+    """Open a text file, plain or ``.gz``, whose reading errors become `InputError`."""
+    try:
+        with _opened(path) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", fix) from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text", fix) from None
+    except csv.Error as error:
+        raise InputError(path, "", f"not a CSV: {error}", fix) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(path, "", f"cannot be read: {error}", fix) from None
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:
+    """The table with ``whole`` columns as int64 where all their cells allow it, else as text."""
+    import pandas as pd
+
+    kinds: Mapping[str, Any] = defaultdict(lambda: str, dict.fromkeys(whole, "int64"))
+    try:
+        with warnings.catch_warnings():
+            # Rows longer than the header lose cells with a mere warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            try:
+                return _read_csv(path, kinds)
+            except (ValueError, OverflowError):
+                return _read_csv(path, str)
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", fix) from None
+    except pd.errors.EmptyDataError:
+        raise InputError(path, "", "is empty", fix) from None
+    except pd.errors.ParserWarning:
+        raise InputError(path, "", "not a CSV: rows are longer than the header", fix) from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text", fix) from None
+    except (pd.errors.ParserError, OSError, EOFError, zlib.error) as error:
+        raise InputError(path, "", f"not a CSV: {error}", fix) from None
+
+
+def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    # index_col: a first row that is too long must not turn a column into the index.
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], index_col=False)
 
 
 def _numeric(
-    path: Path, text: pd.Series, *, whole: bool, nullable: bool, signed: bool, fix: str
+    path: Path, cells: pd.Series, *, whole: bool, nullable: bool, signed: bool, fix: str
 ) -> pd.Series:
     import numpy as np
     import pandas as pd
 
-    def refuse(bad: pd.Series, expected: str) -> None:
-        position = int(np.flatnonzero(bad.to_numpy(dtype=bool))[0])
-        where = f"{line_of(position)}, column {text.name}"
-        raise InputError(path, where, f"expected {expected}, found {text.iloc[position]!r}", fix)
+    def refuse(bad: Any, expected: str) -> None:
+        position = int(np.flatnonzero(bad)[0])
+        found = "nothing" if pd.isna(cells.iloc[position]) else repr(str(cells.iloc[position]))
+        where = f"{line_of(path, position)}, column {cells.name}"
+        raise InputError(path, where, f"expected {expected}, found {found}", fix)
 
-    empty = text.isna()
+    empty = cells.isna().to_numpy(dtype=bool)
     expected = "a whole number" if whole else "a finite number"
     if not nullable and empty.any():
         refuse(empty, expected)
-    values = pd.to_numeric(text, errors="coerce")
-    finite = np.isfinite(values.to_numpy(dtype="float64", na_value=np.nan))
-    unread = ~empty & ~pd.Series(finite, index=text.index)
+    present = cells[~empty]
+    values = pd.to_numeric(present, errors="coerce")
+    floats = np.full(len(cells), np.nan)
+    floats[~empty] = values.to_numpy(dtype="float64", na_value=np.nan)
+    unread = ~empty & ~np.isfinite(floats)
+    if whole and values.dtype.kind != "i":
+        with np.errstate(invalid="ignore"):
+            unread |= ~empty & ((floats % 1 != 0) | (np.abs(floats) >= _INT64_LIMIT))
     if unread.any():
         refuse(unread, expected)
-    if whole:
-        if values.dtype.kind == "f":
-            fractional = ~empty & (values % 1 != 0)
-            if fractional.any():
-                refuse(fractional, expected)
-            values = text.where(~empty).map(
-                lambda cell: int(float(cell)) if not cell.lstrip("+-").isdigit() else int(cell),
-                na_action="ignore",
-            )
-        values = values.astype("Int64")
-    else:
-        values = values.astype("float64")
-    if not signed:
-        negative = (values < 0).fillna(False)
-        if negative.any():
-            refuse(negative, "a number that is not negative")
-    return values
+    if not signed and (floats < 0).any():
+        refuse(floats < 0, "a number that is not negative")
+    if not whole:
+        return pd.Series(floats, index=cells.index, name=cells.name)
+    if values.dtype.kind != "i":
+        # Through float, large whole numbers would lose digits.
+        values = present.map(lambda cell: int(cell) if _is_digits(cell) else int(float(cell)))
+    return values.astype("Int64").reindex(cells.index)
+
+
+def _is_digits(cell: str) -> bool:
+    return cell.strip().lstrip("+-").isdecimal()

@@ -21,6 +21,7 @@ _UNMODELLED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enable_lora": ("LoRA", (None, False)),
     "lora_config": ("LoRA", (None, {})),
     "enable_expert_parallel": ("mixture of experts", (None, False)),
+    "sliding_window": ("sliding window attention", (None, False, 0)),
 }
 _REQUIRED = ("max_num_seqs", "max_num_batched_tokens", "block_size", "num_gpu_blocks")
 
@@ -85,7 +86,8 @@ class EngineSettings:
             meta = path / "run_meta.json"
             if not meta.exists():
                 raise InputError(path, "", "incomplete: no run_meta.json in this run directory")
-            engine = read_json(meta).get("engine")
+            document = read_json(meta)
+            engine = document.get("engine") if isinstance(document, dict) else None
             if not isinstance(engine, dict):
                 raise InputError(meta, "engine", "the run recorded no engine settings")
             return cls.from_mapping(engine, meta, strict=False)
@@ -151,6 +153,8 @@ def _read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "", "no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else ""

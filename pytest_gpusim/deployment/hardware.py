@@ -40,13 +40,15 @@ class Hardware:
 
 BUILTIN_HARDWARE = (
     Hardware("cpu", "cpu", r".", memory_gb=64, fp16_tflops=1),
-    Hardware("a100", "cuda", r"A100", memory_gb=80, fp16_tflops=312),
-    Hardware("h100", "cuda", r"H100", memory_gb=80, fp16_tflops=989),
-    Hardware("h200", "cuda", r"H200", memory_gb=141, fp16_tflops=989),
-    Hardware("b200", "cuda", r"B200", memory_gb=180, fp16_tflops=2250),
+    Hardware("a100", "cuda", r"\bA100(?!\d)", memory_gb=80, fp16_tflops=312),
+    Hardware("h100", "cuda", r"\bH100\b", memory_gb=80, fp16_tflops=989),
+    Hardware("h200", "cuda", r"\bH200\b", memory_gb=141, fp16_tflops=989),
+    Hardware("b200", "cuda", r"\bB200\b", memory_gb=180, fp16_tflops=2250),
     Hardware("a40", "cuda", r"\bA40\b", memory_gb=48, fp16_tflops=150),
-    Hardware("l40s", "cuda", r"L40S", memory_gb=48, fp16_tflops=362),
-    Hardware("rtx4090", "cuda", r"RTX\s*4090\b(?!\s*D)", memory_gb=24, fp16_tflops=165),
+    Hardware("l40s", "cuda", r"\bL40S\b", memory_gb=48, fp16_tflops=362),
+    Hardware(
+        "rtx4090", "cuda", r"\bRTX\s*4090\b(?!\s*(D\b|Laptop))", memory_gb=24, fp16_tflops=165
+    ),
 )
 
 

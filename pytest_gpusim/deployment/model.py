@@ -71,13 +71,23 @@ class ModelShape:
                 raise InputError(where, key, f"expected a positive integer, found {value!r}")
             return value
 
+        def number(key: str, document: Mapping[str, Any], default: float) -> float:
+            value = document.get(key)
+            if value is None:
+                return default
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise InputError(where, key, f"expected a positive number, found {value!r}")
+            return float(value)
+
         hidden, heads = integer("hidden_size"), integer("num_attention_heads")
         kv_heads = integer("num_key_value_heads", heads)
         if heads % kv_heads:
             raise InputError(
                 where, "num_key_value_heads", f"{kv_heads} does not divide {heads} query heads"
             )
-        rope = config.get("rope_parameters") or {}
+        rope = config.get("rope_parameters")
+        rope = rope if isinstance(rope, Mapping) else {}
+        bias = config.get("attention_bias")
         return cls(
             name=name,
             architecture=architecture,
@@ -90,11 +100,11 @@ class ModelShape:
             vocab_size=integer("vocab_size"),
             max_position=integer("max_position_embeddings"),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            attention_bias=bool(config.get("attention_bias", qkv_bias)),
+            attention_bias=bool(qkv_bias if bias is None else bias),
             qk_norm=qk_norm,
             torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or "float32"),
-            rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-            rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0),
+            rms_norm_eps=number("rms_norm_eps", config, 1e-6),
+            rope_theta=number("rope_theta", config, number("rope_theta", rope, 10000.0)),
         )
 
     @classmethod
@@ -112,10 +122,20 @@ class ModelShape:
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: Path | str) -> ModelShape:
         """Read what `to_json` wrote."""
-        try:
-            return cls(**{field.name: document[field.name] for field in fields(cls)})
-        except KeyError as error:
-            raise InputError(where, "model_shape", f"the key {error} is missing") from None
+        if not isinstance(document, Mapping):
+            raise InputError(where, "model_shape", "expected a JSON object")
+        for field in fields(cls):
+            if field.name not in document:
+                raise InputError(where, "model_shape", f"the key {field.name!r} is missing")
+            value = document[field.name]
+            kind = {"int": int, "float": int | float, "bool": bool, "str": str}[str(field.type)]
+            if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+                raise InputError(
+                    where,
+                    f"model_shape, {field.name}",
+                    f"expected a value of type {field.type}, found {value!r}",
+                )
+        return cls(**{field.name: document[field.name] for field in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON values."""
@@ -197,7 +217,10 @@ def _architecture(config: Mapping[str, Any], where: Path | str) -> str:
 
 
 def _refuse_unmodelled(config: Mapping[str, Any], where: Path | str) -> None:
-    if config.get("sliding_window") and config.get("use_sliding_window", True):
+    # Qwen states a window that its models use only where use_sliding_window says so.
+    in_use = config.get("use_sliding_window", not str(config.get("model_type")).startswith("qwen"))
+    layers = config.get("layer_types") or ()
+    if (config.get("sliding_window") and in_use) or "sliding_attention" in layers:
         raise UsageError(f"{where}: sliding window attention is not modelled (sliding_window)")
     if config.get("quantization_config"):
         raise UsageError(f"{where}: quantized weights are not modelled (quantization_config)")

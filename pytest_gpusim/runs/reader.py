@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from pytest_gpusim.runs.schema import (
     TOKENS,
     Run,
 )
-from pytest_gpusim.tables import find_table, line_of, read_table
+from pytest_gpusim.tables import find_table, line_of, open_text, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +63,16 @@ def read_batches(directory: Path) -> list[dict[int, int]] | None:
     path = find_table(directory, BATCHES)
     if path is None:
         return None
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
-        try:
-            return [{int(k): int(v) for k, v in json.loads(line).items()} for line in stream]
-        except (ValueError, AttributeError):
-            raise InputError(path, "", "expected one JSON object per step, id to tokens") from None
+    batches: list[dict[int, int]] = []
+    with open_text(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                batches.append({int(k): int(v) for k, v in json.loads(line).items()})
+            except (ValueError, TypeError, AttributeError):
+                raise InputError(
+                    path, f"line {number}", "expected a JSON object, request id to tokens"
+                ) from None
+    return batches
 
 
 def _read_meta(directory: Path) -> dict[str, Any]:
@@ -164,7 +168,8 @@ def _read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
             f"request_id {done.index[wrong][0]}",
             "the number of token rows is not num_decode_tokens_actual",
         )
-    return rows.reset_index(drop=True)
+    extra = [column for column in rows.columns if column not in TOKEN_COLUMNS]
+    return rows[[*TOKEN_COLUMNS, *extra]].reset_index(drop=True)
 
 
 def _read_steps(path: Path) -> pd.DataFrame:
@@ -186,6 +191,6 @@ def _refuse(path: Path, frame: pd.DataFrame, bad: pd.Series, column: str, expect
         found = frame.loc[position, column]
         raise InputError(
             path,
-            f"{line_of(position)}, column {column}",
-            f"expected {expected}, found {found!r}",
+            f"{line_of(path, position)}, column {column}",
+            f"expected {expected}, found {str(found)!r}",
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, unique_prompts
 from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
 
@@ -70,6 +71,9 @@ class WorkloadSpec:
             raise UsageError(f"--requests {self.requests}: expected at least 1")
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"--rate {self.rate}: expected requests per second, above 0")
+        for option, lengths in (("--prefill", self.prefill), ("--decode", self.decode)):
+            if not 1 <= lengths.low <= lengths.high:
+                raise UsageError(f"{option} {lengths.low}:{lengths.high}: expected 1 <= MIN <= MAX")
         if self.burst_size < 1:
             raise UsageError(f"--burst-size {self.burst_size}: expected at least 1")
 
@@ -122,25 +126,22 @@ def _lengths(spec: WorkloadSpec) -> list[tuple[int, int]]:
 def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
     columns = ("num_prefill_tokens", "num_decode_tokens")
     found: list[tuple[int, int]] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
+    with open_text(path) as stream:
+        reader = csv.DictReader(stream)
+        for column in columns:
+            if column not in (reader.fieldnames or ()):
+                raise InputError(path, f"column {column}", "is missing")
+        for row in reader:
+            if len(found) == count:
+                break
             for column in columns:
-                if column not in (reader.fieldnames or ()):
-                    raise InputError(path, f"column {column}", "is missing")
-            for row in reader:
-                if len(found) == count:
-                    break
-                for column in columns:
-                    if not (row[column] or "").isdecimal() or int(row[column]) < 1:
-                        raise InputError(
-                            path,
-                            f"line {reader.line_num}, column {column}",
-                            f"expected a positive whole number, found {row[column]!r}",
-                        )
-                found.append((int(row[columns[0]]), int(row[columns[1]])))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file") from None
+                if not (row[column] or "").isdecimal() or int(row[column]) < 1:
+                    raise InputError(
+                        path,
+                        f"line {reader.line_num}, column {column}",
+                        f"expected a positive whole number, found {row[column]!r}",
+                    )
+            found.append((int(row[columns[0]]), int(row[columns[1]])))
     if len(found) < count:
         raise InputError(path, "", f"has {len(found)} rows, {count} requests were asked for")
     return found
@@ -187,8 +188,10 @@ def _text_of(
             return " ".join(text)
         if found < length:
             text.extend(stream.choice(words) for _ in range(max(1, (length - found) // 2)))
-        else:
+        elif text:
             text.pop()
+        else:
+            break  # the tokenizer adds more special tokens than were asked for
         found = len(encode(" ".join(text)).ids)
     raise UsageError(
         f"--tokenizer {spec.tokenizer}: found no text of exactly {length} tokens; use token ids"

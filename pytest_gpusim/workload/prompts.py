@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import open_text
 
 if TYPE_CHECKING:
     from pytest_gpusim.workload.trace import Workload
@@ -41,6 +42,18 @@ class Prompt:
             return len(self.token_ids)
         return self.num_tokens
 
+    def size(self) -> str:
+        """Its length in words, for messages."""
+        if self.block_hashes is not None and self.block_tokens is not None:
+            return f"at most {len(self.block_hashes) * self.block_tokens}"
+        return str(self.length())
+
+    def fits(self, num_prefill_tokens: int) -> bool:
+        """Whether a request with this prompt can have so many tokens."""
+        if self.block_hashes is not None and self.block_tokens is not None:
+            return num_prefill_tokens <= len(self.block_hashes) * self.block_tokens
+        return self.length() in (None, num_prefill_tokens)
+
     def to_json(self) -> dict[str, Any]:
         """The set fields only."""
         return {
@@ -65,7 +78,7 @@ def write_prompts(path: Path, prompts: Mapping[int, Prompt]) -> None:
 def read_prompts(path: Path) -> dict[int, Prompt]:
     """Read ``prompts.jsonl``; raises `InputError` with line and field."""
     prompts: dict[int, Prompt] = {}
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 prompt = _read_prompt(path, f"line {number}", line)
@@ -145,33 +158,79 @@ def token_ids(
     """
     lengths = {request.prompt_id: request.num_prefill_tokens for request in workload.requests}
     prompts = workload.prompts or {i: Prompt(i, seed=i, num_tokens=n) for i, n in lengths.items()}
-    done: dict[int, list[int]] = {}
-    tokenizer = None
-    for prompt_id in sorted(prompts):
-        prompt = prompts[prompt_id]
+    expander = _Expander(workload, prompts, lengths, vocab_size, salt)
+    wanted = prompts if only is None else set(only)
+    return {prompt_id: expander.ids(prompt_id) for prompt_id in sorted(wanted)}
+
+
+class _Expander:
+    """Token ids of one workload's prompts; blocks and ancestors are drawn once."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        prompts: Mapping[int, Prompt],
+        lengths: Mapping[int, int],
+        vocab_size: int,
+        salt: int,
+    ) -> None:
+        self._workload = workload
+        self._prompts = prompts
+        self._lengths = lengths
+        self._vocab_size = vocab_size
+        self._salt = salt
+        self._done: dict[int, list[int]] = {}
+        self._blocks: dict[tuple[int, int], list[int]] = {}
+        self._tokenizer: Any = None
+
+    def ids(self, prompt_id: int) -> list[int]:
+        # Ancestors first, without recursion: a chat may be a chain of thousands of turns.
+        chain = [prompt_id]
+        while (parent := self._prompts[chain[-1]].prefix_of) is not None:
+            if parent in self._done:
+                break
+            chain.append(parent)
+        for each in reversed(chain):
+            if each not in self._done:
+                self._done[each] = self._expand(self._prompts[each])
+        return self._done[prompt_id]
+
+    def _expand(self, prompt: Prompt) -> list[int]:
         if prompt.token_ids is not None:
-            ids = [(token + salt * 7919) % vocab_size for token in prompt.token_ids]
-            if salt == 0 and ids != list(prompt.token_ids):
-                raise UsageError(
-                    f"{workload.path}: prompt {prompt_id} has a token id outside the vocabulary "
-                    f"of {vocab_size}"
-                )
-        elif prompt.text is not None:
-            tokenizer = tokenizer or load_tokenizer(workload.meta.get("tokenizer_ref"))
-            ids = [(t + salt * 7919) % vocab_size for t in tokenizer.encode(prompt.text).ids]
-        elif prompt.block_hashes is not None:
-            size = prompt.block_tokens or 1
-            blocks = (_draw(f"block:{h}", salt, size, vocab_size) for h in prompt.block_hashes)
-            ids = [token for block in blocks for token in block]
-            ids = ids[: lengths.get(prompt_id, len(ids))]
-        else:
-            assert prompt.num_tokens is not None
-            shared = prompt.prefix_tokens or 0
-            prefix = done[prompt.prefix_of][:shared] if prompt.prefix_of is not None else []
-            rest = prompt.num_tokens - len(prefix)
-            ids = prefix + _draw(f"seed:{prompt.seed}", salt, rest, vocab_size)
-        done[prompt_id] = ids
-    return done if only is None else {prompt_id: done[prompt_id] for prompt_id in only}
+            return self._shifted(prompt.prompt_id, prompt.token_ids)
+        if prompt.text is not None:
+            if self._tokenizer is None:
+                self._tokenizer = load_tokenizer(self._workload.meta.get("tokenizer_ref"))
+            return self._shifted(prompt.prompt_id, self._tokenizer.encode(prompt.text).ids)
+        if prompt.block_hashes is not None:
+            ids = [token for block in prompt.block_hashes for token in self._block(prompt, block)]
+            return ids[: self._lengths.get(prompt.prompt_id, len(ids))]
+        assert prompt.num_tokens is not None
+        shared = prompt.prefix_tokens or 0
+        prefix = self._done[prompt.prefix_of][:shared] if prompt.prefix_of is not None else []
+        return prefix + self._draw(f"seed:{prompt.seed}", prompt.num_tokens - len(prefix))
+
+    def _block(self, prompt: Prompt, block: int) -> list[int]:
+        size = prompt.block_tokens or 1
+        if (block, size) not in self._blocks:
+            self._blocks[block, size] = self._draw(f"block:{block}", size)
+        return self._blocks[block, size]
+
+    def _shifted(self, prompt_id: int, ids: Sequence[int]) -> list[int]:
+        size = self._vocab_size
+        if max(ids, default=0) >= size:
+            raise UsageError(
+                f"{self._workload.path}: prompt {prompt_id} has a token id outside the vocabulary "
+                f"of {size}"
+            )
+        # A shift by the same number everywhere keeps what prompts share; never by 0 for a salt.
+        shift = 1 + self._salt * 7919 % max(1, size - 1) if self._salt else 0
+        return [(token + shift) % size for token in ids]
+
+    def _draw(self, key: str, count: int) -> list[int]:
+        # A string seeds random.Random through SHA-512: promised, and the same everywhere.
+        draw = random.Random(f"{self._salt}:{key}").random
+        return [int(draw() * self._vocab_size) for _ in range(count)]
 
 
 def sharing_token_ids(workload: Workload, vocab_size: int) -> dict[int, list[int]]:
@@ -206,12 +265,6 @@ def unique_prompts(lengths: Sequence[int], seed: int) -> dict[int, Prompt]:
     }
 
 
-def _draw(key: str, salt: int, count: int, vocab_size: int) -> list[int]:
-    # A string seeds random.Random through SHA-512: promised, and the same everywhere.
-    stream = random.Random(f"{salt}:{key}")
-    return [int(stream.random() * vocab_size) for _ in range(count)]
-
-
 def load_tokenizer(reference: str | None) -> Any:
     """A local tokenizer (``tokenizer.json`` or its directory); never from a hub."""
     if reference is None:
@@ -224,4 +277,7 @@ def load_tokenizer(reference: str | None) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise UsageError("text prompts need the package 'tokenizers': pip install it") from None
-    return Tokenizer.from_file(str(path))
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # what the library raises for a file that is no tokenizer
+        raise InputError(path, "", f"not a tokenizer.json: {error}") from None

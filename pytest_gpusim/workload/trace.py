@@ -20,6 +20,7 @@ from pytest_gpusim.artifacts import (
     write_json,
 )
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import line_of, open_text
 from pytest_gpusim.workload.prompts import Prompt, read_prompts, write_prompts
 
 LENGTHS, INTERVALS, PROMPTS, META = (
@@ -173,8 +174,7 @@ def read_workload(directory: Path | str) -> Workload:
     prompts_path = directory / PROMPTS
     prompts = read_prompts(prompts_path) if prompts_path.exists() else None
     requests = _read_requests(directory)
-    if prompts is not None:
-        _check_prompts(directory, requests, prompts)
+    _check_prompts(directory, requests, prompts)
     return Workload(requests, prompts, meta, directory)
 
 
@@ -191,38 +191,33 @@ def _read_requests(directory: Path) -> list[WorkloadRequest]:
     for number, (row, gap) in enumerate(zip_longest(lengths, intervals)):
         if row is None or gap is None:
             raise InputError(directory, "", f"{LENGTHS} and {INTERVALS} differ in their row count")
-        line = f"line {number + 2}"
         clock += gap[1]
-        for file, column, found, expected in (
-            (LENGTHS, "request_id", row[0], number),
-            (INTERVALS, "request_id", gap[0], number),
-            (INTERVALS, "arrival_time_ns", gap[2], clock),
-        ):
-            if found != expected:
-                raise InputError(
-                    directory / file,
-                    f"{line}, column {column}",
-                    f"expected {expected}, found {found}",
-                )
-        for column, tokens in (("num_prefill_tokens", row[2]), ("num_decode_tokens", row[3])):
-            if tokens < 1:
-                raise InputError(
-                    directory / LENGTHS,
-                    f"{line}, column {column}",
-                    f"expected at least 1, found {tokens}",
-                )
-        requests.append(WorkloadRequest(row[0], row[1], row[2], row[3], clock))
+        if row[0] != number or gap[0] != number or gap[2] != clock or row[2] < 1 or row[3] < 1:
+            raise _wrong_row(directory, number, row, gap, clock)
+        requests.append(WorkloadRequest(number, row[1], row[2], row[3], clock))
     if not requests:
         raise InputError(directory / LENGTHS, "", "has no requests", _FIX)
     return requests
 
 
+def _wrong_row(
+    directory: Path, number: int, row: tuple[int, ...], gap: tuple[int, ...], clock: int
+) -> InputError:
+    for file, column, found, expected, good in (
+        (LENGTHS, "request_id", row[0], number, row[0] == number),
+        (INTERVALS, "request_id", gap[0], number, gap[0] == number),
+        (INTERVALS, "arrival_time_ns", gap[2], clock, gap[2] == clock),
+        (LENGTHS, "num_prefill_tokens", row[2], "at least 1", row[2] >= 1),
+        (LENGTHS, "num_decode_tokens", row[3], "at least 1", row[3] >= 1),
+    ):
+        if not good:
+            where = f"{line_of(directory / file, number)}, column {column}"
+            return InputError(directory / file, where, f"expected {expected}, found {found}")
+    raise AssertionError("the row is right")
+
+
 def _integer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, ...]]:
-    try:
-        stream = path.open(newline="", encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", _FIX) from None
-    with stream:
+    with open_text(path, fix=_FIX) as stream:
         reader = csv.reader(stream)
         header = next(reader, [])
         for column in columns:
@@ -230,38 +225,51 @@ def _integer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, ...]]:
                 raise InputError(path, f"column {column}", "is missing", _FIX)
         places = [header.index(column) for column in columns]
         for row in reader:
+            if not row:
+                continue
             try:
-                values = tuple(int(row[place]) for place in places)
+                values = tuple([int(row[place]) for place in places])
             except (ValueError, IndexError):
-                values = ()
-            if not values or min(values) < 0:
+                values = (-1,)
+            if min(values) < 0:
+                cells = [row[place] if place < len(row) else "" for place in places]
                 column, found = next(
-                    (name, row[place] if place < len(row) else "nothing")
-                    for name, place in zip(columns, places, strict=True)
-                    if place >= len(row) or not row[place].isdecimal()
+                    (pair for pair in zip(columns, cells, strict=True) if not pair[1].isdecimal()),
+                    (columns[0], cells[0]),
                 )
                 raise InputError(
                     path,
                     f"line {reader.line_num}, column {column}",
-                    f"expected a whole number that is not negative, found {found!r}",
+                    f"expected a whole number that is not negative, found {found[:40]!r}",
                 )
             yield values
 
 
 def _check_prompts(
-    directory: Path, requests: Sequence[WorkloadRequest], prompts: Mapping[int, Prompt]
+    directory: Path, requests: Sequence[WorkloadRequest], prompts: Mapping[int, Prompt] | None
 ) -> None:
-    for request in requests:
-        prompt = prompts.get(request.prompt_id)
-        where = f"line {request.request_id + 2}, column prompt_id"
+    path = directory / LENGTHS
+    lengths: dict[int, int] = {}
+    for number, prompt_id, prefill, _, _ in requests:
+        if lengths.setdefault(prompt_id, prefill) != prefill:
+            raise InputError(
+                path,
+                f"{line_of(path, number)}, column num_prefill_tokens",
+                f"is {prefill}, prompt {prompt_id} has {lengths[prompt_id]} tokens in an earlier "
+                "request",
+            )
+        if prompts is None:
+            continue
+        prompt = prompts.get(prompt_id)
         if prompt is None:
             raise InputError(
-                directory / LENGTHS, where, f"prompt {request.prompt_id} is not in {PROMPTS}"
+                path,
+                f"{line_of(path, number)}, column prompt_id",
+                f"prompt {prompt_id} is not in {PROMPTS}",
             )
-        length = prompt.length()
-        if length is not None and length != request.num_prefill_tokens:
+        if not prompt.fits(prefill):
             raise InputError(
-                directory / LENGTHS,
-                f"line {request.request_id + 2}, column num_prefill_tokens",
-                f"is {request.num_prefill_tokens}, prompt {request.prompt_id} has {length} tokens",
+                path,
+                f"{line_of(path, number)}, column num_prefill_tokens",
+                f"is {prefill}, prompt {prompt_id} has {prompt.size()} tokens",
             )
