@@ -1,0 +1,144 @@
+"""Simulating published runs and setting our error beside the published one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id
+from pytest_gpusim.published.errors import METRICS, read_published_errors
+from pytest_gpusim.published.folder import find_runs, read_published
+from pytest_gpusim.registry import Registry
+
+if TYPE_CHECKING:
+    from pytest_gpusim.runs import Run
+
+_ENGINE_TIME = "none: no stated source gives this machine's engine time per iteration"
+
+
+def compare_published(
+    directories: Sequence[Path | str],
+    registry: Registry,
+    *,
+    simulator: str = "vidur",
+    store: Path | None = None,
+) -> dict[str, Any]:
+    """Simulate published runs, and compare.
+
+    Args:
+        directories: Folders of one run each, or folders of such folders.
+        registry: Where the simulator is.
+        simulator: Its name.
+        store: Where bundles, workloads and runs go; a new folder below ``tmp/published``.
+
+    Returns:
+        The document of ``gpusim published --json``.
+
+    Raises:
+        InputError: A folder is not such a run, or a file in it cannot be read.
+    """
+    from pytest_gpusim.published.inputs import prepare
+
+    store = store or DEFAULT_ROOT / "published" / new_id("published")
+    simulate = registry.simulators.get(simulator)
+    runs = []
+    for number, directory in enumerate(find_runs(directories)):
+        work = store / f"{number}-{directory.name}"
+        run = read_published(directory, registry)
+        inputs = prepare(run, registry, work)
+        simulate(inputs)
+        settings = {
+            "model": run.model.name,
+            "hardware": inputs.hardware.name,
+            "device_name": (run.meta.get("hardware") or {}).get("device_name"),
+            "engine": run.engine.to_json(),
+            "kv_blocks_derived_from": run.capacity,
+            "engine_time": _ENGINE_TIME,
+            "simulator": simulator,
+            "skew_fit": bool((inputs.bundle.meta.get("skew_fit") or {}).get("enabled")),
+            "shared_prompts": inputs.workload.prompts is not None,
+            "requests": len(inputs.workload.requests),
+            "notes": [*run.notes, *inputs.bundle.meta.get("notes", ())],
+            "artifacts": str(work),
+        }
+        runs.append(
+            {
+                "name": directory.name,
+                "settings": settings,
+                "metrics": _metrics(work, read_published_errors(directory)),
+            }
+        )
+    return {"schema_version": SCHEMA_VERSION, "runs": runs}
+
+
+def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The document as a table for people: our error beside the published one."""
+    for run in document["runs"]:
+        settings = run["settings"]
+        engine = settings["engine"]
+        yield f"{run['name']}: {settings['model']} on {settings['device_name']}"
+        yield f"  engine: {json.dumps(engine)}"
+        if settings["kv_blocks_derived_from"]:
+            yield f"  KV blocks: {settings['kv_blocks_derived_from']['formula']}"
+        yield f"  engine time per iteration: {settings['engine_time']}"
+        for note in settings["notes"]:
+            yield f"  note: {note}"
+        theirs = "published"
+        yield f"  {'metric':10}{'real ms':>12}{settings['simulator'] + ' ms':>14}"
+        lines = []
+        for metric, figures in run["metrics"].items():
+            for statistic, figure in figures.items():
+                if figure["real_ns"] is None or figure["sim_ns"] is None:
+                    lines.append(f"  {metric + ' ' + statistic:10}  not available")
+                    continue
+                known = figure["published_error"]
+                lines.append(
+                    f"  {metric + ' ' + statistic:10}{figure['real_ns'] / 1e6:12.2f}"
+                    f"{figure['sim_ns'] / 1e6:14.2f}{figure['error']:+9.2%}"
+                    + (f"{known:+11.2%}" if known is not None else f"{'-':>11}")
+                )
+        yield f"  {'':36}{'error':>9}{theirs:>11}"
+        yield from lines
+        yield ""
+
+
+def _metrics(work: Path, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    from pytest_gpusim.compare.metrics import measure_run
+    from pytest_gpusim.compare.statistics import summarize
+    from pytest_gpusim.runs import read_run
+
+    real, sim = read_run(work / "real"), read_run(work / "sim")
+    failed = _failed(real) | _failed(sim)
+    sides = [measure_run(run, leave_out=failed) for run in (real, sim)]
+    metrics: dict[str, Any] = {}
+    for metric, statistics in METRICS.items():
+        values = [side.values(metric) for side in sides]
+        real_side, sim_side = (
+            summarize(each) if each is not None and len(each) else {} for each in values
+        )
+        metrics[metric] = {
+            statistic: _figure(
+                real_side.get(statistic),
+                sim_side.get(statistic),
+                published.get(metric, {}).get(statistic),
+            )
+            for statistic in statistics
+        }
+    return metrics
+
+
+def _figure(real: float | None, sim: float | None, published: float | None) -> dict[str, Any]:
+    error = (sim - real) / real if real and sim is not None else None
+    return {
+        "real_ns": None if real is None else round(real),
+        "sim_ns": None if sim is None else round(sim),
+        "error": error,
+        "published_error": published,
+    }
+
+
+def _failed(run: Run) -> set[int]:
+    rows = run.requests[run.requests["status"] == "error"]
+    return {int(number) for number in rows["request_id"]}
