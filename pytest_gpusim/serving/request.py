@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from enum import IntEnum
 
+_OPEN = -1  # end of a run of tokens that goes on
+
 
 class RequestState(IntEnum):
     """Where a request stands (``vllm/v1/request.py: RequestStatus`` splits RUNNING less finely)."""
@@ -82,6 +84,23 @@ class Request:
         self.keys_continue = keys_continue  # whether keys go on over the output
         self.num_published = 0
         self.token_runs: list[list[int]] = []
+
+    def start_tokens(self, step: int) -> None:
+        """Note that each step from ``step`` on yields a token."""
+        self.token_runs.append([step, _OPEN])
+
+    def end_tokens(self, step: int) -> None:
+        """Note that step ``step`` and those after it yield no token."""
+        run = self.token_runs[-1]
+        if run[0] == step:
+            self.token_runs.pop()
+        else:
+            run[1] = step
+
+    def skip_token(self, step: int) -> None:
+        """Note that step ``step`` yields no token, and those after it do."""
+        self.end_tokens(step)
+        self.start_tokens(step + 1)
 
     def token_steps(self) -> Iterator[int]:
         """Indices of the steps that produced its tokens, the first token's first.

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.serving.blocks import BlockPool
+from pytest_gpusim.serving.decoding import Decoding
+from pytest_gpusim.serving.kvcache import KVCache
 from pytest_gpusim.serving.request import Request, RequestState
 from pytest_gpusim.serving.rules import SchedulingRules
 from pytest_gpusim.serving.step import Admission, Completion, PrefillChunk, Step
 
-_OPEN = -1  # end of a run of tokens that goes on
 # Bound once: an enum member looked up in a hot loop costs more than the loop's own work.
 _WAITING = RequestState.WAITING
 _PREFILL = RequestState.PREFILL
@@ -40,21 +40,16 @@ class Scheduler:
 
     def __init__(self, rules: SchedulingRules) -> None:
         self.rules = rules
-        self.blocks = BlockPool(
-            rules.num_blocks, reuse_blank_first=rules.release.reuse_blank_blocks_first
-        )
+        self._cache = KVCache(rules)
+        self.blocks = self._cache.pool
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
         self._pending: deque[Step] = deque()
         self._clock = 0  # index of the step being planned
         self._seats = 0
-        self._due: dict[int, list[Request]] = {}
+        self._decoding = Decoding(rules.block_size)
         self._num_prefilling = 0
         self._num_draining = 0
-        # Over the decoding requests, context = offset + clock.
-        self._num_decoding = 0
-        self._offset_sum = 0
-        self._offset_max: int | None = None  # None: to be found again
         self._batch: list[Request] | None = None  # the running requests, while nothing changes
         self._skipped_known: list[Request] = []
 
@@ -100,27 +95,7 @@ class Scheduler:
             UsageError: It can never run: too long for ``max_model_len`` or for the KV cache.
         """
         rules = self.rules
-        if num_prompt_tokens < 1 or max_tokens < 1:
-            raise UsageError(
-                f"request {request_id}: {num_prompt_tokens} prompt and {max_tokens} output tokens, "
-                "expected at least one of each"
-            )
-        num_output_tokens = max_tokens
-        if rules.max_model_len is not None:
-            num_output_tokens = min(max_tokens, rules.max_model_len - num_prompt_tokens)
-            if num_output_tokens < 1:
-                raise UsageError(
-                    f"request {request_id}: a prompt of {num_prompt_tokens} tokens leaves no room "
-                    f"for output in max_model_len {rules.max_model_len}"
-                )
-        # The last token is never computed, so it needs no slot.
-        needed = -(-(num_prompt_tokens + num_output_tokens - 1) // rules.block_size)
-        if needed >= rules.num_blocks:
-            raise UsageError(
-                f"request {request_id}: {num_prompt_tokens} prompt and {num_output_tokens} output "
-                f"tokens need {needed} KV blocks of {rules.block_size}, the cache has "
-                f"{rules.num_blocks - 1} (num_gpu_blocks less the null block)"
-            )
+        num_output_tokens = _output_tokens(rules, request_id, num_prompt_tokens, max_tokens)
         keys = list(block_keys or ()) if rules.enable_prefix_caching else []
         request = Request(
             request_id,
@@ -155,18 +130,13 @@ class Scheduler:
             budget, skipped = self._plan_in_order(step, budget, threshold)
             self._batch = None
         else:
-            due = self._due.pop(clock, None)
-            if due:
-                due.sort(key=_seat)
-                for request in due:
-                    if (
-                        request.state is _DECODE
-                        and request.due == clock
-                        and not self._advance(request, step)
-                    ):
-                        break
-            budget -= self._num_decoding
-        self._count_decodes(step, skipped)
+            for request in self._decoding.take_due(clock):
+                # An earlier one may have preempted this one and all behind it.
+                if request.state is not _DECODE or not self._advance(request, step):
+                    break
+            budget -= len(self._decoding)
+        decodes = self._decoding.contexts(clock, skipped)
+        step.num_decodes, step.sum_decode_context, step.max_decode_context = decodes
         requests = self._batch
         if requests is None or self._num_draining or step.preempted:
             requests = [
@@ -195,21 +165,17 @@ class Scheduler:
         if not self._pending or self._pending[0] is not step:
             raise RuntimeError("steps are completed once each, in the order of planning")
         self._pending.popleft()
-        size = self.rules.block_size
         for request in self._skipped_known:
             # ``AsyncScheduler._update_request_with_output``: no token of it is in flight now.
             if request.state is _DECODE:
-                self._publish(request, (self._clock + request.offset) // size)
+                self._cache.publish(request, self._clock + request.offset)
         self._skipped_known = []
         for request in step.last:
             if request.state is _DRAINING:
                 self._running.remove(request)
                 self._num_draining -= 1
                 self._batch = None
-                self._publish(request, request.last_computed // size)
-                num_full = request.last_computed // size if self.rules.enable_prefix_caching else 0
-                self.blocks.release(request.blocks, num_full)
-                request.blocks = []
+                self._cache.free(request, request.last_computed, resumes=False)
             else:
                 self._waiting.remove(request)
             request.state = _FINISHED
@@ -222,7 +188,7 @@ class Scheduler:
         """
         running = self._running
         clock = step.index
-        self._due.pop(clock, None)
+        self._decoding.take_due(clock)
         index = 0
         while index < len(running) and budget > 0:
             request = running[index]
@@ -245,8 +211,6 @@ class Scheduler:
             request.skipped_step = clock
             if request.state is _DECODE:
                 skipped.append(request)
-                if request.due == clock:
-                    self._register(request, clock + 1, request.offset - 1)
         return budget, skipped
 
     def _advance(self, request: Request, step: Step) -> bool:
@@ -260,20 +224,12 @@ class Scheduler:
             return False
         if request.keys_continue:
             in_flight = _takes_part(request, step.follows)
-            self._publish(request, (computed + 1 - in_flight) // self.rules.block_size)
+            self._cache.publish(request, computed + 1 - in_flight)
         if computed + 1 == request.last_computed:
             step.last.append(request)
         else:
-            self._register(request, clock + 1, request.offset)
+            self._decoding.note(request, clock + 1)
         return True
-
-    def _register(self, request: Request, clock: int, offset: int) -> None:
-        """Note the next step, ``clock`` or later, in which a decoding request needs attention."""
-        if not request.keys_continue:
-            full = len(request.blocks) * self.rules.block_size
-            clock = max(clock, min(full, request.last_computed - 1) - offset)
-        request.due = clock
-        self._due.setdefault(clock, []).append(request)
 
     def _grow(self, request: Request, num_tokens: int, step: Step) -> bool:
         """Give a running request slots for ``num_tokens`` (``KVCacheManager.allocate_slots``).
@@ -281,15 +237,11 @@ class Scheduler:
         Without enough free blocks the last running request is preempted, perhaps this one, until
         there are (``Scheduler.schedule``, first loop). Returns False where it was this one.
         """
-        needed = -(-num_tokens // self.rules.block_size) - len(request.blocks)
-        if needed <= 0:
-            return True
-        while needed > self.blocks.num_free:
+        while not self._cache.grow(request, num_tokens):
             victim = self._running.pop()
             self._preempt(victim, step)
             if victim is request:
                 return False
-        request.blocks += self.blocks.take(needed)
         return True
 
     def _preempt(self, request: Request, step: Step) -> None:
@@ -299,59 +251,39 @@ class Scheduler:
         token in flight is delivered before the next step is planned.
         """
         clock = step.index
-        size = self.rules.block_size
         if request.state is _PREFILL:
             findable = request.computed
             self._num_prefilling -= 1
         else:
             if request.state is _DECODE:
                 request.computed = clock + request.offset
-                self._drop_decoding(request)
-                _close_run(request, clock)
+                self._decoding.leave(request)
+                request.end_tokens(clock)
             else:
                 self._num_draining -= 1
             findable = max(request.target, request.computed - self._unnamed(request, step))
             request.target = request.computed + 1
-        num_full = findable // size if self.rules.enable_prefix_caching else 0
-        keys = request.keys
-        keys.extend(object() for _ in range(len(keys), num_full))
-        self._publish(request, num_full)
-        self.blocks.release(request.blocks, num_full)
-        request.blocks = []
-        request.num_published = 0
+        self._cache.free(request, findable, resumes=True)
         request.num_preemptions += 1
         request.state = _WAITING
         self._waiting.appendleft(request)
         step.preempted.append(request)
 
     def _admit(self, step: Step, budget: int, threshold: int) -> None:
-        """Take requests from the queue (``Scheduler.schedule``, second loop), until one fails.
-
-        A prefix hit leaves at least the last token to compute (``KVCacheManager.
-        get_computed_blocks``); hit blocks that nobody holds count as taken from the free ones.
-        """
-        rules, pool, waiting, running = self.rules, self.blocks, self._waiting, self._running
-        size = rules.block_size
-        while waiting and budget > 0 and len(running) < rules.max_num_seqs:
+        """Take requests from the queue until one fails (``Scheduler.schedule``, second loop)."""
+        cache, waiting, running = self._cache, self._waiting, self._running
+        while waiting and budget > 0 and len(running) < self.rules.max_num_seqs:
             request = waiting[0]
-            target = request.target
-            hits = pool.find(request.keys, (target - 1) // size) if request.keys else []
-            free = pool.num_free - pool.count_free(hits)
-            if rules.reserve_full_sequence and -(-target // size) - len(hits) > free:
-                break
-            computed = len(hits) * size
-            num_tokens = target - computed
+            hits = cache.find(request)
+            computed = len(hits) * self.rules.block_size
+            num_tokens = request.target - computed
             if 0 < threshold < num_tokens:
                 num_tokens = threshold
             num_tokens = min(num_tokens, budget)
-            needed = -(-(computed + num_tokens) // size) - len(hits)
-            if needed > free:
+            if not cache.admit(request, hits, num_tokens):
                 break
             waiting.popleft()
             running.append(request)
-            pool.hold(hits)
-            request.blocks = hits + pool.take(needed)
-            request.num_published = len(hits)
             request.computed = computed
             request.state = _PREFILL
             request.seat = self._seats
@@ -369,16 +301,9 @@ class Scheduler:
         end = request.computed + num_tokens
         is_last = end == request.target
         step.prefills.append(PrefillChunk(request, num_tokens, request.computed, is_last))
-        self._publish(request, end // self.rules.block_size)
+        self._cache.publish(request, end)
         if end == request.last_computed:
             step.last.append(request)
-
-    def _publish(self, request: Request, num_full: int) -> None:
-        """Make a request's first ``num_full`` blocks findable, as far as their content is named."""
-        keys = request.keys
-        for index in range(request.num_published, min(num_full, len(keys))):
-            self.blocks.publish(request.blocks[index], keys[index])
-            request.num_published = index + 1
 
     def _unnamed(self, request: Request, step: Step) -> bool:
         """Whether the newest computed token was not known yet when it was planned.
@@ -388,81 +313,33 @@ class Scheduler:
         """
         return _takes_part(request, step.follows) and _takes_part(request, self._pending[0].follows)
 
-    def _count_decodes(self, step: Step, skipped: list[Request]) -> None:
-        num = self._num_decoding - len(skipped)
-        if not num:
-            return
-        offsets = self._offset_sum
-        if skipped:
-            offsets -= sum(request.offset for request in skipped)
-            largest = self._largest_offset(step.index)
-        else:
-            if self._offset_max is None:
-                self._offset_max = self._largest_offset(step.index)
-            largest = self._offset_max
-        step.num_decodes = num
-        step.sum_decode_context = offsets + num * step.index
-        step.max_decode_context = largest + step.index
-
-    def _largest_offset(self, clock: int) -> int:
-        return max(
-            request.offset
-            for request in self._running
-            if request.state is _DECODE and request.skipped_step != clock
-        )
-
     def _settle(self, step: Step, skipped: list[Request]) -> None:
         """Advance what the step planned (``Scheduler._update_after_schedule``), and sum it up."""
         clock = step.index
-        for request in skipped:
-            request.offset -= 1
-            _skip_run(request, clock)
-            if request.keys_continue and self.rules.async_scheduling:
-                self._skipped_known.append(request)
-        if skipped:
-            self._offset_sum -= len(skipped)
-            self._offset_max = None
+        self._decoding.skip(skipped, clock)
+        if self.rules.async_scheduling:
+            self._skipped_known += [request for request in skipped if request.keys_continue]
         num_partial = 0
         for request, num_tokens, context, is_last in step.prefills:
             step.num_prefill_tokens += num_tokens
             step.sum_prefill_context += context
             request.computed += num_tokens
             if is_last:
-                request.token_runs.append([clock, _OPEN])
+                request.start_tokens(clock)
                 self._num_prefilling -= 1
-                self._start_decoding(request, clock + 1)
+                self._decoding.start(request, clock + 1)
             else:
                 num_partial += 1
         for request in step.last:
-            self._drop_decoding(request)
+            self._decoding.leave(request)
+            request.end_tokens(clock + 1)
             request.computed = request.last_computed
             request.state = _DRAINING
             self._num_draining += 1
-            request.token_runs[-1][1] = clock + 1
         step.num_sampled = len(step.requests) - num_partial
         step.num_running = len(self._running)
         step.num_waiting = len(self._waiting)
         step.num_blocks_used = self.blocks.num_used
-
-    def _start_decoding(self, request: Request, clock: int) -> None:
-        request.state = _DECODE
-        request.offset = request.target - clock
-        self._num_decoding += 1
-        self._offset_sum += request.offset
-        if self._offset_max is not None:
-            self._offset_max = max(self._offset_max, request.offset)
-        if request.computed < request.last_computed:
-            self._register(request, clock, request.offset)
-
-    def _drop_decoding(self, request: Request) -> None:
-        self._num_decoding -= 1
-        self._offset_sum -= request.offset
-        if request.offset == self._offset_max:
-            self._offset_max = None
-
-
-def _seat(request: Request) -> int:
-    return request.seat
 
 
 def _takes_part(request: Request, index: int) -> bool:
@@ -470,18 +347,29 @@ def _takes_part(request: Request, index: int) -> bool:
     return index >= 0 and request.skipped_step != index
 
 
-def _close_run(request: Request, clock: int) -> None:
-    """End the request's run of tokens before step ``clock``."""
-    if request.token_runs[-1][0] == clock:
-        request.token_runs.pop()
-    else:
-        request.token_runs[-1][1] = clock
-
-
-def _skip_run(request: Request, clock: int) -> None:
-    """Leave step ``clock`` out of the request's run of tokens."""
-    if request.token_runs[-1][0] == clock:
-        request.token_runs[-1][0] = clock + 1
-    else:
-        request.token_runs[-1][1] = clock
-        request.token_runs.append([clock + 1, _OPEN])
+def _output_tokens(
+    rules: SchedulingRules, request_id: Hashable, num_prompt_tokens: int, max_tokens: int
+) -> int:
+    """The output that a request can have, or UsageError where the engine can never run it."""
+    if num_prompt_tokens < 1 or max_tokens < 1:
+        raise UsageError(
+            f"request {request_id}: {num_prompt_tokens} prompt and {max_tokens} output tokens, "
+            "expected at least one of each"
+        )
+    num_output_tokens = max_tokens
+    if rules.max_model_len is not None:
+        num_output_tokens = min(max_tokens, rules.max_model_len - num_prompt_tokens)
+        if num_output_tokens < 1:
+            raise UsageError(
+                f"request {request_id}: a prompt of {num_prompt_tokens} tokens leaves no room for "
+                f"output in max_model_len {rules.max_model_len}"
+            )
+    # The last token is never computed, so it needs no slot.
+    needed = -(-(num_prompt_tokens + num_output_tokens - 1) // rules.block_size)
+    if needed >= rules.num_blocks:
+        raise UsageError(
+            f"request {request_id}: {num_prompt_tokens} prompt and {num_output_tokens} output "
+            f"tokens need {needed} KV blocks of {rules.block_size}, the cache has "
+            f"{rules.num_blocks - 1} (num_gpu_blocks less the null block)"
+        )
+    return num_output_tokens

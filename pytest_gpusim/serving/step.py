@@ -91,6 +91,18 @@ class Step:
         chunks = {id(chunk.request): chunk.num_tokens for chunk in self.prefills}
         return [(request, chunks.get(id(request), 1)) for request in self.requests]
 
+    def spans(self) -> list[tuple[int, int]]:
+        """(tokens, context) of each scheduled request. Ask before planning another step."""
+        chunks = {id(chunk.request): chunk for chunk in self.prefills}
+        spans = []
+        for request in self.requests:
+            chunk = chunks.get(id(request))
+            if chunk is None:
+                spans.append((1, request.offset + self.index))
+            else:
+                spans.append((chunk.num_tokens, chunk.context))
+        return spans
+
     def min_decode_context(self) -> int:
         """The smallest context of its decodes; 0 without any. Ask before planning another step."""
         chunks = {id(chunk.request) for chunk in self.prefills}
