@@ -2,15 +2,186 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks import CheckContext
+from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
+from pytest_gpusim.compare.steps import compare_steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTABLE = 0.03
+_PARTS = 5
+_METRICS = ("ttft", "tpot", "e2e")
 
 
 def attribute(context: CheckContext) -> dict[str, Any]:
-    """Attribute."""
-    return {"phases": _phases(context), "findings": []}
+    """Split the error by phase, by operator, by kind of request, and by step.
+
+    Returns:
+        JSON values: ``phases`` (mean time per request in queue, prefill, decode, and what each
+        contributes to the error of the mean E2E), ``by_position`` and ``by_prompt_length`` (mean
+        errors in parts of the run), ``operators`` (share of the simulated time),
+        ``extrapolated_share``, ``steps`` (see `steps.compare_steps`) and ``findings``: what stands
+        out, in words, the weightiest first. What the runs do not tell is None.
+    """
+    requests = _paired_requests(context)
+    shares = operator_shares(context.sim.meta)
+    with_steps = next((run for run in context.real if run.steps is not None), None)
+    found: dict[str, Any] = {
+        "phases": _phases(requests),
+        "by_position": _by(requests, "arrival_time_ns"),
+        "by_prompt_length": _by(requests, "num_prefill_tokens"),
+        "operators": dict(sorted(shares.items(), key=lambda item: -item[1])) if shares else None,
+        "extrapolated_share": extrapolated_share(context),
+        "steps": compare_steps(with_steps, context.sim) if with_steps is not None else None,
+    }
+    return {**found, "findings": _findings(found)}
 
 
-def _phases(context: CheckContext) -> dict[str, Any]:
-    return {}
+def _paired_requests(context: CheckContext) -> pd.DataFrame:
+    """Per request: real (median over the runs) and simulated metrics, ns."""
+    import pandas as pd
+
+    first = context.real_metrics[0].requests
+    columns: dict[str, Any] = {
+        name: first[name] for name in ("arrival_time_ns", "num_prefill_tokens")
+    }
+    for metric in (*_METRICS, "queue_delay"):
+        missing = context.metrics[metric] is None
+        runs = [metrics.requests[metric] for metrics in context.real_metrics]
+        real = pd.concat(runs, axis=1).median(axis=1, skipna=False)
+        sim = context.sim_metrics.requests[metric]
+        columns[f"real_{metric}"] = real * float("nan") if missing else real
+        columns[f"sim_{metric}"] = sim * float("nan") if missing else sim
+    return pd.DataFrame(columns).reindex(first.index)
+
+
+def _phases(requests: pd.DataFrame) -> dict[str, Any] | None:
+    known = requests.dropna(subset=["real_e2e", "sim_e2e", "real_ttft", "sim_ttft"])
+    if known.empty or known["real_e2e"].mean() <= 0:
+        return None
+    whole = float(known["real_e2e"].mean())
+    queued = bool(known[["real_queue_delay", "sim_queue_delay"]].notna().all(axis=None))
+    means: dict[str, list[float]] = {}
+    for column, side in enumerate(("real", "sim")):
+        ttft, e2e = known[f"{side}_ttft"].mean(), known[f"{side}_e2e"].mean()
+        queue = known[f"{side}_queue_delay"].mean() if queued else 0.0
+        parts = {"queue": queue} if queued else {}
+        parts |= {"prefill" if queued else "queue and prefill": ttft - queue, "decode": e2e - ttft}
+        for name, value in parts.items():
+            means.setdefault(name, [0.0, 0.0])[column] = float(value)
+    return {
+        name: {
+            "real_ns": round(real),
+            "sim_ns": round(sim),
+            "contribution": (sim - real) / whole,
+        }
+        for name, (real, sim) in means.items()
+    }
+
+
+def _by(requests: pd.DataFrame, column: str) -> list[dict[str, Any]]:
+    """Errors of the means in up to five parts of equal size, in order of ``column``."""
+    import numpy as np
+
+    ordered = requests.sort_values(column, kind="stable")
+    parts = min(_PARTS, len(ordered) // 4)
+    if parts < 2 or (column == "num_prefill_tokens" and ordered[column].nunique() < parts):
+        return []
+    rows = []
+    for places in np.array_split(np.arange(len(ordered)), parts):
+        part = ordered.iloc[places]
+        row: dict[str, Any] = {
+            "from": round(float(part[column].iloc[0])),
+            "to": round(float(part[column].iloc[-1])),
+            "requests": len(part),
+        }
+        for metric in _METRICS:
+            both = part[[f"real_{metric}", f"sim_{metric}"]].dropna()
+            real = float(both[f"real_{metric}"].mean()) if len(both) else 0.0
+            sim = float(both[f"sim_{metric}"].mean()) if len(both) else 0.0
+            row[f"{metric}_error"] = (sim - real) / real if real > 0 else None
+        rows.append(row)
+    return rows
+
+
+def _findings(found: dict[str, Any]) -> list[str]:
+    said = [*_phase_findings(found["phases"]), *_step_findings(found["steps"])]
+    outside = found["extrapolated_share"]
+    if outside is not None and outside > NOTABLE:
+        said.append(f"{outside:.0%} of the simulated time is extrapolated beyond the profile")
+    said += _trend_findings(found["by_position"], "over the course of the run")
+    said += _trend_findings(found["by_prompt_length"], "from the shortest to the longest prompts")
+    return said
+
+
+def _phase_findings(phases: dict[str, Any] | None) -> list[str]:
+    ranked = sorted((phases or {}).items(), key=lambda item: -abs(item[1]["contribution"]))
+    if not ranked or abs(ranked[0][1]["contribution"]) < NOTABLE / 3:
+        return []
+    name, phase = ranked[0]
+    rest = ", ".join(f"{other} {part['contribution']:+.1%}" for other, part in ranked[1:])
+    return [
+        f"most of the error lies in {name}: {phase['real_ns'] / 1e6:.4g} ms real, "
+        f"{phase['sim_ns'] / 1e6:.4g} ms simulated per request, {phase['contribution']:+.1%} of "
+        f"the mean E2E ({rest})"
+    ]
+
+
+def _step_findings(steps: dict[str, Any] | None) -> list[str]:
+    if steps is None:
+        return []
+    schedule, model = steps["schedule"], steps["model"]
+    if schedule is None or model is None or model["error"] is None:
+        return []
+    agree = f"{schedule['same_share']:.0%} of the steps hold the same batches on both sides"
+    if abs(model["error"]) > NOTABLE:
+        kinds = [
+            f"{model[key]:+.1%} {words}"
+            for key, words in (("with_prefill", "with prefill"), ("decode_only", "decode only"))
+            if model[key] is not None
+        ]
+        said = [
+            f"step times are off: {agree}, and those take {model['error']:+.1%} of the real time "
+            f"({', '.join(kinds)}): look at the profile, not at the schedule"
+        ]
+        constant = _constant_offset(model["decode_by_batch_size"])
+        if constant is not None:
+            said.append(
+                f"decode steps are off by about {constant / 1e6:+.3g} ms whatever the batch size: "
+                "engine time per iteration, rather than operators"
+            )
+        return said
+    if schedule["same_share"] < 1 - NOTABLE:
+        first = schedule["first_difference"]
+        place = f" (first in step {first['step']})" if first else ""
+        return [
+            f"the schedule differs: only {agree}{place}, while those take the right time "
+            f"({model['error']:+.1%}): look at engine settings, KV blocks and shared prefixes"
+        ]
+    return []
+
+
+def _constant_offset(rows: list[dict[str, Any]]) -> float | None:
+    """The difference of step times, ns, where it is the same for small and large batches."""
+    offsets: list[int] = [row["sim_ns"] - row["real_ns"] for row in rows if row["real_steps"] >= 3]
+    if len(offsets) < 2 or rows[-1]["real_ns"] <= 0:
+        return None
+    middle = sum(offsets) / len(offsets)
+    if middle == 0 or max(abs(value - middle) for value in offsets) > 0.3 * abs(middle):
+        return None
+    return middle
+
+
+def _trend_findings(rows: list[dict[str, Any]], where: str) -> list[str]:
+    said = []
+    for metric in _METRICS:
+        errors = [row[f"{metric}_error"] for row in rows if row[f"{metric}_error"] is not None]
+        if len(errors) >= 2 and abs(errors[-1] - errors[0]) > 3 * NOTABLE:
+            said.append(
+                f"the error of {metric.upper()} goes from {errors[0]:+.1%} to {errors[-1]:+.1%} "
+                f"{where}"
+            )
+    return said[:1]

@@ -49,7 +49,7 @@ SIM_META: dict[str, Any] = {
     "backend": "vidur",
     "warmup": None,
     "profile": PROFILE,
-    "params": {"time_by_operator": {"mlp_up_proj": 8.0e6, "overhead": 2.0e6}},
+    "operator_shares": {"mlp_up_proj": 0.8, "overhead": 0.2},
 }
 
 

@@ -23,6 +23,7 @@ MIRRORED = (
 # Settings of a real engine that no simulation here follows -> the values that need no following.
 _NOT_MODELLED: dict[str, tuple[Any, ...]] = {
     "enable_chunked_prefill": (True,),
+    "chunked_prefill": (True,),
     "scheduling_policy": ("fcfs",),
     "policy": ("fcfs",),
     "speculative_config": (None, {}),
