@@ -27,7 +27,7 @@ def request(index: int, prompt: int, output: int, step_us: list[float]) -> dict[
     return {
         "input_toks": prompt,
         "output_toks": output,
-        "arrival_time": 1.7e9,
+        "arrival_time": 1.7e9 + start,
         "queued_ts": start,
         "scheduled_ts": start,
         "first_token_ts": start + step_us[0] / 1e6,

@@ -85,29 +85,45 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def read_requests(path: Path) -> list[ImportedRequest]:
-    """The requests of ``requests.jsonl`` in the file's order."""
-    requests = []
-    for record in read_lines(path):
-        arrival = "queued_ts" if "queued_ts" in record else "arrival_time"
-        done = "first_token_ts" in record and "last_token_ts" in record
-        if done and arrival == "arrival_time":
-            raise record.fail("queued_ts", "is missing; arrival_time is on another clock")
-        output = record.integer("output_toks")
-        requests.append(
-            ImportedRequest(
-                where=record.where,
-                arrival_ns=to_ns(record.number(arrival)),
-                num_prefill_tokens=record.integer("input_toks"),
-                num_decode_tokens=output,
-                scheduled_ns=_time(record, "scheduled_ts"),
-                first_token_ns=_time(record, "first_token_ts"),
-                completion_ns=_time(record, "last_token_ts"),
-                num_decode_tokens_actual=output if done else None,
-                error_type=None if done else "incomplete",
-                error_msg=None if done else "the request has no first or last token time",
-            )
-        )
-    return requests
+    """The requests of ``requests.jsonl`` in the file's order.
+
+    Raises:
+        InputError: Names the line and the field.
+    """
+    records = list(read_lines(path))
+    # A request that never got into the engine has a wall-clock time only; the clocks differ by a
+    # constant, and one that finds the engine idle is queued at once.
+    delays = [
+        _ns(record, "queued_ts") - _ns(record, "arrival_time")
+        for record in records
+        if "queued_ts" in record and "arrival_time" in record
+    ]
+    return [_request(record, min(delays, default=0)) for record in records]
+
+
+def _request(record: Record, clock_offset: int) -> ImportedRequest:
+    done = "first_token_ts" in record and "last_token_ts" in record
+    if "queued_ts" in record or done:
+        queued = _ns(record, "queued_ts")
+    else:
+        queued = _ns(record, "arrival_time") + clock_offset
+    output = record.integer("output_toks")
+    return ImportedRequest(
+        where=record.where,
+        arrival_ns=queued,
+        num_prefill_tokens=record.integer("input_toks"),
+        num_decode_tokens=output,
+        scheduled_ns=_ns(record, "scheduled_ts") if "scheduled_ts" in record else None,
+        first_token_ns=_ns(record, "first_token_ts") if done else None,
+        completion_ns=_ns(record, "last_token_ts") if done else None,
+        num_decode_tokens_actual=output if done else None,
+        error_type=None if done else "incomplete",
+        error_msg=None if done else "the request has no first or last token time",
+    )
+
+
+def _ns(record: Record, key: str) -> int:
+    return to_ns(record.number(key))
 
 
 def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings, list[str]]:
@@ -158,10 +174,6 @@ def _run_folder(path: Path) -> Path | None:
         if (folder / REQUESTS).is_file() and (folder / META).is_file():
             return folder
     return None
-
-
-def _time(record: Record, key: str) -> int | None:
-    return to_ns(record.number(key)) if key in record else None
 
 
 def _release(version: Any) -> tuple[int, int]:
