@@ -76,8 +76,8 @@ class Step:
     num_running: int = 0
     num_waiting: int = 0
     num_blocks_used: int = 0
-    # The step that was in flight when this one was planned; -1 for none, or an empty one.
-    follows: int = field(default=-1, repr=False)
+    # Whether a step was in flight when this one was planned; its tokens were not known then.
+    plans_ahead: bool = field(default=False, repr=False)
     # Requests whose last token this step yields, in batch order.
     last: list[Request] = field(default_factory=list, repr=False)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
-from pytest_gpusim.bundle.schema import META
+from pytest_gpusim.bundle.schema import META, STEP_OPERATORS
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.serving.interpolation import Interpolant
@@ -182,6 +182,16 @@ class StepTimeModel:
             for name, inner in self._by_sequences.items():
                 totals[name] += count * inner.at(sequences)[0]
         return {name: value for name, value in totals.items() if value}
+
+    def layer_times(self, tokens: int) -> dict[str, float]:
+        """Times in one layer of what depends on the step's tokens, in ns; one all-reduce of two."""
+        times = {
+            name: inner.at(tokens)[0]
+            for name, (_, inner) in self._by_tokens.items()
+            if name not in STEP_OPERATORS
+        }
+        times["all_reduce"] = self._time_of_all_reduces(tokens)[0] / (2 * self._layers)
+        return times
 
     def _time_of_tokens(self, tokens: int) -> tuple[float, bool]:
         total, outside = self._time_of_all_reduces(tokens)

@@ -29,6 +29,7 @@ class TimedStep:
         planned_ns: When it was planned; with asynchronous scheduling one step before it starts.
         start_ns, end_ns: When it ran; -1 before.
         time: Its time, where the step-time model gave it.
+        spans: (tokens, context) of each of its requests, where the engine keeps them.
     """
 
     step: Step
@@ -37,6 +38,7 @@ class TimedStep:
     start_ns: int = -1
     end_ns: int = -1
     time: StepTime | None = None
+    spans: list[tuple[int, int]] | None = None
 
 
 @dataclass
@@ -51,6 +53,7 @@ class ServingEngine:
     rules: SchedulingRules
     model: StepTimeModel
     keys: dict[int, tuple[int, ...]]
+    keeps_spans: bool = False
     requests: dict[int, Request] = field(default_factory=dict)
     steps: list[TimedStep] = field(default_factory=list)
     planned_at: list[int] = field(default_factory=list)
@@ -93,7 +96,10 @@ class ServingEngine:
         for _ in range(_MOST_EMPTY_STEPS):
             while scheduler.num_unfinished and len(pending) < capacity:
                 step = scheduler.schedule()
-                pending.append(TimedStep(step, self.model.features(step), now_ns))
+                timed = TimedStep(step, self.model.features(step), now_ns)
+                if self.keeps_spans:
+                    timed.spans = step.spans()
+                pending.append(timed)
                 self.planned_at.append(now_ns)
             if not pending:
                 return None

@@ -52,7 +52,7 @@ def write_simulation(
     started_at: str,
     times: Sequence[RequestTimes],
     *,
-    steps: Iterator[Sequence[int]],
+    steps: Iterator[Sequence[Any]],
     step_batches: Iterator[Mapping[Any, int]],
     details: Mapping[str, Any],
 ) -> None:
@@ -96,12 +96,24 @@ def write_simulation(
 
 
 def write_engine_run(
-    inputs: SimulationInputs, simulator: str, started_at: str, engine: ServingEngine
+    inputs: SimulationInputs,
+    simulator: str,
+    started_at: str,
+    engine: ServingEngine,
+    *,
+    profiled: bool = True,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a `ServingEngine` did."""
-    timed = [(entry.features, engine.time(entry)) for entry in engine.steps]
-    totals = engine.model.totals(timed)
-    whole = sum(totals.values()) or 1.0
+    """Write what a `ServingEngine` did.
+
+    Args:
+        inputs: What was simulated, with the settings that were used.
+        simulator: Its name.
+        started_at: When it began.
+        engine: With all steps finished.
+        profiled: Whether the step times are those of the step-time model.
+        details: What this simulator adds to the metadata.
+    """
     write_simulation(
         inputs,
         simulator,
@@ -114,11 +126,22 @@ def write_engine_run(
         ),
         details={
             "scheduler_rules": asdict(engine.rules),
-            "operator_shares": {name: round(t / whole, 6) for name, t in totals.items()},
-            "extrapolated_steps": sum(time.extrapolated for _, time in timed),
-            "num_steps": len(timed),
+            "num_steps": len(engine.steps),
+            **(_profile_details(engine) if profiled else {}),
+            **(details or {}),
         },
     )
+
+
+def _profile_details(engine: ServingEngine) -> dict[str, Any]:
+    """Where the time went, over the whole run, and how many steps left the profile."""
+    timed = [(entry.features, engine.time(entry)) for entry in engine.steps]
+    totals = engine.model.totals(timed)
+    whole = sum(totals.values()) or 1.0
+    return {
+        "operator_shares": {name: round(time / whole, 6) for name, time in totals.items()},
+        "extrapolated_steps": sum(time.extrapolated for _, time in timed),
+    }
 
 
 def _request_row(entry: RequestTimes, simulator: str) -> Sequence[Any]:
@@ -151,7 +174,7 @@ def _token_rows(times: Sequence[RequestTimes]) -> Iterator[Sequence[int]]:
             before = time
 
 
-def _step_rows(engine: ServingEngine) -> Iterator[Sequence[int]]:
+def _step_rows(engine: ServingEngine) -> Iterator[Sequence[Any]]:
     for number, entry in enumerate(engine.steps):
         step = entry.step
         yield (
@@ -165,5 +188,5 @@ def _step_rows(engine: ServingEngine) -> Iterator[Sequence[int]]:
             step.num_waiting,
             step.num_blocks_used,
             len(step.preempted),
-            int(engine.time(entry).extrapolated),
+            None if entry.time is None else int(entry.time.extrapolated),
         )

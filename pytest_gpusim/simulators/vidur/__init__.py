@@ -1,0 +1,1 @@
+"""Vidur, driven from outside: the only package that imports vidur."""

@@ -1,0 +1,51 @@
+"""The run directory of a simulation by Vidur's own scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import EngineError
+from pytest_gpusim.simulators.output import RequestTimes, write_simulation
+
+if TYPE_CHECKING:
+    from pytest_gpusim.simulators.vidur.session import Session
+
+
+def write_sarathi_run(
+    session: Session, simulator: str, started_at: str, details: Mapping[str, Any]
+) -> None:
+    """Write what Vidur's own scheduler did."""
+    for request in session.requests:
+        if not request.completed:
+            raise EngineError(
+                f"Vidur's sarathi never finished request {request.source.request_id}: "
+                "raise num_gpu_blocks"
+            )
+    write_simulation(
+        session.inputs,
+        simulator,
+        started_at,
+        [RequestTimes(r.source, r.scheduled_ns, 0, r.token_ns) for r in session.requests],
+        steps=_step_rows(session),
+        step_batches=(batch.tokens for batch in session.batches),
+        details={"num_steps": len(session.batches), **details},
+    )
+
+
+def _step_rows(session: Session) -> Iterator[Sequence[Any]]:
+    for number, batch in enumerate(session.batches):
+        chunks, decodes = batch.features.chunks, batch.features.num_decodes
+        yield (
+            number,
+            batch.start_ns,
+            batch.duration_ns,
+            sum(tokens for tokens, _ in chunks),
+            decodes,
+            batch.features.num_sequences,
+            None,
+            batch.num_waiting,
+            batch.num_allocated_blocks,
+            None,
+            None if batch.time is None else int(batch.time.extrapolated),
+        )

@@ -1,0 +1,156 @@
+"""Vidur's replica and global schedulers and its source of requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidur.config import (
+    BaseGlobalSchedulerConfig,
+    BaseReplicaSchedulerConfig,
+    BaseRequestGeneratorConfig,
+    SarathiSchedulerConfig,
+)
+from vidur.entities import Batch, Request
+from vidur.request_generator import RequestGeneratorRegistry
+from vidur.request_generator.base_request_generator import BaseRequestGenerator
+from vidur.scheduler import BaseGlobalScheduler, GlobalSchedulerRegistry
+from vidur.scheduler.replica_scheduler.base_replica_scheduler import BaseReplicaScheduler
+from vidur.scheduler.replica_scheduler.replica_scheduler_registry import ReplicaSchedulerRegistry
+from vidur.scheduler.replica_scheduler.sarathi_replica_scheduler import SarathiReplicaScheduler
+
+from pytest_gpusim.simulators.vidur.clock import to_ns
+from pytest_gpusim.simulators.vidur.entities import (
+    EngineBatch,
+    ReplayedRequest,
+    SarathiBatch,
+)
+from pytest_gpusim.simulators.vidur.session import session_of
+from pytest_gpusim.workload import read_workload
+
+
+@dataclass
+class GpusimWorkloadConfig(BaseRequestGeneratorConfig):
+    """A workload with its exact arrivals."""
+
+    directory: str = field(default="", metadata={"help": "Workload directory to replay."})
+    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_workload"
+
+
+@dataclass
+class GpusimVllmSchedulerConfig(BaseReplicaSchedulerConfig):
+    """vLLM v1's scheduling rules."""
+
+    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_vllm"
+
+
+@dataclass
+class GpusimSarathiSchedulerConfig(SarathiSchedulerConfig):
+    """Vidur's own sarathi, with exact times."""
+
+    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_sarathi"
+
+
+@dataclass
+class GpusimSingleReplicaConfig(BaseGlobalSchedulerConfig):
+    """All requests to the only replica."""
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_single"
+
+
+class WorkloadGenerator(BaseRequestGenerator):
+    """Replays a session's workload, or that of a directory."""
+
+    def generate_requests(self) -> list[Request]:
+        """Vidur's requests, in order of arrival."""
+        if not self.config.session:
+            return [ReplayedRequest(r) for r in read_workload(self.config.directory).requests]
+        session = session_of(self.config.session)
+        session.requests = [ReplayedRequest(r) for r in session.inputs.workload.requests]
+        return session.requests
+
+
+class VllmReplicaScheduler(BaseReplicaScheduler):
+    """Lets the session's serving engine plan."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._engine = session_of(self._config.session).engine
+
+    def add_request(self, request: ReplayedRequest) -> None:
+        """A request arrived."""
+        self._engine.arrive(request.source)
+
+    def _get_next_batch(self, time: float) -> EngineBatch | None:
+        now = to_ns(time)
+        timed = self._engine.next_step(now)
+        if timed is None:
+            return None
+        return EngineBatch(self._replica_id, timed, now)
+
+    def on_batch_end(self, batch: EngineBatch) -> None:
+        """Deliver the batch's tokens."""
+        super().on_batch_end(batch)
+        self._engine.finish(batch.timed, batch.end_ns)
+
+    def is_empty(self) -> bool:
+        """Whether all that arrived is done."""
+        return not self._engine.scheduler.num_unfinished
+
+    @property
+    def memory_usage_percent(self) -> float:
+        """KV blocks held."""
+        blocks = self._engine.scheduler.blocks
+        return 100 * blocks.num_used / (blocks.num_blocks - 1)
+
+
+class ExactSarathiScheduler(SarathiReplicaScheduler):
+    """Vidur's own scheduler; its batches get exact times."""
+
+    def _get_next_batch(self, time: float) -> Batch | None:
+        batch = super()._get_next_batch(time)
+        if batch is None:
+            return None
+        return SarathiBatch(
+            batch, to_ns(time), self._num_allocated_blocks, len(self._request_queue)
+        )
+
+    def on_batch_end(self, batch: SarathiBatch) -> None:
+        """Remember the batch."""
+        super().on_batch_end(batch)
+        session_of(self._config.session).batches.append(batch)
+
+
+class SingleReplicaScheduler(BaseGlobalScheduler):
+    """Uses the replica's real id: Vidur's own take 0, which is right once in a process."""
+
+    def schedule(self) -> list[tuple[Any, Request]]:
+        """All queued requests, to the only replica."""
+        replica_id = next(iter(self._replicas))
+        batch = [(replica_id, request) for request in self._request_queue]
+        self._request_queue.clear()
+        return batch
+
+
+RequestGeneratorRegistry.register(GpusimWorkloadConfig.get_type(), WorkloadGenerator)
+ReplicaSchedulerRegistry.register(GpusimVllmSchedulerConfig.get_type(), VllmReplicaScheduler)
+ReplicaSchedulerRegistry.register(GpusimSarathiSchedulerConfig.get_type(), ExactSarathiScheduler)
+GlobalSchedulerRegistry.register(GpusimSingleReplicaConfig.get_type(), SingleReplicaScheduler)
