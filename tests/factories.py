@@ -87,7 +87,7 @@ def decode_attention_ns(sequences: int, context: float) -> float:
     return 1000 + 300 * sequences + 2 * sequences * context
 
 
-def mixed_attention_ns(tokens: int, context: int, sequences: int, decode_context: float) -> float:
+def mixed_attention_ns(tokens: int, context: float, sequences: int, decode_context: float) -> float:
     """Attention of prefill and decodes in one kernel, in one layer."""
     time = 500.0
     if tokens:
@@ -118,7 +118,10 @@ def hand_step_ns(
     layer = sum(a + b * tokens for a, b in [*LAYER_NS.values(), KV_SAVE_NS])
     mean = sum(decode_contexts) / decodes if decodes else 0
     if mixed:
-        layer += mixed_attention_ns(prefill, sum(c for _, c in chunks), decodes, mean)
+        # Several chunks are one of the same attention work: tokens x mean keys, causal halves.
+        keys = sum(t * (c + t / 2) for t, c in chunks)
+        context = max(0.0, keys / prefill - prefill / 2) if prefill else 0.0
+        layer += mixed_attention_ns(prefill, context, decodes, mean)
     else:
         layer += sum(prefill_attention_ns(*chunk) for chunk in chunks)
         layer += decode_attention_ns(decodes, mean) if decodes else 0

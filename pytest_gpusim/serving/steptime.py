@@ -214,7 +214,7 @@ class StepTimeModel:
         """Attention of all layers: prefill, decode, mixed, and whether any was extrapolated."""
         layers, outside = self._layers, False
         if self._one_kernel and prefill_tokens:
-            context = sum(chunk[1] for chunk in features.chunks)
+            context = _joint_context(features.chunks, prefill_tokens)
             if features.num_decodes:
                 mixed, outside = self._skewed(
                     _known(self._mixed), features, (prefill_tokens, context)
@@ -233,7 +233,7 @@ class StepTimeModel:
         return layers * prefill, layers * decode, 0.0, outside
 
     def _skewed(
-        self, kernel: Interpolant, features: StepFeatures, prefill: tuple[int, ...]
+        self, kernel: Interpolant, features: StepFeatures, prefill: tuple[float, ...]
     ) -> tuple[float, bool]:
         """Attention of decodes whose contexts differ: ``t_mean + alpha (t_max - t_mean)``."""
         number = features.num_decodes
@@ -253,6 +253,19 @@ class StepTimeModel:
             gap=(longest - time) / time if time else 0.0,
         )
         return max(0.0, time + alpha * (longest - time)), outside or beyond
+
+
+def _joint_context(chunks: Sequence[tuple[int, int]], prefill_tokens: int) -> float:
+    """The context at which a single chunk of all the prefill tokens would be as much attention.
+
+    A query token attends to its context and, on average, to half of its chunk. The joint grid is
+    measured with one chunk a step; the sum of several chunks' contexts would make every token
+    attend to all of them.
+    """
+    if len(chunks) == 1:
+        return chunks[0][1]
+    keys = sum(tokens * (context + tokens / 2) for tokens, context in chunks)
+    return max(0.0, keys / prefill_tokens - prefill_tokens / 2)
 
 
 def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:
