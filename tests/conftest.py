@@ -1,0 +1,31 @@
+"""Fixtures for data that others measured, which is not part of the repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared_directory(variable: str, holds: str) -> Path:
+    """The directory that ``variable`` names; skips, or fails where CI requires the data."""
+    value = os.environ.get(variable)
+    if value and Path(value).is_dir():
+        return Path(value)
+    reason = f"{variable} is {value or 'not set'}: set it to the directory that holds {holds}"
+    if os.environ.get("GPUSIM_REQUIRE_DATA"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def trace_data() -> Path:
+    """The directory of public workload traces, ``GPUSIM_TRACE_DATA``."""
+    return _shared_directory("GPUSIM_TRACE_DATA", "azure_llm_2023_conv.csv")
+
+
+@pytest.fixture(scope="session")
+def published_data() -> Path:
+    """The directory of published runs, ``GPUSIM_PUBLISHED_DATA``."""
+    return _shared_directory("GPUSIM_PUBLISHED_DATA", "rtx4090_llama-3.1-8b")

@@ -1,0 +1,144 @@
+"""Directories that appear whole or not at all, digests, JSON, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pytest_gpusim.artifacts import (
+    atomic_directory,
+    check_schema_version,
+    digest_files,
+    provenance,
+    read_json,
+    sha256_file,
+    write_json,
+)
+from pytest_gpusim.errors import EngineError, GpusimError, InputError, UsageError, require_package
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interrupted_artifact_leaves_nothing(tmp_path: Path, error: type) -> None:
+    with pytest.raises(error), atomic_directory(tmp_path / "out") as partial:
+        (partial / "half").write_text("written")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_is_invisible_until_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with atomic_directory(out) as partial:
+        (partial / "file").write_text("x")
+        assert not out.exists()
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert (out / "file").read_text() == "x"
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with atomic_directory(tmp_path / "link") as partial:
+        (partial / "file").touch()
+    assert (tmp_path / "out" / "file").exists()
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name, reason in (("full", "not empty"), ("file", "not a directory"), ("dangling", "not a")):
+        with pytest.raises(UsageError, match=reason), atomic_directory(tmp_path / name):
+            pytest.fail("the block must not run")
+    assert (tmp_path / "full" / "kept").exists()
+
+
+def test_a_directory_below_a_file_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be made"), atomic_directory(tmp_path / "file/out"):
+        pytest.fail("the block must not run")
+
+
+def test_a_directory_filled_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="meanwhile"), atomic_directory(tmp_path / "out"):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "other").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_errors_name_the_final_directory(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught, atomic_directory(tmp_path / "out") as partial:
+        raise InputError(partial / "file.csv", "line 3", "is wrong")
+    assert str(caught.value) == f"{tmp_path / 'out' / 'file.csv'}: line 3: is wrong"
+
+
+def test_digest_is_over_the_digests(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    hexes = hashlib.sha256(b"a").hexdigest() + hashlib.sha256(b"").hexdigest()
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()
+    expected = hashlib.sha256(hexes.encode()).hexdigest()
+    assert digest_files([tmp_path / "a", tmp_path / "absent"]) == expected
+
+
+def test_nan_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"p50": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1,\n"b" 2}', "line 2: not JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"", "line 1: not JSON"),
+        (None, "no such file"),
+    ],
+)
+def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_json(path, fix="do this")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("; do this")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [0, "1", None, True, 1.0])
+def test_a_schema_version_is_an_integer(version: object) -> None:
+    with pytest.raises(InputError, match="expected the integer 1"):
+        check_schema_version("meta.json", {"schema_version": version})
+
+
+def test_a_newer_schema_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"meta.json: schema_version: 2 is newer than the 1"):
+        check_schema_version("meta.json", {"schema_version": 2})
+
+
+def test_provenance_is_json() -> None:
+    found = json.loads(json.dumps(provenance()))
+    assert {"git_commit", "git_dirty", "tool_version", "env"} <= found.keys()
+    assert found["env"]["packages"]["pandas"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputError("a.csv", "line 2", "bad\nnews", "fix it"), UsageError("no"), EngineError("oh")],
+)
+def test_errors_are_one_line_and_cross_processes(error: GpusimError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert "\n" not in str(again)
+    assert again.__dict__ == error.__dict__
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    with pytest.raises(EngineError, match=r"pip install 'pytest-gpusim\[vidur\]'"):
+        require_package("no_such_module", "vidur", "simulating")
+    require_package("json", "vidur", "nothing")

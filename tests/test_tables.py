@@ -1,0 +1,90 @@
+"""What the CSV reader takes, and how it names what it does not."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.tables import find_table, read_table
+
+
+def read(path: Path) -> pd.DataFrame:
+    return read_table(
+        path,
+        required=["id", "time", "share"],
+        integers=["id", "time", "delta"],
+        numbers=["share"],
+        nullable=["time"],
+        signed=["delta"],
+        fix="make it again",
+    )
+
+
+def test_numbers_keep_every_digit(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,time,share,delta\n9007199254740993,,0.5,-3\n2,9007199254740993,1e-3,4\n")
+    frame = read(path)
+    assert frame["id"].tolist() == [9007199254740993, 2]
+    assert frame["time"].isna().tolist() == [True, False]
+    assert frame["time"].iloc[1] == 9007199254740993
+    assert frame["share"].tolist() == [0.5, 0.001]
+    assert frame["delta"].tolist() == [-3, 4]
+
+
+def test_order_spaces_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('share , note,time,id\n1,"two\nlines",5,7.0\n')
+    frame = read(path)
+    assert frame[["id", "time", "share"]].to_numpy().tolist() == [[7, 5, 1.0]]
+
+
+def test_compressed_tables_are_found_and_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n"))
+    path = find_table(tmp_path, "t.csv")
+    assert path is not None
+    assert read(path)["time"].tolist() == [2]
+    assert find_table(tmp_path, "absent.csv") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,time,share\n1,2,3\n1.5,2,3\n", "line 3, column id: expected a whole number, found"),
+        ("id,time,share\n1,2,3\n\n\nx,2,3\n", "line 5, column id: .* found 'x'"),
+        ('id,note,time,share\n1,"a\nb",2,3\n-1,c,2,3\n', "line 4, column id: .*not negative"),
+        ("id,time,share\n1,2,nan\n", "line 2, column share: expected a finite number, found 'nan'"),
+        ("id,time,share\n1,2,inf\n", "line 2, column share: expected a finite number, found 'inf'"),
+        ("id,time,share\n1,nan,3\n", "line 2, column time: expected a whole number, found 'nan'"),
+        ("id,time,share\n,2,3\n", "line 2, column id: expected a whole number, found nothing"),
+        ("id,time,share\n9223372036854775808,2,3\n", "line 2, column id: expected a whole"),
+        ("id,time,share\n99999999999999999999999,2,3\n", "line 2, column id: expected a whole"),
+        ("id,time,share\n1,-2,3\n", "line 2, column time: .*not negative, found '-2'"),
+        ("id,time\n1,2\n", "column share: is missing"),
+        ("id,time,share\n1,2,3\n1,2,3,4\n", "not a CSV: .*line 3"),
+        ("id,time,share\n1,2,3,4\n1,2,3,4\n", "rows are longer than the header"),
+        ("", "is empty"),
+    ],
+)
+def test_a_bad_cell_is_named_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("; make it again")
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "absent.csv")
+    (tmp_path / "binary.csv").write_bytes(b"id,time,share\n\xff,1,2\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read(tmp_path / "binary.csv")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n")[:-9])
+    with pytest.raises(InputError, match="not a CSV"):
+        read(tmp_path / "cut.csv.gz")

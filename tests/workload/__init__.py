@@ -1,0 +1,1 @@
+"""Tests of workloads: generation, contents, reading."""
