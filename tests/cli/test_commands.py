@@ -1,0 +1,159 @@
+"""The commands in the order of a user's work, on synthetic parts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pytest_gpusim.cli import main
+from tests.cases import make_recording
+from tests.factories import TINY
+
+
+@pytest.fixture
+def parts(tmp_path):
+    make_recording(tmp_path / "case", tmp_path / "scratch")
+    return tmp_path
+
+
+def gpusim(capsys, *arguments):
+    code = main(["-p", "tests.toyplugin", *map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+def simulate(capsys, parts, simulator, out):
+    return gpusim(
+        capsys,
+        *("simulate", "--model", TINY.name, "--hardware", "cpu", "--simulator", simulator),
+        *(
+            "--workload",
+            parts / "case" / "workload",
+            "--profiling-root",
+            parts / "case" / "profile",
+        ),
+        *("--engine", parts / "case" / "real" / "1", "--out", out),
+    )
+
+
+@pytest.mark.parametrize("simulator", ["reference", "vidur"])
+def test_simulate_then_compare(capsys, parts, simulator):
+    code, out = simulate(capsys, parts, simulator, parts / "sim")
+    assert (code, out.splitlines()[-1]) == (0, str(parts / "sim"))
+    real = sorted((parts / "case" / "real").iterdir())
+    code, out = gpusim(
+        capsys, "compare", *real, parts / "sim", "--check", "ttft_p50=0.05,tpot_p50=0.05",
+        "--out", parts / "comparison",
+    )  # fmt: skip
+    assert (code, out.splitlines()[-1]) == (0, str(parts / "comparison"))
+    assert (parts / "comparison" / "report.html").exists()
+
+
+def test_simulation_gives_the_same_bytes_twice(capsys, parts):
+    for name in ("first", "second"):
+        assert simulate(capsys, parts, "vidur", parts / name)[0] == 0
+    for table in ("request_metrics.csv", "token_metrics.csv", "step_metrics.csv"):
+        assert (parts / "first" / table).read_bytes() == (parts / "second" / table).read_bytes()
+
+
+def test_compare_that_does_not_hold_exits_1(capsys, tmp_path):
+    make_recording(tmp_path / "case", tmp_path / "scratch", factors=(2.0, 2.0))
+    simulate(capsys, tmp_path, "reference", tmp_path / "sim")
+    code, out = gpusim(
+        capsys, "compare", *sorted((tmp_path / "case" / "real").iterdir()), tmp_path / "sim",
+        "--check", "tpot_p50=0.05", "--json", "--out", tmp_path / "comparison",
+    )  # fmt: skip
+    assert code == 1
+    assert json.loads(out)["verdict"] == "fail"
+
+
+def test_generate_is_byte_identical(capsys, tmp_path):
+    arguments = [
+        "workload",
+        "generate",
+        "--arrivals",
+        "poisson",
+        "--requests",
+        "9",
+        "--rate",
+        "2",
+        "--seed",
+        "5",
+    ]
+    arguments += ["--prefill", "8:64", "--decode", "4"]
+    for name in ("first", "second"):
+        assert gpusim(capsys, *arguments, "--out", tmp_path / name)[0] == 0
+    for file in ("trace_lengths.csv", "trace_intervals.csv", "prompts.jsonl"):
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("first", "second"))
+        assert first == second
+
+
+def test_generate_files_a_workload_under_its_id(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "workload",
+        "generate",
+        "--arrivals",
+        "fixed",
+        "--requests",
+        "2",
+        "--rate",
+        "2",
+        "--seed",
+        "5",
+    ]
+    arguments += ["--prefill", "8", "--decode", "4"]
+    first = gpusim(capsys, *arguments)[1].splitlines()[-1]
+    second = gpusim(capsys, *arguments)[1].splitlines()[-1]
+    assert first == second
+    meta = json.loads((tmp_path / first / "workload_meta.json").read_text())
+    assert first == f"tmp/workloads/fixed-{meta['digest'][:12]}"
+
+
+def test_record_then_replay(capsys, parts):
+    code, out = gpusim(
+        capsys, "record", "--workload", parts / "case" / "workload",
+        "--profile", parts / "case" / "profile", *sorted((parts / "case" / "real").iterdir()),
+        "--out", parts / "again",
+    )  # fmt: skip
+    assert (code, out.splitlines()[-1]) == (0, str(parts / "again"))
+    recording = json.loads((parts / "again" / "recording.json").read_text())
+    assert sorted(recording["runs"]) == ["1", "2", "3"]
+    assert str(parts) not in (parts / "again" / "real" / "1" / "run_meta.json").read_text()
+
+
+def test_check_of_a_good_bundle(capsys, parts):
+    code, out = gpusim(
+        capsys, "check", parts / "case" / "profile", "--model", TINY.name, "--hardware", "cpu",
+        "--workload", parts / "case" / "workload", "--engine", parts / "case" / "real" / "1",
+        "--json",
+    )  # fmt: skip
+    document = json.loads(out)
+    assert code == 0, document
+    assert document["ok"] is True
+    assert {check["status"] for check in document["checks"]} <= {"pass", "warn", "skip"}
+
+
+def test_doctor_says_what_can_run(capsys):
+    code, out = gpusim(capsys, "doctor", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["hardware"]["cpu"]
+    assert document["can"]["replay recordings with vidur"]["ok"] is document["vidur"]["supported"]
+
+
+def test_an_interrupt_exits_130(tmp_path):
+    code = (
+        "import pytest_gpusim.cli.system as s\n"
+        "def stop(*a): raise KeyboardInterrupt\n"
+        "s._doctor = stop\n"
+        "import sys, pytest_gpusim.cli as c\n"
+        "sys.exit(c.main(['doctor']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 130
+    assert done.stderr.strip() == "gpusim: interrupted"
