@@ -23,9 +23,13 @@ from pytest_gpusim.errors import EngineError, GpusimError, InputError, UsageErro
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_interrupted_artifact_leaves_nothing(tmp_path: Path, error: type) -> None:
-    with pytest.raises(error), atomic_directory(tmp_path / "out") as partial:
-        (partial / "half").write_text("written")
-        raise error
+    def write() -> None:
+        with atomic_directory(tmp_path / "out") as partial:
+            (partial / "half").write_text("written")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,9 +68,13 @@ def test_a_directory_below_a_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_directory_filled_meanwhile_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="meanwhile"), atomic_directory(tmp_path / "out"):
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "other").touch()
+    def write() -> None:
+        with atomic_directory(tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "other").touch()
+
+    with pytest.raises(UsageError, match="meanwhile"):
+        write()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -239,7 +239,7 @@ def test_bad_engine_settings(tmp_path: Path, name: str, text: str, message: str)
 
 
 def test_a_directory_without_engine_settings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="incomplete: no run_meta.json"):
+    with pytest.raises(InputError, match=r"incomplete: no run_meta.json"):
         EngineSettings.load(tmp_path)
     for content in ("[]", "{}", '{"engine": null}'):
         (tmp_path / "run_meta.json").write_text(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_another_seed_gives_another_workload(tmp_path: Path, arrivals: str) -> N
 def test_poisson_arrivals_are_exponential_at_the_rate(tmp_path: Path) -> None:
     workload = generate(tmp_path / "a", SPEC, requests=20000, rate=8.0)
     times = [request.arrival_time_ns for request in workload.requests]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     # Mean and standard deviation of an exponential are the same; 20,000 samples give 1%.
     assert statistics.mean(gaps) == pytest.approx(1e9 / 8, rel=0.03)
     assert statistics.stdev(gaps) == pytest.approx(1e9 / 8, rel=0.03)
@@ -72,7 +73,7 @@ def test_a_burst_arrives_at_once_and_keeps_the_mean_rate(tmp_path: Path) -> None
 def test_spaced_requests_leave_longer_pauses_after_longer_requests(tmp_path: Path) -> None:
     workload = generate(tmp_path / "a", SPEC, arrivals="spaced", prefill=Lengths(32, 32))
     times = [request.arrival_time_ns for request in workload.requests]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     work = [request.num_decode_tokens + 1 for request in workload.requests]
     for gap, each in zip(gaps, work, strict=False):
         assert gap == pytest.approx(250e6 * each / statistics.mean(work), abs=1)
@@ -166,7 +167,7 @@ def test_lengths_are_parsed() -> None:
     assert Lengths.parse("7", "--prefill") == Lengths(7, 7)
     assert Lengths.parse("7:9", "--prefill") == Lengths(7, 9)
     for text in ("", "0", "9:7", "a", "1:2:3", "1.5", "-3"):
-        with pytest.raises(UsageError, match="--prefill .*: expected N or MIN:MAX"):
+        with pytest.raises(UsageError, match=r"--prefill .*: expected N or MIN:MAX"):
             Lengths.parse(text, "--prefill")
 
 

@@ -1,0 +1,148 @@
+"""Each invariant of a run, broken once: refused with file, line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs import read_run, write_run
+from tests.runs.factory import META, REQUESTS, TOKENS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_run(tmp_path / "r", requests=REQUESTS, tokens=TOKENS, meta=META)
+    return tmp_path / "r"
+
+
+REQUEST, TOKEN = "request_metrics.csv", "token_metrics.csv"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        # Line 2 is request 0 (arrival 0, first token 500, completion 700), line 3 is request 1.
+        (REQUEST, "1,100,101,102,600,500", "0,100,101,102,600,500", "line 3, column request_id: e"),
+        (REQUEST, "1,100,101,102,600,500", "1,100,101,102,600,499", "line 3, column ttft_ns: expe"),
+        (REQUEST, "1,100,101,102,600,500", "1,700,101,102,600,-100", "line 3, column ttft_ns: .*n"),
+        (REQUEST, "1,100,101,102,600,500", "1,100,101,102,,500", "column first_token_time_ns: exp"),
+        (REQUEST, "1,100,101,102,600,500", "1,100,-1,102,600,500", "line 3, column sent_time_ns: "),
+        (REQUEST, "1,100,101,102,600,500", "1,,101,102,600,500", "line 3, column arrival_time_ns"),
+        (REQUEST, "1,100,101,102,600,500", "1,nan,101,102,600,500", "line 3, column arrival_time"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,499,16,0,3,3,ok", "line 2, column completion_time"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,,16,0,3,3,ok", "line 2, column completion_time_ns"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,700,16,0,3,0,ok", "line 2, column num_decode_token"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,700,16,0,3,,ok", "line 2, column num_decode_tokens"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,700,16,0,3,3,fine", "line 2, column status: .*fine"),
+        (REQUEST, "500,700,16,0,3,3,ok", "500,700,16,0,3,2,ok", "the number of token rows is not"),
+        (REQUEST, "0,0,1,2,500,500", "0,0,1,2,501,501", "token 0 is not at the request's first_to"),
+        (REQUEST, "ttft_ns", "ttft", "column ttft_ns: is missing"),
+        (TOKEN, "0,1,600,100", "0,2,600,100", "line 3, column token_index: expected contiguous"),
+        (TOKEN, "0,0,500,500", "0,1,500,500", "column token_index: expected contiguous indices fr"),
+        (TOKEN, "0,2,700,100", "0,2,599,100", "line 4, column token_time_ns: expected times that"),
+        (TOKEN, "0,1,600,100", "0,1,600,-1", "line 3, column token_latency_ns: .*not negative"),
+        (TOKEN, "0,1,600,100", "0,1,,100", "line 3, column token_time_ns: .*found nothing"),
+        (TOKEN, "3,0,900,600", "9,0,900,600", "line 7, column request_id: expected a request of"),
+        (TOKEN, "3,0,900,600\n", "", "request_id 3: has no token rows"),
+        (TOKEN, "token_index", "index", "column token_index: is missing"),
+        ("run_meta.json", '"schema_version": 1', '"schema_version": 2', "2 is newer than the 1"),
+        ("run_meta.json", '"schema_version": 1,', "", "schema_version: expected the integer 1"),
+        ("run_meta.json", "{", "[", "not JSON"),
+    ],
+)
+def test_a_broken_invariant_is_named(
+    folder: Path, file: str, old: str, new: str, message: str
+) -> None:
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=message) as caught:
+        read_run(folder)
+    # Where two tables disagree, the tokens are at fault.
+    named = TOKEN if "token" in message and "column" not in message else file
+    assert str(caught.value).startswith(f"{folder / named}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_is_counted_in_the_file_not_in_the_table(folder: Path) -> None:
+    # The failed request's message takes two lines, and a blank line follows it.
+    text = (folder / REQUEST).read_text()
+    assert text.count("\n") == 6
+    row = text.splitlines()[1].replace("0,0,1,2,500,500", "5,0,1,2,500,499")
+    (folder / REQUEST).write_text(f"{text}\n{row}\n")
+    with pytest.raises(InputError, match="line 8, column ttft_ns"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("run_meta.json", "incomplete: no run_meta.json"),
+        ("request_metrics.csv", "incomplete: no request_metrics.csv"),
+        ("token_metrics.csv", "incomplete: no token_metrics.csv, and token_times is not false"),
+    ],
+)
+def test_a_half_written_run_is_incomplete(folder: Path, file: str, message: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(InputError, match=message):
+        read_run(folder)
+
+
+def test_no_run_at_all(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match="no such run directory"):
+        read_run(tmp_path / "absent")
+    header = (folder / REQUEST).read_text().splitlines()[0]
+    (folder / REQUEST).write_text(header + "\n")
+    with pytest.raises(InputError, match="has no requests"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokens": TOKENS[:-1]}, "request_id 3: has no token rows"),
+        ({"requests": [*REQUESTS, REQUESTS[0]]}, "expected an id that comes once"),
+        ({"requests": []}, "has no requests"),
+    ],
+)
+def test_a_run_that_is_wrong_is_not_written(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    given = {"requests": REQUESTS, "tokens": TOKENS, "meta": META, **changes}
+    with pytest.raises(InputError, match=message) as caught:
+        write_run(tmp_path / "r", **given)
+    assert str(caught.value).startswith(str(tmp_path / "r"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_rows_stream_in_leaves_nothing(tmp_path: Path) -> None:
+    def rows() -> Any:
+        yield REQUESTS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_run(tmp_path / "r", requests=rows(), tokens=TOKENS, meta=META)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_in_the_metadata_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_run(
+            tmp_path / "r", requests=REQUESTS, tokens=TOKENS, meta={"params": {"x": float("nan")}}
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_batch_line_is_named(folder: Path) -> None:
+    (folder / "step_batches.jsonl").write_text('{"0": 16}\n{"0": null}\n')
+    with pytest.raises(InputError, match=r"step_batches.jsonl: line 2: expected a JSON object"):
+        read_run(folder).batches()
+
+
+def test_a_bad_step_is_named(folder: Path) -> None:
+    (folder / "step_metrics.csv").write_text("step,start_ns,duration_ns\n0,0,5\n1,5,soon\n")
+    with pytest.raises(InputError, match=r"line 3, column duration_ns: .*'soon'"):
+        read_run(folder)
