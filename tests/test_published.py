@@ -11,6 +11,7 @@ import pytest
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.published import compare_published, published_lines
 from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.runs import read_run
 from tests import published_folder as made
 
 ERRORS = """\
@@ -219,3 +220,32 @@ def test_what_is_not_modelled_is_refused_by_name(
     path.write_text(json.dumps(meta))
     with pytest.raises(UsageError, match=words):
         compare(folder, tmp_path)
+
+
+def test_waiting_for_the_next_planning_is_not_counted(tmp_path: Path) -> None:
+    """An engine 1% slower than its profile is 1% slower, not half a step."""
+    quick = made.write_folder(
+        tmp_path / "quick",
+        [request(0, 200 + 3 * i, 30, [1e5] * 30) | {"queued_ts": 0.013 * i} for i in range(150)],
+        run={"asynchronous": True},
+    )
+    store = tmp_path / "store"
+    compare_published([quick], builtin_registry(), simulator="reference", store=store)
+    (sim,) = store.glob("*/sim")
+    found = read_run(sim)
+    assert found.steps is not None
+    starts = sorted(found.steps["start_ns"])
+    requests = []
+    for row in found.requests.itertuples():
+        queued = next(start for start in starts if start >= row.arrival_time_ns)
+        times = [queued, row.first_token_time_ns, row.completion_time_ns]
+        names = ["queued_ts", "first_token_ts", "last_token_ts"]
+        requests.append(
+            {"input_toks": int(row.num_prefill_tokens), "output_toks": int(row.num_decode_tokens)}
+            | {name: 1.01 * time / 1e9 for name, time in zip(names, times, strict=True)}
+        )
+    slow = made.write_folder(tmp_path / "slow", requests, run={"asynchronous": True})
+    run = compare(slow, tmp_path)
+    for figures in run["metrics"].values():
+        assert figures["mean"]["error"] == pytest.approx(-0.0099, abs=0.02)
+        assert figures["p50"]["error"] == pytest.approx(-0.0099, abs=0.04)

@@ -86,23 +86,21 @@ def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"  engine time per iteration: {settings['engine_time']}"
         for note in settings["notes"]:
             yield f"  note: {note}"
-        theirs = "published"
-        yield f"  {'metric':10}{'real ms':>12}{settings['simulator'] + ' ms':>14}"
-        lines = []
+        columns = ("real ms", f"{settings['simulator']} ms", "error", "published")
+        yield f"  {'metric':10}" + "".join(f"{column:>14}" for column in columns)
         for metric, figures in run["metrics"].items():
             for statistic, figure in figures.items():
-                if figure["real_ns"] is None or figure["sim_ns"] is None:
-                    lines.append(f"  {metric + ' ' + statistic:10}  not available")
-                    continue
-                known = figure["published_error"]
-                lines.append(
-                    f"  {metric + ' ' + statistic:10}{figure['real_ns'] / 1e6:12.2f}"
-                    f"{figure['sim_ns'] / 1e6:14.2f}{figure['error']:+9.2%}"
-                    + (f"{known:+11.2%}" if known is not None else f"{'-':>11}")
-                )
-        yield f"  {'':36}{'error':>9}{theirs:>11}"
-        yield from lines
+                yield _row(f"{metric} {statistic}", figure)
         yield ""
+
+
+def _row(name: str, figure: Mapping[str, Any]) -> str:
+    if figure["real_ns"] is None or figure["sim_ns"] is None:
+        return f"  {name:10}  not available"
+    cells = [f"{figure['real_ns'] / 1e6:.2f}", f"{figure['sim_ns'] / 1e6:.2f}"]
+    for key in ("error", "published_error"):
+        cells.append("-" if figure[key] is None else f"{figure[key]:+.2%}")
+    return f"  {name:10}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def _metrics(work: Path, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
