@@ -44,11 +44,16 @@ class Driver:
         self._serial = 0
         self._ids: dict[str, int] = {}  # internal ids and those we gave, to ours
         self._previous_end = 0
+        self.tokens_seen: set[int] = set()  # sizes of steps that had their first use
+
+    def next_serial(self) -> int:
+        """A number that was not given out before."""
+        self._serial += 1
+        return self._serial
 
     def add(self, request_id: int, token_ids: Sequence[int], max_tokens: int) -> str:
         """Hand a request over; returns the engine's id of it. Raises what vLLM raises."""
-        self._serial += 1
-        given = f"{self._serial}-{request_id}"
+        given = f"{self.next_serial()}-{request_id}"
         params = self._sampling(
             max_tokens=max_tokens,
             ignore_eos=True,

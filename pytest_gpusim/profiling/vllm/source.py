@@ -1,0 +1,183 @@
+"""``gpusim profile vllm``: options, and the steps from an engine to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+    from pytest_gpusim.registry import Registry
+    from pytest_gpusim.vllm_runtime import EngineProcess, LaunchSpec
+
+FULL_PASSES, QUICK_PASSES = 5, 2
+
+
+class VllmSource:
+    """Profiles a model on a live vLLM engine."""
+
+    help = "measure operators inside a live vLLM engine"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--model", required=True, help="a known name, or the path of a config.json"
+        )
+        parser.add_argument("--hardware", required=True, help="a known name, such as cpu or a100")
+        parser.add_argument(
+            "--engine",
+            type=Path,
+            metavar="FILE|RUN_DIR",
+            help="the engine settings that the profile must cover",
+        )
+        parser.add_argument("--quick", action="store_true", help="few shapes, two passes")
+        parser.add_argument("--passes", type=int, metavar="N", help=f"default {FULL_PASSES}")
+        parser.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint")
+        parser.add_argument("--threads", type=int, metavar="N", help="OpenMP threads, on a CPU")
+
+    def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
+        """Write a bundle at ``out``."""
+        from pytest_gpusim.deployment import EngineSettings
+
+        if arguments.passes is not None and arguments.passes < 1:
+            raise UsageError(f"--passes {arguments.passes}: expected at least 1")
+        profile_vllm(
+            registry.model(arguments.model),
+            registry.hardware.get(arguments.hardware),
+            EngineSettings.load(arguments.engine) if arguments.engine else EngineSettings(),
+            out,
+            quick=arguments.quick,
+            passes=arguments.passes,
+            weights=arguments.weights,
+            threads=arguments.threads,
+        )
+
+
+SOURCE = VllmSource()
+
+
+def profile_vllm(
+    model: ModelShape,
+    hardware: Hardware,
+    settings: EngineSettings,
+    out: Path,
+    *,
+    quick: bool = False,
+    passes: int | None = None,
+    weights: Path | None = None,
+    threads: int | None = None,
+) -> None:
+    """Profile ``model`` under ``settings`` and write a bundle at ``out``.
+
+    Operators are timed in an eager, synchronous engine. Where the engine that is asked for is
+    another one, its whole steps are timed too, and the difference is its engine time. A call that
+    was interrupted goes on where it was when it is made again.
+
+    Args:
+        model: The shape.
+        hardware: The device class; such a device must be here.
+        settings: What the bundle must cover; vLLM's defaults where not stated.
+        out: An absent or empty directory.
+        quick: Few shapes and passes.
+        passes: Independent passes over all shapes; the tables hold medians.
+        weights: A checkpoint; made-up weights cost the same time.
+        threads: OpenMP threads on a CPU.
+
+    Raises:
+        UsageError: The device is not here, or a setting cannot be.
+        EngineStopped: The engine failed; the next call goes on after what was measured.
+    """
+    from pytest_gpusim.artifacts import require_vacant
+    from pytest_gpusim.bundle import write_bundle
+    from pytest_gpusim.profiling.composition import coverage_of
+    from pytest_gpusim.profiling.vllm.campaign import say
+    from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
+    from pytest_gpusim.vllm_runtime import LaunchSpec
+
+    require_vacant(out)
+    if hardware.present_device() is None:
+        raise UsageError(f"no {hardware.name} in this machine")
+    asked = LaunchSpec.resolve(model, settings, hardware.kind, weights=weights, threads=threads)
+    # Contexts are put into the prefix cache; hooks need modules that run, one step at a time.
+    cached = asked.with_settings(enable_prefix_caching=True)
+    same = bool(asked.settings.enforce_eager) and (
+        hardware.kind == "cpu" or asked.settings.async_scheduling is False
+    )
+    plain = cached if same else cached.with_settings(enforce_eager=True, async_scheduling=False)
+    number = passes or (QUICK_PASSES if quick else FULL_PASSES)
+    campaigns = []
+    samples, engine, campaign = _measure(plain, number, quick, hooks=True)
+    campaigns.append(campaign)
+    walls = None
+    if not same:
+        say("now whole steps of the engine as asked for")
+        walls, engine, campaign = _measure(cached, number, quick, hooks=False)
+        campaigns.append(campaign)
+    resolved = dict(engine.engine)
+    if settings.enable_prefix_caching is not None:
+        resolved["enable_prefix_caching"] = settings.enable_prefix_caching
+    tables = tables_of(samples, walls, model, resolved)
+    write_bundle(
+        out,
+        tables,
+        {
+            "model": model.name,
+            "model_shape": model.to_json(),
+            "hardware": hardware.name,
+            "device_name": engine.device_name,
+            "engine": "vllm",
+            "engine_version": resolved["engine_version"],
+            "engine_mode": resolved["engine_mode"],
+            "engine_settings": resolved,
+            "dtype": resolved["dtype"],
+            "block_size": resolved["block_size"],
+            "tensor_parallel_sizes": [resolved["tensor_parallel_size"]],
+            "source": "vllm",
+            "coverage": coverage_of(tables),
+            "repeatability": repeatability(samples),
+            "quick": quick,
+            "method": _method(walls is not None),
+        },
+    )
+    for campaign in campaigns:
+        campaign.forget()
+
+
+def _measure(
+    spec: LaunchSpec, passes: int, quick: bool, *, hooks: bool
+) -> tuple[list[Any], EngineProcess, Any]:
+    from pytest_gpusim.profiling.vllm.campaign import Campaign, say
+    from pytest_gpusim.profiling.vllm.grid import shapes_of
+    from pytest_gpusim.vllm_runtime import EngineStopped, shared_engine
+
+    say(f"starting vLLM with {spec.model.name} on {spec.device}")
+    engine = shared_engine(spec)
+    shapes = shapes_of(engine.engine, quick=quick)
+    if not shapes:
+        raise EngineError(
+            f"num_gpu_blocks={engine.engine['num_gpu_blocks']}: the KV cache has no room for a step"
+        )
+    identity = [spec.to_json(), engine.engine, engine.device_name, hooks]
+    campaign = Campaign(identity, shapes, passes)
+    try:
+        campaign.run(engine, hooks=hooks, say=say)
+    except EngineStopped as error:
+        raise EngineStopped(f"{error}; the same command goes on where it was") from None
+    return campaign.samples(), engine, campaign
+
+
+def _method(separate_walls: bool) -> str:
+    text = (
+        "operators timed by module hooks inside real engine steps of the full-depth model; layer "
+        "operators are the mean over a step's layers, median over steps and passes; residual "
+        "additions are part of the layer norms, the cache write is part of attention"
+    )
+    if separate_walls:
+        return text + (
+            "; operators were timed in an eager, synchronous engine, and overhead.csv is the "
+            "served engine's measured step less those operators, so it may be negative"
+        )
+    return text + "; overhead.csv is the step's measured wall time less its own operators"

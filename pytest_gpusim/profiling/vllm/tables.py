@@ -1,0 +1,213 @@
+"""From measured steps to a bundle's tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from statistics import fmean, median, pstdev
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.bundle.schema import (
+    ATTENTION,
+    LAYER_OPERATORS,
+    MIXED_ATTENTION,
+    MLP,
+    OPTIONAL_LAYER_OPERATORS,
+    OVERHEAD,
+    PER_SEQUENCE,
+    SEQUENCE_OPERATORS,
+    STEP_OPERATORS,
+)
+from pytest_gpusim.profiling.composition import attention_rows, mlp_rows
+from pytest_gpusim.profiling.vllm.campaign import Sample
+from pytest_gpusim.profiling.vllm.grid import Shape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pytest_gpusim.deployment import ModelShape
+
+_KERNEL = "attention"
+_NS_PER_MS = 1e6
+
+
+def tables_of(
+    samples: Sequence[Sample],
+    walls: Sequence[Sample] | None,
+    model: ModelShape,
+    engine: Mapping[str, Any],
+) -> dict[str, pd.DataFrame]:
+    """The tables of a bundle.
+
+    A layer operator's time is its sum over the layers of one step divided by their number: the
+    layers differ, and a step pays for all of them. Over the steps of one point: the median.
+
+    Args:
+        samples: Steps with operator times.
+        walls: Steps of the engine that is served, where that is another one (compiled, or
+            asynchronous); None where ``samples`` are of it.
+        model: The model.
+        engine: Its resolved settings.
+    """
+    return {
+        MLP: _mlp(samples, model, engine),
+        ATTENTION: _attention(samples, model, engine),
+        PER_SEQUENCE: _per_sequence(samples),
+        OVERHEAD: _overhead(samples, walls),
+        MIXED_ATTENTION: _mixed(samples, model),
+    }
+
+
+def repeatability(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Coefficient of variation between passes: the median over the points, by operator."""
+    names = sorted({name for sample in samples for name in sample.operators})
+    series: dict[str, Callable[[Sample], float]] = {"step": lambda sample: sample.wall_ns}
+    series.update((name, _operator(name)) for name in names)
+    found = {}
+    for name, value in series.items():
+        spreads = []
+        for steps in _grouped(samples, lambda s: s.shape, lambda s: s).values():
+            passes = _grouped(steps, lambda s: s.number, value)
+            means = [fmean(times) for times in passes.values()]
+            if len(means) > 1 and fmean(means) > 0:
+                spreads.append(pstdev(means) / fmean(means))
+        found[name] = round(median(spreads), 4) if spreads else None
+    return {
+        "passes": len({sample.number for sample in samples}),
+        "coefficient_of_variation": found,
+    }
+
+
+def operators_ns(sample: Sample) -> int:
+    """Everything that the operators of a step hold."""
+    return sum(sample.operators.values())
+
+
+def _mlp(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]) -> pd.DataFrame:
+    tokens = sorted({sample.shape.num_tokens for sample in samples})
+    times: dict[str, list[float]] = {}
+    present = {name for sample in samples for name in sample.operators}
+    for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS):
+        if name in present:
+            share = _NS_PER_MS * (1 if name in STEP_OPERATORS else model.num_layers)
+            points = _medians(samples, lambda s: s.shape.num_tokens, _operator(name))
+            times[name] = [points[count] / share for count in tokens]
+    return mlp_rows(model, int(engine["tensor_parallel_size"]), tokens, times)
+
+
+def _attention(
+    samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    share = model.num_layers * _NS_PER_MS
+    prefill = [
+        (*place, time / share)
+        for place, time in _medians(
+            [s for s in samples if _is_one_prefill(s.shape)],
+            lambda s: s.shape.prefills[0],
+            _operator(_KERNEL),
+        ).items()
+    ]
+    decode = [(*place, time / share) for place, time in _decode_points(samples).items()]
+    return attention_rows(
+        model,
+        int(engine["tensor_parallel_size"]),
+        prefill=pd.DataFrame(prefill, columns=["chunk", "context", "time_ms"]),
+        decode=pd.DataFrame(decode, columns=["sequences", "context", "time_ms"]),
+        block_size=int(engine["block_size"]),
+        max_model_len=int(engine["max_model_len"]),
+        backend=str(engine["attention_backend"]),
+    )
+
+
+def _mixed(samples: Sequence[Sample], model: ModelShape) -> pd.DataFrame:
+    """The joint grid, closed by the planes without decodes and without prefill."""
+    import pandas as pd
+
+    rows: list[tuple[float, ...]] = []
+    for (tokens, context), time in _medians(
+        [s for s in samples if _is_one_prefill(s.shape)],
+        lambda s: s.shape.prefills[0],
+        _operator(_KERNEL),
+    ).items():
+        rows.append((tokens, context, 0, 0, time))
+    for (sequences, context), time in _decode_points(samples).items():
+        rows.append((0, 0, sequences, context, time))
+    for shape, time in _medians(
+        [s for s in samples if len(s.shape.prefills) == 1 and s.shape.num_decodes],
+        lambda s: s.shape,
+        _operator(_KERNEL),
+    ).items():
+        rows.append((*shape.prefills[0], shape.num_decodes, shape.decode_context, time))
+    columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
+    table = pd.DataFrame(rows, columns=[*columns, "time_ns"]).sort_values(columns)
+    table["time_ns"] = (table["time_ns"] / model.num_layers).round().astype("int64")
+    return table
+
+
+def _per_sequence(samples: Sequence[Sample]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [
+        (name, sequences, round(time))
+        for name in SEQUENCE_OPERATORS
+        for sequences, time in sorted(
+            _medians(samples, lambda s: _sequences(s.shape), _operator(name)).items()
+        )
+    ]
+    return pd.DataFrame(rows, columns=["operator", "sequences", "time_ns"])
+
+
+def _overhead(samples: Sequence[Sample], walls: Sequence[Sample] | None) -> pd.DataFrame:
+    """Step time that no operator holds: of the same step, or of the engine that is served."""
+    import pandas as pd
+
+    rest: Mapping[Any, float]
+    if walls is None:
+        rest = _medians(samples, _load, lambda s: s.wall_ns - operators_ns(s))
+    else:
+        inner = _medians(samples, lambda s: s.shape, operators_ns)
+        rest = _medians(walls, _load, lambda s: s.wall_ns - inner[s.shape])
+    rows = [(*place, round(time)) for place, time in sorted(rest.items())]
+    return pd.DataFrame(rows, columns=["num_prefill_tokens", "num_sequences", "time_ns"])
+
+
+def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, int], float]:
+    """(sequences, context at the middle of the measured steps) to time in ns, all layers."""
+    pure = [s for s in samples if not s.shape.prefills]
+    times = _medians(pure, lambda s: s.shape, _operator(_KERNEL))
+    contexts = _medians(pure, lambda s: s.shape, lambda s: s.decode_context)
+    return {(s.num_decodes, round(contexts[s])): time for s, time in times.items()}
+
+
+def _operator(name: str) -> Callable[[Sample], float]:
+    return lambda sample: sample.operators.get(name, 0)
+
+
+def _is_one_prefill(shape: Shape) -> bool:
+    return len(shape.prefills) == 1 and not shape.num_decodes
+
+
+def _sequences(shape: Shape) -> int:
+    return len(shape.prefills) + shape.num_decodes
+
+
+def _load(sample: Sample) -> tuple[int, int]:
+    shape = sample.shape
+    return shape.num_tokens - shape.num_decodes, _sequences(shape)
+
+
+def _medians(
+    samples: Iterable[Sample], place: Callable[[Sample], Any], value: Callable[[Sample], float]
+) -> dict[Any, float]:
+    return {where: median(values) for where, values in _grouped(samples, place, value).items()}
+
+
+def _grouped(
+    samples: Iterable[Sample], place: Callable[[Sample], Hashable], value: Callable[[Sample], Any]
+) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for sample in samples:
+        groups[place(sample)].append(value(sample))
+    return groups
