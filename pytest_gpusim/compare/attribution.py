@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
+from pytest_gpusim.compare.series import paired_requests
 from pytest_gpusim.compare.steps import compare_steps
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def attribute(context: CheckContext) -> dict[str, Any]:
         ``extrapolated_share``, ``steps`` (see `steps.compare_steps`) and ``findings``: what stands
         out, in words, the weightiest first. What the runs do not tell is None.
     """
-    requests = _paired_requests(context)
+    requests = paired_requests(context)
     shares = operator_shares(context.sim.meta)
     with_steps = next((run for run in context.real if run.steps is not None), None)
     found: dict[str, Any] = {
@@ -38,24 +39,6 @@ def attribute(context: CheckContext) -> dict[str, Any]:
         "steps": compare_steps(with_steps, context.sim) if with_steps is not None else None,
     }
     return {**found, "findings": _findings(found)}
-
-
-def _paired_requests(context: CheckContext) -> pd.DataFrame:
-    """Per request: real (median over the runs) and simulated metrics, ns."""
-    import pandas as pd
-
-    first = context.real_metrics[0].requests
-    columns: dict[str, Any] = {
-        name: first[name] for name in ("arrival_time_ns", "num_prefill_tokens")
-    }
-    for metric in (*_METRICS, "queue_delay"):
-        missing = context.metrics[metric] is None
-        runs = [metrics.requests[metric] for metrics in context.real_metrics]
-        real = pd.concat(runs, axis=1).median(axis=1, skipna=False)
-        sim = context.sim_metrics.requests[metric]
-        columns[f"real_{metric}"] = real * float("nan") if missing else real
-        columns[f"sim_{metric}"] = sim * float("nan") if missing else sim
-    return pd.DataFrame(columns).reindex(first.index)
 
 
 def _phases(requests: pd.DataFrame) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from pytest_gpusim.artifacts import (
     utc_now,
 )
 from pytest_gpusim.compare.metrics import PER_REQUEST
+from pytest_gpusim.compare.series import paired_requests, series_of
 from pytest_gpusim.report.document import ComparisonDocument
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     Raises:
         UsageError: ``out`` exists and is not an empty directory.
     """
+    from pytest_gpusim.report.figures import draw_figures
+
     with atomic_directory(out) as partial:
         (partial / "tables").mkdir()
         _write_percentiles(comparison, partial / "tables" / "percentiles.csv")
         _write_requests(comparison, partial / "tables" / "requests.csv")
+        draw_figures(series_of(comparison.context), partial / "figures")
         for name, text in _documents(comparison, partial, out).items():
             (partial / name).write_text(text, encoding="utf-8")
     comparison.path = Path(out)
@@ -67,6 +71,7 @@ def document_of(comparison: Comparison, out: Path | None) -> ComparisonDocument:
 
 def _documents(comparison: Comparison, place: Path, out: Path) -> dict[str, str]:
     """The text of each file that depends on the judgements; figures are read from ``place``."""
+    from pytest_gpusim.report.html import comparison_html
     from pytest_gpusim.report.summary import summary_markdown
 
     document = document_of(comparison, out)
@@ -74,6 +79,7 @@ def _documents(comparison: Comparison, place: Path, out: Path) -> dict[str, str]
         COMPARISON: _json_text(document.comparison),
         META: _json_text(document.meta),
         SUMMARY: summary_markdown(document),
+        REPORT: comparison_html(document, place / "figures"),
     }
 
 
@@ -139,17 +145,9 @@ def _write_percentiles(comparison: Comparison, path: Path) -> None:
 
 def _write_requests(comparison: Comparison, path: Path) -> None:
     """A row per request that counts: median over the real runs, simulated value, error."""
-    import pandas as pd
-
-    context = comparison.context
-    first = context.real_metrics[0].requests
-    table = first[["arrival_time_ns", "num_prefill_tokens", "num_tokens"]].copy()
+    table = paired_requests(comparison.context).sort_index()
     for metric in PER_REQUEST:
-        runs = [metrics.requests[metric] for metrics in context.real_metrics]
-        real = pd.concat(runs, axis=1).median(axis=1, skipna=False).reindex(table.index)
-        sim = context.sim_metrics.requests[metric].reindex(table.index)
-        if metric in comparison.reasons:
-            real, sim = real * math.nan, sim * math.nan
+        real, sim = table.pop(f"real_{metric}"), table.pop(f"sim_{metric}")
         table[f"real_{metric}_ns"], table[f"sim_{metric}_ns"] = real.round(), sim.round()
         table[f"{metric}_error"] = (sim - real) / real.where(real > 0)
     rows = [
