@@ -328,3 +328,11 @@ def peek(path: Path, limit: int = 1 << 28) -> Any:
                 return json.loads(first + stream.read())
     except (InputError, ValueError, OSError):
         return None
+
+
+def split_index(path: Path) -> tuple[Path, int | None]:
+    """``FILE#3`` as the file and 3, for files that hold several runs; other paths as they are."""
+    name, mark, index = path.name.rpartition("#")
+    if mark and index.isdecimal() and not path.exists():
+        return path.with_name(name), int(index)
+    return path, None

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs.importers.base import split_index
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.schema import META, REQUESTS, Run
 from pytest_gpusim.tables import find_table
@@ -47,7 +48,7 @@ def load_real_run(
     path = Path(path)
     if (path / META).exists() or find_table(path, REQUESTS) is not None:
         return read_run(path)
-    if not path.exists():
+    if not split_index(path)[0].exists():
         raise InputError(path, "", "no such run directory or file")
     kind = recognise(path, registry)
     out = store / new_id(kind)

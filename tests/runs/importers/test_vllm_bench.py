@@ -12,8 +12,9 @@ import pytest
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.importers.vllm_bench import import_run, recognises
+from tests.runs.importers.samples import VLLM_BENCH
 
-SAMPLE = Path(__file__).parents[2] / "data" / "vllm_bench_0.32.0.json"
+SAMPLE = VLLM_BENCH
 """Written by vllm 0.32.0's own client against its own server (tiny Qwen3, CPU): seven requests by
 the timed_trace dataset, the fifth longer than the model's context and so refused."""
 
