@@ -61,24 +61,11 @@ class Decoding:
         due.sort(key=_seat)
         return due
 
-    def skip(self, requests: list[Request], clock: int) -> None:
-        """Leave requests where they are in step ``clock``, which had no budget for them."""
-        for request in requests:
-            request.offset -= 1
-            self._offset_sum -= 1
-            self._offset_max = None
-            request.skip_token(clock)
-            if request.due == clock:
-                self.note(request, clock + 1)
-
-    def contexts(self, clock: int, skipped: list[Request]) -> tuple[int, int, int]:
+    def contexts(self, clock: int) -> tuple[int, int, int]:
         """How many decode in step ``clock``, and the sum and the largest of their contexts."""
-        num = len(self._members) - len(skipped)
+        num = len(self._members)
         if not num:
             return 0, 0, 0
-        if skipped:
-            offsets = [request.offset for request in self._members.difference(skipped)]
-            return num, sum(offsets) + num * clock, max(offsets) + clock
         if self._offset_max is None:
             self._offset_max = max(request.offset for request in self._members)
         return num, self._offset_sum + num * clock, self._offset_max + clock

@@ -48,7 +48,6 @@ class Request:
         "offset",
         "request_id",
         "seat",
-        "skipped_step",
         "state",
         "target",
         "token_runs",
@@ -78,7 +77,6 @@ class Request:
         self.last_computed = num_prompt_tokens + num_output_tokens - 1
         self.due = -1  # the step in which a decoding request wants attention next
         self.seat = -1  # its place among the running ones, ascending
-        self.skipped_step = -1  # the last step that had no budget left for it
         self.blocks: list[int] = []
         self.keys = keys
         self.keys_continue = keys_continue  # whether keys go on over the output
@@ -96,11 +94,6 @@ class Request:
             self.token_runs.pop()
         else:
             run[1] = step
-
-    def skip_token(self, step: int) -> None:
-        """Note that step ``step`` yields no token, and those after it do."""
-        self.end_tokens(step)
-        self.start_tokens(step + 1)
 
     def token_steps(self) -> Iterator[int]:
         """Indices of the steps that produced its tokens, the first token's first.

@@ -113,15 +113,17 @@ class SchedulingRules:
             "max_num_seqs": settings.max_num_seqs,
             "max_num_batched_tokens": settings.max_num_batched_tokens,
             "block_size": settings.block_size,
-            "num_blocks": settings.num_gpu_blocks,
+            "num_gpu_blocks": settings.num_gpu_blocks,
         }
-        missing = [name for name, value in limits.items() if value is None]
-        if missing:
-            raise UsageError(
-                f"engine settings lack {', '.join(missing)}: state them in the file of --engine"
-            )
+        stated = {name: value for name, value in limits.items() if value is not None}
+        if len(stated) < len(limits):
+            missing = ", ".join(name for name in limits if name not in stated)
+            raise UsageError(f"engine settings lack {missing}: state them in the file of --engine")
         return cls(
-            **{name: value for name, value in limits.items() if value is not None},
+            max_num_seqs=stated["max_num_seqs"],
+            max_num_batched_tokens=stated["max_num_batched_tokens"],
+            block_size=stated["block_size"],
+            num_blocks=stated["num_gpu_blocks"],
             max_model_len=settings.max_model_len,
             enable_prefix_caching=settings.enable_prefix_caching is not False,
             async_scheduling=settings.async_scheduling is True,

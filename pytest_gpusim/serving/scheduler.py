@@ -51,7 +51,6 @@ class Scheduler:
         self._num_prefilling = 0
         self._num_draining = 0
         self._batch: list[Request] | None = None  # the running requests, while nothing changes
-        self._skipped_known: list[Request] = []
 
     @property
     def num_waiting(self) -> int:
@@ -118,16 +117,14 @@ class Scheduler:
             raise RuntimeError("complete the oldest planned step before planning another")
         clock = self._clock
         step = Step(clock)
-        if self._pending and self._pending[0].num_tokens:
-            step.follows = self._pending[0].index
+        step.plans_ahead = bool(self._pending) and self._pending[0].num_tokens > 0
         budget = rules.max_num_batched_tokens
         threshold = rules.long_prefill_token_threshold
         if rules.release.lone_prefill_uncapped and self.num_unfinished <= 1:
             threshold = 0
 
-        skipped: list[Request] = []
         if self._num_prefilling:
-            budget, skipped = self._plan_in_order(step, budget, threshold)
+            budget = self._plan_in_order(step, budget, threshold)
             self._batch = None
         else:
             for request in self._decoding.take_due(clock):
@@ -135,15 +132,11 @@ class Scheduler:
                 if request.state is not _DECODE or not self._advance(request, step):
                     break
             budget -= len(self._decoding)
-        decodes = self._decoding.contexts(clock, skipped)
+        decodes = self._decoding.contexts(clock)
         step.num_decodes, step.sum_decode_context, step.max_decode_context = decodes
         requests = self._batch
         if requests is None or self._num_draining or step.preempted:
-            requests = [
-                request
-                for request in self._running
-                if request.state is not _DRAINING and request.skipped_step != clock
-            ]
+            requests = [request for request in self._running if request.state is not _DRAINING]
             self._batch = None if self._num_draining or self._num_prefilling else requests
         if not step.preempted and self._waiting:
             self._admit(step, budget, threshold)
@@ -151,7 +144,7 @@ class Scheduler:
                 requests = [*requests, *(admission.request for admission in step.admitted)]
                 self._batch = None
         step.requests = requests
-        self._settle(step, skipped)
+        self._settle(step)
         self._pending.append(step)
         self._clock = clock + 1
         return step
@@ -165,11 +158,6 @@ class Scheduler:
         if not self._pending or self._pending[0] is not step:
             raise RuntimeError("steps are completed once each, in the order of planning")
         self._pending.popleft()
-        for request in self._skipped_known:
-            # ``AsyncScheduler._update_request_with_output``: no token of it is in flight now.
-            if request.state is _DECODE:
-                self._cache.publish(request, self._clock + request.offset)
-        self._skipped_known = []
         for request in step.last:
             if request.state is _DRAINING:
                 self._running.remove(request)
@@ -181,16 +169,18 @@ class Scheduler:
             request.state = _FINISHED
         return Completion(step.sampled(), step.last)
 
-    def _plan_in_order(self, step: Step, budget: int, threshold: int) -> tuple[int, list[Request]]:
-        """Plan the running requests one by one while a prefill among them may use up the budget.
+    def _plan_in_order(self, step: Step, budget: int, threshold: int) -> int:
+        """Plan the running requests one by one, with a prefill among them; return the budget left.
 
-        Returns the budget left and the decoding requests that got none of it.
+        The budget cannot end before the last of them: all but the last got what they wanted in the
+        step before, a request never wants more than it did then, and only the last can have been
+        cut short.
         """
         running = self._running
         clock = step.index
         self._decoding.take_due(clock)
         index = 0
-        while index < len(running) and budget > 0:
+        while index < len(running):
             request = running[index]
             index += 1
             if request.state is _DECODE:
@@ -206,12 +196,7 @@ class Scheduler:
                     break
                 self._add_chunk(step, request, num_tokens)
                 budget -= num_tokens
-        skipped = []
-        for request in running[index:]:
-            request.skipped_step = clock
-            if request.state is _DECODE:
-                skipped.append(request)
-        return budget, skipped
+        return budget
 
     def _advance(self, request: Request, step: Step) -> bool:
         """Give a decoding request the block that its next token may need; see to its end.
@@ -223,8 +208,7 @@ class Scheduler:
         if not self._grow(request, computed + 1, step):
             return False
         if request.keys_continue:
-            in_flight = _takes_part(request, step.follows)
-            self._cache.publish(request, computed + 1 - in_flight)
+            self._cache.publish(request, computed + 1 - step.plans_ahead)
         if computed + 1 == request.last_computed:
             step.last.append(request)
         else:
@@ -261,7 +245,10 @@ class Scheduler:
                 request.end_tokens(clock)
             else:
                 self._num_draining -= 1
-            findable = max(request.target, request.computed - self._unnamed(request, step))
+            # Its newest token is in the step in flight, if there is one; its block is findable
+            # only if that token was known when it was planned.
+            unknown = step.plans_ahead and self._pending[0].plans_ahead
+            findable = max(request.target, request.computed - unknown)
             request.target = request.computed + 1
         self._cache.free(request, findable, resumes=True)
         request.num_preemptions += 1
@@ -305,20 +292,9 @@ class Scheduler:
         if end == request.last_computed:
             step.last.append(request)
 
-    def _unnamed(self, request: Request, step: Step) -> bool:
-        """Whether the newest computed token was not known yet when it was planned.
-
-        Then its block, if it filled one, is not findable. That token is in the step before, and
-        was unknown if the request took part in the one that was then in flight.
-        """
-        return _takes_part(request, step.follows) and _takes_part(request, self._pending[0].follows)
-
-    def _settle(self, step: Step, skipped: list[Request]) -> None:
+    def _settle(self, step: Step) -> None:
         """Advance what the step planned (``Scheduler._update_after_schedule``), and sum it up."""
         clock = step.index
-        self._decoding.skip(skipped, clock)
-        if self.rules.async_scheduling:
-            self._skipped_known += [request for request in skipped if request.keys_continue]
         num_partial = 0
         for request, num_tokens, context, is_last in step.prefills:
             step.num_prefill_tokens += num_tokens
@@ -340,11 +316,6 @@ class Scheduler:
         step.num_running = len(self._running)
         step.num_waiting = len(self._waiting)
         step.num_blocks_used = self.blocks.num_used
-
-
-def _takes_part(request: Request, index: int) -> bool:
-    """Whether a request that decodes got a token in planned step ``index`` (-1: no such step)."""
-    return index >= 0 and request.skipped_step != index
 
 
 def _output_tokens(

@@ -1,0 +1,64 @@
+"""The scheduler forms the batches that vLLM's own forms: a part of the proof, for every day.
+
+The whole of it: docs/scheduler-equivalence.md.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.serving.vllm_equivalence import draw_case
+
+ROOT = Path(__file__).parents[2]
+# One process for both, apart from pytest's: vLLM takes long to import, and does not go away.
+TWO_RUNS = """
+from tests.serving.vllm_equivalence import main
+print(main(["--json", "--workloads", "40", "--seed", "7000"]))
+print(main(["--json", "--workloads", "3", "--seed", "7002", "--rules", "0.19.0"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs() -> subprocess.CompletedProcess[str]:
+    """The harness by the right rules, then by another release's; its last lines tell how it went."""
+    if find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_RUNS], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_no_step_differs_from_vllms_own_scheduler(
+    runs: subprocess.CompletedProcess[str],
+) -> None:
+    document, code, _, _ = runs.stdout.splitlines()[-4:]
+    totals = json.loads(document)
+    assert (totals["differences"], code) == (0, "0"), runs.stderr
+    assert totals["workloads"] == 40
+    # The workloads must have asked for what is compared.
+    assert totals["preemptions"] > 100
+    assert totals["cached_tokens"] > 1000
+    assert 10 < totals["asynchronous"] < 30
+
+
+def test_the_rules_of_another_release_are_caught_and_shown_small(
+    runs: subprocess.CompletedProcess[str],
+) -> None:
+    document, code = runs.stdout.splitlines()[-2:]
+    assert json.loads(document)["differences"] > 0
+    assert code == "1"
+    assert "first difference, seed 70" in runs.stderr
+    assert "smallest workload: planning step" in runs.stderr
+
+
+def test_cases_are_drawn_from_their_seed_alone() -> None:
+    assert draw_case(3) == draw_case(3)
+    assert draw_case(3) != draw_case(4)
