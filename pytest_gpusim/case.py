@@ -103,6 +103,7 @@ def real_side(case: Case, settings: Settings) -> RealSide:
     Raises:
         CannotRunHere: Neither can be had; the message says what was looked for.
     """
+    case.spec()  # an unknown workload is a mistake, not a missing recording
     why_not = _why_not_recorded(case, settings)
     if settings.real == "recorded" or (settings.real is None and why_not is None):
         if why_not is not None:
