@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidur.config import RandomForrestExecutionTimePredictorConfig
-from vidur.execution_time_predictor import ExecutionTimePredictorRegistry
 from vidur.execution_time_predictor.random_forrest_execution_time_predictor import (
     RandomForrestExecutionTimePredictor,
 )
@@ -17,6 +14,7 @@ from pytest_gpusim.artifacts import digest_json, package_version
 from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, TP
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.simulators.vidur.configs import GpusimForestConfig
 from pytest_gpusim.simulators.vidur.session import session_of
 
 _GRANULARITY = 256
@@ -31,18 +29,6 @@ _GRIDS: dict[str, dict[str, Any]] = {
     },
     "vidur": {},
 }
-
-
-@dataclass
-class GpusimForestConfig(RandomForrestExecutionTimePredictorConfig):
-    """Vidur's random forest on a profile bundle."""
-
-    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_random_forest"
 
 
 class BundleForest(RandomForrestExecutionTimePredictor):
@@ -115,6 +101,3 @@ def _write_all_reduce(table: Any, path: Path) -> None:
         **{"time_stats.all_reduce.median": frame["time_ns"] / 1e6},
     )
     frame.to_csv(path, index=False)
-
-
-ExecutionTimePredictorRegistry.register(GpusimForestConfig.get_type(), BundleForest)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import require_vidur
-from pytest_gpusim.simulators.vidur.registration import register_all
+from pytest_gpusim.simulators.vidur.registration import register_adapters, register_all
 
 
 def run_main(args: Sequence[str], registry: Registry) -> None:
@@ -32,10 +32,7 @@ def hand_over(args: Sequence[str]) -> None:
     """Run ``vidur.main`` under ``sys.argv`` of its own."""
     from vidur.main import main
 
-    # Their import registers what they define.
-    from pytest_gpusim.simulators.vidur import predictor, scheduler
-
-    del predictor, scheduler
+    register_adapters()
     before = sys.argv
     sys.argv = ["gpusim vidur --", *args]
     try:

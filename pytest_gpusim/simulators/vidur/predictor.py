@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from vidur._native.entities import ExecutionTime
-from vidur.config import BaseExecutionTimePredictorConfig
 from vidur.entities import Batch
-from vidur.execution_time_predictor import (
-    BaseExecutionTimePredictor,
-    ExecutionTimePredictorRegistry,
-)
+from vidur.execution_time_predictor import BaseExecutionTimePredictor
 
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.bundle.schema import META
@@ -43,19 +38,6 @@ _AFTER_ATTENTION = (
     "all_reduce",
 )
 _NOT_IN_VIDURS_SUM = "attn_kv_cache_save"
-
-
-@dataclass
-class GpusimProfilePredictorConfig(BaseExecutionTimePredictorConfig):
-    """Interpolation of a profile bundle."""
-
-    bundle: str = field(default="", metadata={"help": "Directory of the profile bundle."})
-    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_profile"
 
 
 def _operator(name: str) -> Callable[[ProfilePredictor, Any], float]:
@@ -152,6 +134,3 @@ def _model_of(bundle_directory: str, replica_config: Any) -> StepTimeModel:
         )
     settings = EngineSettings(tensor_parallel_size=replica_config.tensor_parallel_size)
     return StepTimeModel(bundle, bundle.model_shape, settings)
-
-
-ExecutionTimePredictorRegistry.register(GpusimProfilePredictorConfig.get_type(), ProfilePredictor)

@@ -1,4 +1,4 @@
-"""Models, devices and nodes that Vidur finds by name, without an edit to it.
+"""What Vidur finds by name, without an edit to it: models, devices, schedulers, predictors.
 
 Vidur looks a name up among all subclasses of a base dataclass. The first of that name wins without
 a word, and only weak references are held; hence the table here.
@@ -84,6 +84,45 @@ def register_all(registry: Registry) -> None:
         register_model(registry.models.get(model))
     for hardware in registry.hardware.names():
         register_hardware(registry.hardware.get(hardware))
+
+
+def register_adapters() -> None:
+    """Make the project's scheduler, predictors and source of requests known to Vidur."""
+    require_vidur()
+    from vidur.execution_time_predictor import ExecutionTimePredictorRegistry
+    from vidur.request_generator import RequestGeneratorRegistry
+    from vidur.scheduler import GlobalSchedulerRegistry
+    from vidur.scheduler.replica_scheduler.replica_scheduler_registry import (
+        ReplicaSchedulerRegistry,
+    )
+
+    from pytest_gpusim.simulators.vidur import configs, forest, predictor, scheduler
+
+    for registry, config, implementation in (
+        (RequestGeneratorRegistry, configs.GpusimWorkloadConfig, scheduler.WorkloadGenerator),
+        (
+            ReplicaSchedulerRegistry,
+            configs.GpusimVllmSchedulerConfig,
+            scheduler.VllmReplicaScheduler,
+        ),
+        (
+            ReplicaSchedulerRegistry,
+            configs.GpusimSarathiSchedulerConfig,
+            scheduler.ExactSarathiScheduler,
+        ),
+        (
+            GlobalSchedulerRegistry,
+            configs.GpusimSingleReplicaConfig,
+            scheduler.SingleReplicaScheduler,
+        ),
+        (
+            ExecutionTimePredictorRegistry,
+            configs.GpusimProfilePredictorConfig,
+            predictor.ProfilePredictor,
+        ),
+        (ExecutionTimePredictorRegistry, configs.GpusimForestConfig, forest.BundleForest),
+    ):
+        registry.register(config.get_type(), implementation)
 
 
 def private_model_name(shape: ModelShape) -> str:

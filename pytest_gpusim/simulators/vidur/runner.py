@@ -6,7 +6,7 @@ import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.errors import EngineError, GpusimError, UsageError
@@ -15,8 +15,6 @@ from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
 from pytest_gpusim.simulators.vidur.package import require_vidur
 
 if TYPE_CHECKING:
-    from vidur.config import SimulationConfig
-
     from pytest_gpusim.simulators.vidur.session import Session
 
 NAME = "vidur"
@@ -63,7 +61,11 @@ def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predict
     """Run Vidur's simulator once; all that it writes goes to a directory that is removed."""
     from vidur.simulator import Simulator
 
+    from pytest_gpusim.simulators.vidur.configuration import simulation_config
+    from pytest_gpusim.simulators.vidur.registration import register_adapters
     from pytest_gpusim.simulators.vidur.session import open_session
+
+    register_adapters()
 
     # Vidur logs to standard output, which is the caller's.
     logging.getLogger("vidur").setLevel(logging.CRITICAL)
@@ -72,85 +74,13 @@ def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predict
         open_session(inputs, engine, Path(scratch)) as session,
     ):
         try:
-            Simulator(_configuration(session, scheduler, predictor)).run()
+            Simulator(simulation_config(session, scheduler, predictor)).run()
         except GpusimError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise EngineError(f"Vidur failed on {inputs.workload.path}: {reason[:300]}") from error
         return session
-
-
-def _configuration(session: Session, scheduler: str, predictor: str) -> SimulationConfig:
-    from vidur.config import (
-        CacheConfig,
-        ClusterConfig,
-        MetricsConfig,
-        ReplicaConfig,
-        SimulationConfig,
-    )
-
-    from pytest_gpusim.simulators.vidur import scheduler as adapters
-    from pytest_gpusim.simulators.vidur.registration import (
-        private_model_name,
-        register_hardware,
-        register_model,
-    )
-
-    inputs, number = session.inputs, session.number
-    settings = inputs.engine
-    device, node = register_hardware(inputs.hardware, ample_memory=True)
-    assert settings.num_gpu_blocks is not None
-    planner: Any
-    if scheduler == "sarathi":
-        planner = adapters.GpusimSarathiSchedulerConfig(
-            batch_size_cap=settings.max_num_seqs,
-            chunk_size=settings.max_num_batched_tokens,
-            session=number,
-        )
-    else:
-        planner = adapters.GpusimVllmSchedulerConfig(
-            batch_size_cap=settings.max_num_seqs, session=number
-        )
-    return SimulationConfig(
-        cluster_config=ClusterConfig(
-            num_replicas=1,
-            replica_config=ReplicaConfig(
-                model_name=register_model(inputs.model, private_model_name(inputs.model)),
-                num_pipeline_stages=1,
-                tensor_parallel_size=settings.tensor_parallel_size,
-                device=device,
-                network_device=node,
-            ),
-            cache_config=CacheConfig(
-                block_size=settings.block_size,
-                # Less vLLM's null block.
-                num_blocks=settings.num_gpu_blocks - 1,
-            ),
-            global_scheduler_config=adapters.GpusimSingleReplicaConfig(),
-            replica_scheduler_config=planner,
-        ),
-        request_generator_config=adapters.GpusimWorkloadConfig(
-            max_tokens=inputs.workload.max_length()[1], session=number
-        ),
-        execution_time_predictor_config=_predictor(session, predictor),
-        metrics_config=MetricsConfig(
-            write_metrics=False,
-            enable_chrome_trace=False,
-            store_plots=False,
-            output_dir=str(session.scratch),
-        ),
-    )
-
-
-def _predictor(session: Session, predictor: str) -> Any:
-    if predictor == "random_forest":
-        from pytest_gpusim.simulators.vidur.forest import forest_config
-
-        return forest_config(session.inputs, session.number)
-    from pytest_gpusim.simulators.vidur.predictor import GpusimProfilePredictorConfig
-
-    return GpusimProfilePredictorConfig(session=session.number)
 
 
 def _choice(inputs: SimulationInputs, name: str, known: tuple[str, ...]) -> str:

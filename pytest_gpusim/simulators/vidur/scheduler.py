@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from vidur.config import (
-    BaseGlobalSchedulerConfig,
-    BaseReplicaSchedulerConfig,
-    BaseRequestGeneratorConfig,
-    SarathiSchedulerConfig,
-)
 from vidur.entities import Batch, Request
-from vidur.request_generator import RequestGeneratorRegistry
 from vidur.request_generator.base_request_generator import BaseRequestGenerator
-from vidur.scheduler import BaseGlobalScheduler, GlobalSchedulerRegistry
+from vidur.scheduler import BaseGlobalScheduler
 from vidur.scheduler.replica_scheduler.base_replica_scheduler import BaseReplicaScheduler
-from vidur.scheduler.replica_scheduler.replica_scheduler_registry import ReplicaSchedulerRegistry
 from vidur.scheduler.replica_scheduler.sarathi_replica_scheduler import SarathiReplicaScheduler
 
 from pytest_gpusim.simulators.vidur.clock import to_ns
@@ -27,53 +18,6 @@ from pytest_gpusim.simulators.vidur.entities import (
 )
 from pytest_gpusim.simulators.vidur.session import session_of
 from pytest_gpusim.workload import read_workload
-
-
-@dataclass
-class GpusimWorkloadConfig(BaseRequestGeneratorConfig):
-    """A workload with its exact arrivals."""
-
-    directory: str = field(default="", metadata={"help": "Workload directory to replay."})
-    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_workload"
-
-
-@dataclass
-class GpusimVllmSchedulerConfig(BaseReplicaSchedulerConfig):
-    """vLLM v1's scheduling rules."""
-
-    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_vllm"
-
-
-@dataclass
-class GpusimSarathiSchedulerConfig(SarathiSchedulerConfig):
-    """Vidur's own sarathi, with exact times."""
-
-    session: int = field(default=0, metadata={"help": "Number of a pytest-gpusim session."})
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_sarathi"
-
-
-@dataclass
-class GpusimSingleReplicaConfig(BaseGlobalSchedulerConfig):
-    """All requests to the only replica."""
-
-    @staticmethod
-    def get_type() -> str:
-        """Its name on Vidur's command line."""
-        return "gpusim_single"
 
 
 class WorkloadGenerator(BaseRequestGenerator):
@@ -148,9 +92,3 @@ class SingleReplicaScheduler(BaseGlobalScheduler):
         batch = [(replica_id, request) for request in self._request_queue]
         self._request_queue.clear()
         return batch
-
-
-RequestGeneratorRegistry.register(GpusimWorkloadConfig.get_type(), WorkloadGenerator)
-ReplicaSchedulerRegistry.register(GpusimVllmSchedulerConfig.get_type(), VllmReplicaScheduler)
-ReplicaSchedulerRegistry.register(GpusimSarathiSchedulerConfig.get_type(), ExactSarathiScheduler)
-GlobalSchedulerRegistry.register(GpusimSingleReplicaConfig.get_type(), SingleReplicaScheduler)
