@@ -26,7 +26,7 @@ print(main(["--json", "--workloads", "3", "--seed", "7002", "--rules", "0.19.0"]
 
 @pytest.fixture(scope="module")
 def runs() -> subprocess.CompletedProcess[str]:
-    """The harness by the right rules, then by another release's; its last lines tell how it went."""
+    """The harness by the right rules, then by those of another release."""
     if find_spec("vllm") is None:
         pytest.skip("vllm is not installed")
     result = subprocess.run(
