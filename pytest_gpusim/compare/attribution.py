@@ -127,7 +127,8 @@ def _step_findings(steps: dict[str, Any] | None) -> list[str]:
             if model[key] is not None
         ]
         said = [
-            f"step times are off: {agree}, and those take {model['error']:+.1%} of the real time "
+            f"step times are off: {agree}, and in those the simulated time is off by "
+            f"{model['error']:+.1%} "
             f"({', '.join(kinds)}): look at the profile, not at the schedule"
         ]
         constant = _constant_offset(model["decode_by_batch_size"])

@@ -30,7 +30,12 @@ def summary_markdown(document: ComparisonDocument) -> str:
         lines += ["## Likely causes", "", *(f"- {cause}" for cause in meta["causes"]), ""]
     if meta["judgements"]:
         lines += ["## Tolerances", "", *_judgements(document), ""]
+    findings = meta["attribution"]["findings"]
     lines += [
+        "## Where the error comes from",
+        "",
+        *([f"- {finding}" for finding in findings] or ["Nothing stands out."]),
+        "",
         "## Figures",
         "",
         "Real is the median over the real runs, noise the largest distance of a run from it.",

@@ -12,7 +12,9 @@ import pytest
 from pytest_gpusim.checks import Check
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.compare.checks import CHECKS
+from pytest_gpusim.compare.checks.prefix_cache import shared_tokens
 from pytest_gpusim.runs import Run
+from pytest_gpusim.workload.prompts import Prompt
 from tests.compare.runs import ENGINE, MS, PROFILE, real_run, request, sim_run, steady
 from tests.factories import make_workload
 
@@ -340,6 +342,41 @@ def test_cached_tokens_where_the_simulation_knows_none(sides: Sides, tmp_path: P
     unknown = sides.real(steady(24, cached=None))
     assert sides.check("prefix_cache_cold", unknown, blind).status == "skip"
     assert sides.check("prefix_cache_cold", sides.real(), blind).status == "pass"
+
+
+def test_a_simulation_with_other_blocks_is_no_measure_of_the_cache(sides: Sides) -> None:
+    sim = sides.sim(meta={"engine": {**ENGINE, "num_gpu_blocks": 9}})
+    found = sides.check("prefix_cache_cold", sides.real(steady(24, cached=8)), sim)
+    assert found.status == "warn"
+
+
+def test_the_workload_tells_what_prompts_share(sides: Sides, tmp_path: Path) -> None:
+    # Prompt 1 begins with 40 tokens of prompt 0: two whole blocks of 16. Prompt 0 comes again as
+    # request 3: 48 tokens are three blocks, of which the last holds the token that is needed.
+    prompts = {
+        0: Prompt(0, seed=1, num_tokens=48),
+        1: Prompt(1, seed=2, num_tokens=50, prefix_of=0, prefix_tokens=40),
+        2: Prompt(2, seed=3, num_tokens=50),
+    }
+    requests = [(48, 2, 0), (50, 2, 1), (50, 2, 2), (48, 2, 3)]
+    workload = make_workload(tmp_path / "w", requests, prompts, prompt_ids=[0, 1, 2, 0])
+    shared = shared_tokens(workload, 16)
+    assert shared is not None
+    assert shared.tolist() == [0, 32, 0, 32]
+
+    def rows(cached: Sequence[int]) -> Rows:
+        return [
+            request(i, arrival / MS, [10 + i, 20 + i], prefill=prefill, cached=cached[i])
+            for i, (prefill, _, arrival) in enumerate(requests)
+        ]
+
+    def found(cached: Sequence[int]) -> str:
+        real, sim = sides.real(rows(cached)), sides.sim(rows([0, 0, 0, 0]))
+        return sides.check("prefix_cache_cold", real, sim, workload=workload).status
+
+    assert found([0, 32, 0, 32]) == "pass"
+    assert found([0, 16, 0, 0]) == "pass"
+    assert found([0, 32, 32, 32]) == "fail"
 
 
 # below_saturation

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pytest_gpusim.checks import Check
-from pytest_gpusim.compare.checks import cancelling, measurement, profile, settings, workload
+from pytest_gpusim.compare.checks import (
+    cancelling,
+    measurement,
+    prefix_cache,
+    profile,
+    settings,
+    workload,
+)
 from pytest_gpusim.compare.checks.context import CheckContext, CheckFunction, make_check
 from pytest_gpusim.errors import UsageError
 
@@ -20,7 +27,7 @@ CHECKS: dict[str, CheckFunction] = {
     "overhead_counted": profile.overhead_counted,
     "generator_on_time": measurement.generator_on_time,
     "warmed_up": measurement.warmed_up,
-    "prefix_cache_cold": measurement.prefix_cache_cold,
+    "prefix_cache_cold": prefix_cache.prefix_cache_cold,
     "below_saturation": measurement.below_saturation,
     "no_cancelling_errors": cancelling.no_cancelling_errors,
     "enough_samples": workload.enough_samples,

@@ -64,3 +64,15 @@ def listed(items: Sequence[str], limit: int = 4) -> str:
 def ms(nanoseconds: float) -> str:
     """A time in ms, for messages."""
     return f"{nanoseconds / 1e6:,.3g} ms" if nanoseconds < 1e9 else f"{nanoseconds / 1e6:,.0f} ms"
+
+
+_ORDER = ("pass", "skip", "warn", "fail")
+
+
+def worst(findings: list[Finding]) -> Finding:
+    """The findings of several real runs as one: the worst, and how many runs are like it."""
+    status = max((status for status, _ in findings), key=_ORDER.index)
+    details = [detail for found, detail in findings if found == status]
+    others = len(details) - 1
+    alike = f" (and {others} other run{'s' if others > 1 else ''} alike)" if others else ""
+    return status, details[0] + alike

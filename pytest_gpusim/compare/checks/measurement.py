@@ -1,11 +1,11 @@
-"""Can the real measurement be trusted: on time, warmed up, a cold prefix cache, below the knee?"""
+"""Can the real measurement be trusted: on time, warmed up, below the knee?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, ms
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, ms, worst
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 LATE_NS, LATE_SHARE = 1e6, 0.05
 COLD_FACTOR, COLD_NS = 2.0, 50e6
-UNEXPLAINED_SHARE = 0.01
 GROWTH_SHARE = 0.25
 MIN_TREND = 6
 
@@ -28,7 +27,7 @@ def generator_on_time(context: CheckContext) -> Finding:
     Fails where more than 1% of the requests were late.
     """
     findings = [_on_time(run, metrics) for run, metrics in _pairs(context)]
-    return _worst(findings)
+    return worst(findings)
 
 
 def _on_time(run: Run, metrics: RunMetrics) -> Finding:
@@ -79,7 +78,7 @@ def warmed_up(context: CheckContext) -> Finding:
     as that of the other requests, and by more than 50 ms.
     """
     findings = [_warm(context, run, metrics) for run, metrics in _pairs(context)]
-    return _worst(findings)
+    return worst(findings)
 
 
 def _warm(context: CheckContext, run: Run, metrics: RunMetrics) -> Finding:
@@ -121,54 +120,6 @@ def _cold_start(real: RunMetrics, sim: RunMetrics) -> str | None:
     return None
 
 
-def prefix_cache_cold(context: CheckContext) -> Finding:
-    """No cached token that the workload does not explain.
-
-    What it explains is what the simulation, which re-enacts the prefix cache, found; nothing where
-    the prompts share nothing. Where they share, the moment decides what is still in the cache: up
-    to 1% of the prompt tokens may differ. A preempted request may resume with hits.
-    """
-    return _worst([_cold_cache(context, run) for run in context.real])
-
-
-def _cold_cache(context: CheckContext, run: Run) -> Finding:
-    rows = run.finished.set_index("request_id")
-    if rows["num_cached_tokens"].isna().all():
-        return "skip", f"{run.run_id} does not record cached tokens"
-    hits = rows["num_cached_tokens"].fillna(0).astype("int64")
-    total = int(hits.sum())
-    simulated = context.sim.requests.set_index("request_id")["num_cached_tokens"]
-    shares_nothing = context.workload is not None and context.workload.prompts is None
-    if total == 0:
-        return "pass", f"{run.run_id}: no prompt token came from the cache"
-    if simulated.isna().all() and not shares_nothing:
-        return "warn", (
-            f"{run.run_id}: {total} prompt tokens came from the cache, and the simulation does not "
-            "say how many it expects"
-        )
-    expected = simulated.reindex(hits.index).fillna(0).astype("int64")
-    if shares_nothing:
-        expected[:] = 0
-    excess = (hits - expected).clip(lower=0)
-    unexplained = int(excess.sum())
-    preemptions = max(_preemptions(run), _preemptions(context.sim))
-    allowed = UNEXPLAINED_SHARE * float(rows["num_prefill_tokens"].sum()) if expected.any() else 0
-    if unexplained > allowed and int((excess > 0).sum()) > preemptions:
-        worst = excess.idxmax()
-        return "fail", (
-            f"{run.run_id}: {unexplained} cached prompt tokens that the workload does not explain "
-            f"(request {worst}: {hits[worst]} of {rows['num_prefill_tokens'][worst]}, expected "
-            f"{expected[worst]}): reset the prefix cache before each pass, and warm up with other "
-            "token ids"
-        )
-    note = f", {preemptions} preemptions" if preemptions else ""
-    return "pass", f"{run.run_id}: {total} cached prompt tokens, as the prompts share{note}"
-
-
-def _preemptions(run: Run) -> int:
-    return 0 if run.steps is None else int(run.steps["preempted"].fillna(0).sum())
-
-
 def below_saturation(context: CheckContext) -> Finding:
     """The queue does not grow over the real run.
 
@@ -176,7 +127,7 @@ def below_saturation(context: CheckContext) -> Finding:
     queue delay (the TTFT, where that is unknown) of the last third of the arrivals exceeds that of
     the first third by a quarter of the median E2E.
     """
-    return _worst([_load(run, metrics) for run, metrics in _pairs(context)])
+    return worst([_load(run, metrics) for run, metrics in _pairs(context)])
 
 
 def _load(run: Run, metrics: RunMetrics) -> Finding:
@@ -209,15 +160,3 @@ def _load(run: Run, metrics: RunMetrics) -> Finding:
 
 def _pairs(context: CheckContext) -> list[tuple[Run, RunMetrics]]:
     return list(zip(context.real, context.real_metrics, strict=True))
-
-
-_ORDER = ("pass", "skip", "warn", "fail")
-
-
-def _worst(findings: list[Finding]) -> Finding:
-    """The findings of several real runs as one: the worst, and how many runs are like it."""
-    status = max((status for status, _ in findings), key=_ORDER.index)
-    details = [detail for found, detail in findings if found == status]
-    others = len(details) - 1
-    alike = f" (and {others} other run{'s' if others > 1 else ''} alike)" if others else ""
-    return status, details[0] + alike

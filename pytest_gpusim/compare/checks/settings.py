@@ -53,7 +53,7 @@ def _mirrored(context: CheckContext, keys: tuple[str, ...], essential: tuple[str
         return "skip", f"{context.sim.run_id} records no engine settings"
     if not any(engine(run) for run in context.real):
         return "skip", "the real runs record no engine settings"
-    different: list[str] = []
+    different: dict[tuple[str, str], str] = {}
     unstated: set[str] = set()
     compared: set[str] = set()
     for run in context.real:
@@ -64,18 +64,18 @@ def _mirrored(context: CheckContext, keys: tuple[str, ...], essential: tuple[str
                 if ours is not theirs:
                     unstated.add(key)
             elif ours != theirs:
-                different.append(f"{key} is {ours!r} in {run.run_id}, {theirs!r} in the simulation")
+                text = f"{key} is {ours!r} in {run.run_id}, {theirs!r} in the simulation"
+                different.setdefault((key, repr(ours)), text)
             else:
                 compared.add(key)
         if keys is MIRRORED:
-            different += [
-                f"{key}={stated[key]!r} in {run.run_id} is not modelled"
-                for key, harmless in _NOT_MODELLED.items()
-                if stated.get(key) is not None and stated[key] not in harmless
-            ]
+            for key, harmless in _NOT_MODELLED.items():
+                if stated.get(key) is not None and stated[key] not in harmless:
+                    text = f"{key}={stated[key]!r} in {run.run_id} is not modelled"
+                    different.setdefault((key, repr(stated[key])), text)
     if different:
         fix = f"simulate with --engine {context.real[0].path}"
-        return "fail", f"{listed(list(dict.fromkeys(different)))}; {fix}"
+        return "fail", f"{listed(list(different.values()))}; {fix}"
     if not compared:
         return "skip", f"no run states {', '.join(keys)} on both sides"
     missing = [key for key in essential if key not in compared]

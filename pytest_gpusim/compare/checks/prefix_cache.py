@@ -1,0 +1,103 @@
+"""Did the real run find in its prefix cache only what the workload's prompts share?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, worst
+from pytest_gpusim.errors import GpusimError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pytest_gpusim.runs import Run
+    from pytest_gpusim.workload import Workload
+
+UNEXPLAINED_SHARE = 0.01
+# Any bound above all token ids will do: only their equality counts here.
+_VOCAB = 2**31
+
+
+def prefix_cache_cold(context: CheckContext) -> Finding:
+    """No cached token that the workload does not explain.
+
+    What it explains is the longest prefix that a prompt shares with an earlier one, where the
+    caller has the workload, and otherwise what the simulation, which re-enacts the prefix cache,
+    found. Since the moment decides what is still in the cache, up to 1% of the prompt tokens may
+    differ from a simulation that found hits itself. A preempted request may resume with hits.
+    """
+    return worst([_cold_cache(context, run) for run in context.real])
+
+
+def _cold_cache(context: CheckContext, run: Run) -> Finding:
+    rows = run.finished.set_index("request_id")
+    if rows["num_cached_tokens"].isna().all():
+        return "skip", f"{run.run_id} does not record cached tokens"
+    hits = rows["num_cached_tokens"].fillna(0).astype("int64")
+    total = int(hits.sum())
+    if total == 0:
+        return "pass", f"{run.run_id}: no prompt token came from the cache"
+    expected = _expected(context, run)
+    if expected is None:
+        return "warn", (
+            f"{run.run_id}: {total} prompt tokens came from the cache; neither the workload nor a "
+            "simulation with the same KV blocks says how many there should be"
+        )
+    expected = expected.reindex(hits.index).fillna(0).astype("int64")
+    excess = (hits - expected).clip(lower=0)
+    unexplained = int(excess.sum())
+    preemptions = max(_preemptions(run), _preemptions(context.sim))
+    allowed = UNEXPLAINED_SHARE * float(rows["num_prefill_tokens"].sum()) if expected.any() else 0
+    if unexplained > allowed and int((excess > 0).sum()) > preemptions:
+        request = excess.idxmax()
+        return "fail", (
+            f"{run.run_id}: {unexplained} cached prompt tokens that the workload does not explain "
+            f"(request {request}: {hits[request]} of {rows['num_prefill_tokens'][request]}, "
+            f"expected {expected[request]}): reset the prefix cache before each pass, and warm up "
+            "with other token ids"
+        )
+    note = f", {preemptions} preemptions" if preemptions else ""
+    return "pass", f"{run.run_id}: {total} cached prompt tokens, as the prompts share{note}"
+
+
+def _expected(context: CheckContext, run: Run) -> pd.Series | None:
+    """Cached tokens that each request may have at most; None where nobody can tell."""
+    if context.workload is not None:
+        shared = shared_tokens(context.workload, engine(run).get("block_size") or 1)
+        if shared is not None:
+            return shared
+    simulated = context.sim.requests.set_index("request_id")["num_cached_tokens"]
+    same_blocks = engine(run).get("num_gpu_blocks") == engine(context.sim).get("num_gpu_blocks")
+    return simulated if same_blocks and not simulated.isna().all() else None
+
+
+def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
+    """Per request, the tokens in leading whole blocks that an earlier prompt began with, too.
+
+    The last token of a prompt is never a hit: its logits are needed. None where the prompts cannot
+    be expanded (text without its tokenizer).
+    """
+    import pandas as pd
+
+    from pytest_gpusim.workload.prompts import sharing_token_ids
+
+    try:
+        prompts = sharing_token_ids(workload, _VOCAB)
+    except GpusimError:
+        return None
+    seen: set[int] = set()
+    found: dict[int, int] = {}
+    for request in workload.requests:
+        ids = prompts.get(request.prompt_id, [])
+        chain, hits, unbroken = 0, 0, True
+        for start in range(0, len(ids) - block_size + 1, block_size):
+            chain = hash((chain, *ids[start : start + block_size]))
+            unbroken = unbroken and chain in seen and start + block_size < len(ids)
+            hits += block_size * unbroken
+            seen.add(chain)
+        found[request.request_id] = hits
+    return pd.Series(found, dtype="int64")
+
+
+def _preemptions(run: Run) -> int:
+    return 0 if run.steps is None else int(run.steps["preempted"].fillna(0).sum())
