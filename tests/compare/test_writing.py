@@ -1,0 +1,171 @@
+"""A comparison's directory: what lies in it, that it is whole, and the same for the same runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import ValidationError, validate
+
+from pytest_gpusim.compare import Comparison, compare_runs, write_comparison
+from pytest_gpusim.compare import writing as writing_module
+from pytest_gpusim.errors import CheckFailed, UsageError
+from tests.compare.runs import MS, real_run, request, sim_run, steady
+
+
+def comparison_of(path: Path, **sim: Any) -> Comparison:
+    real = [real_run(path / f"real{k}", steady(24, ttft=100 + k)) for k in range(2)]
+    return compare_runs(real, sim_run(path / "sim", steady(24, **{"ttft": 110, **sim})))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_files_of_the_contract(tmp_path: Path) -> None:
+    comparison = comparison_of(tmp_path)
+    out = tmp_path / "out"
+    write_comparison(comparison, out)
+    assert comparison.path == out
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {
+        "summary.md",
+        "report.html",
+        "comparison.json",
+        "run_meta.json",
+        "tables/percentiles.csv",
+        "tables/requests.csv",
+        "figures/distributions.svg",
+        "figures/requests.svg",
+        "figures/timeline.svg",
+    }
+    document = read(out / "comparison.json")
+    assert list(document) == [
+        "schema_version",
+        "real_runs",
+        "sim_run",
+        "metrics",
+        "checks",
+        "verdict",
+    ]
+    assert document["real_runs"] == ["real0", "real1"]
+    assert document["metrics"]["ttft"]["p50"]["real_ns"] == 100.5 * MS
+    assert document["metrics"]["makespan"]["noise"] == pytest.approx(0.5 / 23200.5)
+    assert len(document["checks"]) == 14
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    comparison = comparison_of(tmp_path)
+    for name in ("a", "b"):
+        write_comparison(compare_runs(comparison.context.real, comparison.context.sim),
+                         tmp_path / name)  # fmt: skip
+    a, b = tmp_path / "a", tmp_path / "b"
+    compared = [p.relative_to(a) for p in a.rglob("*") if p.is_file()]
+    same = {str(p) for p in compared if (a / p).read_bytes() == (b / p).read_bytes()}
+    # Only these two say when they were written, and where.
+    assert {str(p) for p in compared} - same == {"run_meta.json", "report.html"}
+
+
+def test_tables(tmp_path: Path) -> None:
+    real = real_run(tmp_path / "real", [request(0, 0, [100, 120]), request(1, 500, [700])])
+    sim = sim_run(tmp_path / "sim", [request(0, 0, [110, 135]), request(1, 500, [650])])
+    write_comparison(compare_runs([real], sim), tmp_path / "out")
+    percentiles = rows(tmp_path / "out" / "tables" / "percentiles.csv")
+    found = {(row["metric"], row["statistic"]): row for row in percentiles}
+    assert found["ttft", "mean"] == {
+        "metric": "ttft",
+        "statistic": "mean",
+        "real_ns": str(150 * MS),
+        "sim_ns": str(130 * MS),
+        "error": "-0.133333333",
+        "noise": "",
+    }
+    assert found["makespan", ""]["sim_ns"] == str(650 * MS)
+    first, second = rows(tmp_path / "out" / "tables" / "requests.csv")
+    assert first["real_ttft_ns"] == str(100 * MS)
+    assert first["sim_tpot_ns"] == str(25 * MS)
+    assert first["ttft_error"] == "0.1"
+    assert second["real_tpot_ns"] == ""
+    assert second["num_decode_tokens_actual"] == "1"
+
+
+def test_judging_brings_the_directory_up_to_date(tmp_path: Path) -> None:
+    comparison = comparison_of(tmp_path, ttft=150)
+    out = tmp_path / "out"
+    write_comparison(comparison, out)
+    assert read(out / "comparison.json")["verdict"] == "pass"
+    with pytest.raises(CheckFailed):
+        comparison.check({"ttft_p50": 0.10})
+    assert read(out / "comparison.json")["verdict"] == "fail"
+    (judged,) = read(out / "run_meta.json")["judgements"]
+    assert (judged["name"], judged["outcome"]) == ("ttft_p50", "fail")
+    assert "**fail**: off by more than the tolerance" in (out / "summary.md").read_text()
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
+    comparison.check({"ttft_p50": 0.60})
+    assert read(out / "comparison.json")["verdict"] == "pass"
+
+
+def test_what_is_not_available_is_null_with_the_reason(tmp_path: Path) -> None:
+    real = real_run(tmp_path / "real", steady(24), token_times=False)
+    write_comparison(compare_runs([real], sim_run(tmp_path / "sim", steady(24))), tmp_path / "out")
+    document = read(tmp_path / "out" / "comparison.json")
+    assert document["metrics"]["itl"] is None
+    assert document["metrics"]["ttft"]["p50"]["noise"] is None
+    assert "itl: real: the run has no token times" in json.dumps(document["checks"])
+    assert "no token times" in (tmp_path / "out" / "summary.md").read_text()
+    assert "no token times" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_comparison_without_a_finished_request_can_be_written(tmp_path: Path) -> None:
+    real = real_run(tmp_path / "real", [request(0, 0, [], asked=2, error="Crash")])
+    sim = sim_run(tmp_path / "sim", [request(0, 0, [1, 2])])
+    write_comparison(compare_runs([real], sim), tmp_path / "out")
+    document = read(tmp_path / "out" / "comparison.json")
+    assert document["verdict"] == "inconclusive"
+    assert set(document["metrics"].values()) == {None}
+    assert "NaN" not in (tmp_path / "out" / "comparison.json").read_text()
+
+
+def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        write_comparison(comparison_of(tmp_path), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_nothing_is_left_when_writing_breaks_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError("disk full")
+
+    comparison = comparison_of(tmp_path)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(writing_module, "_write_requests", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_comparison(comparison, tmp_path / "out")
+    assert set(tmp_path.iterdir()) == before
+    assert comparison.path is None
+
+
+def test_the_schema_refuses_what_is_not_in_the_contract(tmp_path: Path) -> None:
+    document = comparison_of(tmp_path).to_json()
+    schema = writing_module._schema()
+    validate(document, schema)
+    for broken in (
+        {**document, "verdict": "maybe"},
+        {**document, "extra": 1},
+        {**document, "checks": document["checks"][1:]},
+        {**document, "metrics": {**document["metrics"], "ttft": {"p50": 1}}},
+    ):
+        with pytest.raises(ValidationError):
+            validate(broken, schema)

@@ -1,0 +1,163 @@
+"""Reports: what a reader of terminal, HTML and summary gets to see."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pytest_gpusim.compare import Comparison, compare_runs, write_comparison
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.report.document import read_document
+from pytest_gpusim.report.format import milliseconds, signed_percent
+from pytest_gpusim.report.html import write_session_report
+from pytest_gpusim.report.terminal import comparison_lines, session_lines
+from tests.compare.runs import MS, real_run, sim_run, steady
+
+
+def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Comparison:
+    path.mkdir()
+    real = [
+        real_run(path / f"real{k}", steady(24, ttft=100 + k), meta={"model": model})
+        for k in range(2)
+    ]
+    steps = [
+        {"step": i, "start_ns": i * 20 * MS, "duration_ns": 20 * MS, "num_sequences": 1}
+        for i in range(5)
+    ]
+    sim = sim_run(path / "sim", steady(24, ttft=ttft), steps=steps, meta={"profile": None})
+    comparison = compare_runs(real, sim)
+    write_comparison(comparison, path / "comparison")
+    comparison.judge({"ttft_p50": 0.10, "tpot_p50": 0.05})
+    return comparison
+
+
+class _Page(HTMLParser):
+    """Collects what a page refers to, and whether its elements are closed."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.open: list[str] = []
+        self.images = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [given[name] or "" for name in ("src", "href") if name in given]
+        if given.get("id"):
+            self.anchors.add(str(given["id"]))
+        self.images += tag == "img"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_needs_no_other_file(tmp_path: Path) -> None:
+    comparison = written(tmp_path / "a")
+    assert comparison.path is not None
+    text = (comparison.path / "report.html").read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert page.images == 3
+    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
+    assert "url(" not in text
+    for part in ("ttft_p50", "prefix_cache_cold", "105.0 ms", "Where the error comes from"):
+        assert part in text
+
+
+def test_names_from_files_are_escaped(tmp_path: Path) -> None:
+    comparison = written(tmp_path / "a", model="<script>alert(1)</script>")
+    assert comparison.path is not None
+    text = (comparison.path / "report.html").read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_one_page_over_a_session(tmp_path: Path) -> None:
+    paths = [
+        comparison.path
+        for comparison in (written(tmp_path / "a"), written(tmp_path / "b", ttft=200))
+        if comparison.path is not None
+    ]
+    out = tmp_path / "reports" / "session.html"
+    write_session_report(paths, out)
+    text = out.read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert page.images == 6
+    inner = [link.removeprefix("#") for link in page.links if link.startswith("#")]
+    assert len(inner) == 2
+    assert set(inner) <= page.anchors
+    assert not [link for link in page.links if not link.startswith(("#", "data:"))]
+    assert re.search(r"1 pass, 1 fail, 0 inconclusive", text)
+    assert [path.name for path in out.parent.iterdir()] == ["session.html"]
+
+
+def test_an_incomplete_comparison_is_named(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    with pytest.raises(InputError, match=r"half/comparison\.json: no such file"):
+        write_session_report([tmp_path / "half"], tmp_path / "session.html")
+    with pytest.raises(InputError, match="no such file"):
+        read_document(tmp_path / "half")
+
+
+def test_terminal(tmp_path: Path) -> None:
+    comparison = written(tmp_path / "a", ttft=200)
+    text = "\n".join(comparison_lines(comparison))
+    assert re.search(r"TTFT p50 .*100\.5 ms .*200\.0 ms .*\+99\.0% .*0\.5% .*10\.0% .*fail", text)
+    assert re.search(r"TPOT p50 .*pass", text)
+    assert re.search(r"profile_matches .*skip", text)
+    assert text.endswith("verdict: fail")
+    assert comparison.path is not None
+    line = "\n".join(session_lines([comparison.path]))
+    assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
+
+
+def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:
+    comparison = written(tmp_path / ("a" * 120))
+    assert comparison.path is not None
+    place = comparison.path.rename(comparison.path.with_name("x" * 120))
+    lines = session_lines([place])
+    assert max(map(len, lines)) <= 100
+    assert sum(line.count("x") for line in lines) == 120
+
+
+def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    first, second = written(tmp_path / "a"), written(tmp_path / "b")
+    assert first.path is not None
+    assert second.path is not None
+    names = sorted(path.name for path in (first.path / "figures").iterdir())
+    assert names == ["distributions.svg", "requests.svg", "timeline.svg"]
+    for name in names:
+        made = [(c.path or Path()) / "figures" / name for c in (first, second)]
+        assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_numbers() -> None:
+    assert milliseconds(2_000_000) == "2.000 ms"
+    assert milliseconds(17_312_345) == "17.31 ms"
+    assert milliseconds(1_234_567_890) == "1,235 ms"
+    assert milliseconds(None) == "n/a"
+    assert signed_percent(-0.884) == "-88.4%"
+    assert signed_percent(None) == "n/a"
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    modules = (
+        "pytest_gpusim.compare, pytest_gpusim.compare.tolerances, pytest_gpusim.report.terminal, "
+        "pytest_gpusim.report.html, pytest_gpusim.report.summary, pytest_gpusim.report.figures"
+    )
+    heavy = "{'pandas', 'numpy', 'matplotlib', 'scipy', 'jinja2', 'jsonschema', 'rich', 'torch'}"
+    code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
