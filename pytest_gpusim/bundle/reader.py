@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import check_schema_version, digest_files, read_json
 from pytest_gpusim.bundle.schema import (
-    ALL_REDUCE,
     ATTENTION,
     ATTENTION_KEYS,
     ATTENTION_OPERATORS,
     LAYER_OPERATORS,
     META,
     META_KEYS,
-    MIXED_ATTENTION,
     MLP,
     MLP_KEYS,
     OPTIONAL_LAYER_OPERATORS,
     OVERHEAD,
-    PER_SEQUENCE,
-    SEND_RECV,
     SKEW_FIT,
     SMALL_TABLES,
     STEP_OPERATORS,
@@ -56,18 +52,31 @@ def read_bundle(directory: Path | str) -> Bundle:
             "after they were written",
             _FIX,
         )
-    return Bundle(
-        path=directory,
-        meta=meta,
-        mlp=_read_mlp(directory / MLP),
-        attention=_read_attention(directory / ATTENTION),
-        per_sequence=_read_small(directory, PER_SEQUENCE),
-        overhead=_read_small(directory, OVERHEAD),
-        mixed_attention=_read_small(directory, MIXED_ATTENTION),
-        skew_fit=_read_small(directory, SKEW_FIT),
-        all_reduce=_read_small(directory, ALL_REDUCE),
-        send_recv=_read_small(directory, SEND_RECV),
-    )
+    bundle, problems = read_bundle_tables(directory, meta)
+    if bundle is None:
+        raise problems[0]
+    return bundle
+
+
+def read_bundle_tables(
+    directory: Path, meta: dict[str, Any]
+) -> tuple[Bundle | None, list[InputError]]:
+    """The bundle whatever its digest says, or all that is wrong with its tables, file by file."""
+    problems: list[InputError] = []
+
+    def read(name: str) -> Any:
+        try:
+            if name == MLP:
+                return _read_mlp(directory / name)
+            if name == ATTENTION:
+                return _read_attention(directory / name)
+            return _read_small(directory, name)
+        except InputError as error:
+            problems.append(error)
+            return None
+
+    tables = {name.removesuffix(".csv"): read(name) for name in TABLES}
+    return (None if problems else Bundle(path=directory, meta=meta, **tables)), problems
 
 
 def read_bundle_meta(directory: Path) -> dict[str, Any]:
