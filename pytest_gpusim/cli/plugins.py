@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import pluggy
 
@@ -16,9 +17,19 @@ from pytest_gpusim.registry import Registry, builtin_registry
 ENTRY_POINTS = "pytest_gpusim"
 
 
+class _PluginManager(pluggy.PluginManager):
+    """Takes the hook by its name alone, as pytest does: one plugin serves both."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        options = super().parse_hookimpl_opts(plugin, name)
+        if options is None and name == "pytest_gpusim_register":
+            return cast("pluggy.HookimplOpts", {})
+        return options
+
+
 def load_registry(modules: Sequence[str]) -> Registry:
     """A registry filled by every implementation of the hook that is installed or named."""
-    manager = pluggy.PluginManager("pytest")
+    manager = _PluginManager("pytest")
     manager.add_hookspecs(hookspec)
     manager.load_setuptools_entrypoints(ENTRY_POINTS)
     for name in modules:
