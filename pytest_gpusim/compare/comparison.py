@@ -84,7 +84,6 @@ class Comparison:
             for statistic, entry in (entries or {}).items():
                 name = f"{metric}_{statistic}" if statistic else metric
                 flat.update({f"{name}_{key}": value for key, value in (entry or {}).items()})
-        flat["verdict"] = self.verdict
         return {key: value for key, value in flat.items() if value is not None}
 
     def judge(self, tolerances: Mapping[str, float]) -> list[Judgement]:

@@ -32,6 +32,13 @@ class ComparisonDocument:
         return f"{model} on {device}, simulated by {self.meta.get('simulator') or 'unknown'}"
 
     @property
+    def verdict(self) -> str:
+        """The verdict, and whether it rests on the checks alone."""
+        verdict = str(self.comparison["verdict"])
+        judged = bool(self.meta["judgements"])
+        return verdict if judged or verdict != "pass" else f"{verdict} (checks only)"
+
+    @property
     def name(self) -> str:
         """The directory's name, or the simulated run's."""
         return self.path.name if self.path is not None else str(self.comparison["sim_run"])

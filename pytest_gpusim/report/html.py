@@ -72,6 +72,7 @@ def _item(document: ComparisonDocument, figures: Path) -> dict[str, Any]:
     return {
         "title": document.title,
         "name": document.name,
+        "verdict": document.verdict,
         "comparison": comparison,
         "meta": document.meta,
         "headlines": headlines,

@@ -20,7 +20,7 @@ def summary_markdown(document: ComparisonDocument) -> str:
     lines = [
         f"# {document.title}",
         "",
-        f"**Verdict: {comparison['verdict']}**",
+        f"**Verdict: {document.verdict}**",
         "",
         f"{meta['num_requests']} requests, {runs} real run{'s' if runs > 1 else ''} against "
         f"`{comparison['sim_run']}`; {meta['num_left_out']} requests left out because they failed.",

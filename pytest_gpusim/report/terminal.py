@@ -58,7 +58,7 @@ def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
     for check in document.comparison["checks"]:
         checks.add_row(check["name"], check["status"], check["detail"])
     lines = [*_rendered(table), *_rendered(checks)]
-    lines.append(f"verdict: {document.comparison['verdict']}")
+    lines.append(f"verdict: {document.verdict}")
     return lines
 
 
@@ -86,7 +86,7 @@ def session_lines(paths: Sequence[Path]) -> list[str]:
             document.name,
             *cells,
             checks_in_short(document.comparison["checks"]),
-            document.comparison["verdict"],
+            document.verdict,
         )
     return _rendered(table)
 
@@ -128,7 +128,10 @@ def failure_lines(
         for check in checks
         if check["status"] == "fail"
     ]
-    lines += [f"  likely cause: {cause}" for cause in causes[:3]]
+    # A failed check says so itself, above.
+    said = tuple(f"{check['name']}: " for check in checks if check["status"] == "fail")
+    further = [cause for cause in causes if not cause.startswith(said)] if said else list(causes)
+    lines += [f"  likely cause: {cause}" for cause in further[:3]]
     if path is not None:
         lines.append(f"  report: {path / 'report.html'}")
     return lines

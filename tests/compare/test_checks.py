@@ -304,6 +304,15 @@ def test_warm_up(sides: Sides) -> None:
     assert found(cold, None) == "fail"
 
 
+def test_a_cold_start_that_hardly_matters_warns(sides: Sides) -> None:
+    # 360 ms too long at first, where a request takes 100 + 2 x 5000 ms.
+    long = steady(24, tokens=3, itl=5000, gap=20_000)
+    cold = [request(0, 0, [460, 5460, 10_460]), *long[1:]]
+    found = sides.check("warmed_up", sides.real(cold, meta={"warmup": None}), sides.sim(long))
+    assert found.status == "warn"
+    assert "the first TTFT is 460 ms where 100 ms would be usual" in found.detail
+
+
 # prefix_cache_cold
 
 

@@ -123,6 +123,16 @@ def test_terminal(tmp_path: Path) -> None:
     assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
 
 
+def test_a_verdict_that_rests_on_checks_alone_says_so(tmp_path: Path) -> None:
+    comparison = written(tmp_path / "a")
+    assert comparison_lines(comparison)[-1] == "verdict: pass"
+    comparison.judge({})
+    assert comparison_lines(comparison)[-1] == "verdict: pass (checks only)"
+    assert comparison.path is not None
+    assert "pass (checks only)" in (comparison.path / "report.html").read_text()
+    assert "**Verdict: pass (checks only)**" in (comparison.path / "summary.md").read_text()
+
+
 def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:
     comparison = written(tmp_path / ("a" * 120))
     assert comparison.path is not None

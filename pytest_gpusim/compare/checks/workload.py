@@ -38,7 +38,7 @@ def same_workload(context: CheckContext) -> Finding:
     if len(set(digests.values())) > 1 and not _derived(context):
         return "warn", f"{rows}, but the workload digests differ: prompts may share other prefixes"
     if unknown:
-        return "pass", f"{rows}; {unknown} runs record no workload digest"
+        return "pass", f"{rows}; the workload's digest is not recorded on {unknown} of the sides"
     return "pass", rows
 
 
