@@ -185,8 +185,15 @@ def builtin_registry() -> Registry:
     for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "llmservingsim", "gpusim"):
         module = kind.replace("-", "_")
         registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")
-    registry.add_importer("run", f"{here}.workload.importers:import_run", produces="workload")
-    registry.add_importer(
-        "llmservingsim", f"{here}.workload.llmservingsim:import_workload", produces="workload"
-    )
+    for kind, importer in {
+        "azure": "csv_traces:import_azure",
+        "vidur": "csv_traces:import_vidur",
+        "burstgpt": "csv_traces:import_burstgpt",
+        "lengths": "csv_traces:import_lengths",
+        "mooncake": "mooncake:import_workload",
+        "sharegpt": "sharegpt:import_workload",
+        "llmservingsim": "llmservingsim:import_workload",
+        "run": "run:import_run",
+    }.items():
+        registry.add_importer(kind, f"{here}.workload.importers.{importer}", produces="workload")
     return registry

@@ -82,7 +82,7 @@ def generate_workload(spec: WorkloadSpec, out: Path) -> None:
     """Write the workload of ``spec`` at ``out``; the same spec gives the same bytes everywhere."""
     spec.check()
     lengths = _lengths(spec)
-    gaps = _gaps(spec, lengths)
+    gaps = arrival_gaps(spec, lengths)
     requests, clock = [], 0
     for number, ((prefill, decode), gap) in enumerate(zip(lengths, gaps, strict=True)):
         clock += gap
@@ -147,7 +147,7 @@ def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
     return found
 
 
-def _gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int]:
+def arrival_gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int]:
     """Nanoseconds between arrivals; the first request arrives at 0."""
     mean = 1e9 / spec.rate
     count = spec.requests

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
 
@@ -15,29 +16,13 @@ _FIX = "give the workload.jsonl of an LLMServingSim run"
 
 
 class Line(NamedTuple):
-    """One request of the file; ``token_ids`` is None where the line has none."""
+    """One request of the file; token ids are None where the line has none."""
 
     num_prefill_tokens: int
     num_decode_tokens: int
     arrival_time_ns: int
     token_ids: tuple[int, ...] | None
-
-
-def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
-    """Write the workload of a ``workload.jsonl``, in order of arrival.
-
-    Raises:
-        InputError: A line cannot be read.
-    """
-    lines = read_lines(Path(file))
-    first = min(line.arrival_time_ns for line in lines)
-    ordered = sorted(lines, key=lambda line: line.arrival_time_ns)
-    write_lines(
-        out,
-        [line._replace(arrival_time_ns=line.arrival_time_ns - first) for line in ordered],
-        generator={"kind": "llmservingsim", "file": Path(file).name},
-        model=options.get("model"),
-    )
+    output_token_ids: tuple[int, ...] | None = None
 
 
 def write_lines(
@@ -69,10 +54,8 @@ def read_lines(path: Path) -> list[Line]:
         InputError: Names the line and the field.
         UsageError: The file holds sessions of dependent requests, which are not modelled.
     """
-    if not path.is_file():
-        raise InputError(path, "", "no such file", _FIX)
     lines = []
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path, fix=_FIX) as stream:
         for number, text in enumerate(stream, start=1):
             if text.strip():
                 lines.append(_line(path, f"line {number}", text))
@@ -99,19 +82,24 @@ def _line(path: Path, where: str, text: str) -> Line:
             )
         return value
 
-    ids = record.get("input_tok_ids")
-    length = integer("input_toks", 1)
-    if ids is not None:
-        good = isinstance(ids, list) and all(type(token) is int and token >= 0 for token in ids)
-        if not good:
-            raise InputError(path, f"{where}, input_tok_ids", "expected a list of token ids")
-        if len(ids) != length:
+    def ids(key: str, length_key: str) -> tuple[int, ...] | None:
+        value = record.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(type(t) is int and t >= 0 for t in value):
+            raise InputError(path, f"{where}, {key}", "expected a list of token ids")
+        if len(value) != record[length_key]:
             raise InputError(
-                path, f"{where}, input_tok_ids", f"has {len(ids)} ids, input_toks is {length}"
+                path,
+                f"{where}, {key}",
+                f"has {len(value)} ids, {length_key} is {record[length_key]}",
             )
+        return tuple(value)
+
     return Line(
-        length,
+        integer("input_toks", 1),
         integer("output_toks", 1),
         integer("arrival_time_ns", 0) if "arrival_time_ns" in record else 0,
-        tuple(ids) if ids else None,
+        ids("input_tok_ids", "input_toks"),
+        ids("output_tok_ids", "output_toks"),
     )

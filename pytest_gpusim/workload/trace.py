@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -29,6 +30,7 @@ LENGTHS, INTERVALS, PROMPTS, META = (
     "prompts.jsonl",
     "workload_meta.json",
 )
+OUTPUTS = "outputs.jsonl"
 _FIX = "make one with 'gpusim workload generate'"
 
 
@@ -89,6 +91,7 @@ def write_workload(
     generator: Mapping[str, Any],
     model: str | None = None,
     tokenizer_ref: str | None = None,
+    outputs: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """Write a workload directory at ``out``, whole or not at all.
 
@@ -101,6 +104,8 @@ def write_workload(
         generator: How the workload came to be, as JSON values.
         model: The model that it was made for, where it matters (token ids).
         tokenizer_ref: The tokenizer of text prompts.
+        outputs: Token ids that each request generated, where known; kept in ``outputs.jsonl``,
+            which the digest does not cover.
     """
     if not requests:
         raise UsageError("a workload needs at least one request")
@@ -119,6 +124,11 @@ def write_workload(
                 rows.writerow([request.request_id, gap, before])
         if prompts is not None:
             write_prompts(partial / PROMPTS, prompts)
+        if outputs is not None:
+            with (partial / OUTPUTS).open("w", newline="") as lines:
+                for number, ids in enumerate(outputs):
+                    document = {"request_id": number, "token_ids": list(ids)}
+                    lines.write(json.dumps(document, separators=(",", ":")) + "\n")
         digest = digest_files(partial / file for file in (LENGTHS, INTERVALS, PROMPTS))
         made = provenance()
         write_json(
@@ -136,6 +146,7 @@ def write_workload(
                     "lengths": LENGTHS,
                     "intervals": INTERVALS,
                     "prompts": PROMPTS if prompts is not None else None,
+                    "outputs": OUTPUTS if outputs is not None else None,
                 },
                 "generator": dict(generator),
                 "digest": digest,
@@ -176,6 +187,18 @@ def read_workload(directory: Path | str) -> Workload:
     requests = _read_requests(directory)
     _check_prompts(directory, requests, prompts)
     return Workload(requests, prompts, meta, directory)
+
+
+def read_outputs(workload: Workload) -> list[list[int]] | None:
+    """Token ids that each request generated where the workload was recorded; None where unknown."""
+    path = workload.path / OUTPUTS
+    if not path.exists():
+        return None
+    with open_text(path) as stream:
+        try:
+            return [json.loads(line)["token_ids"] for line in stream]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(path, "", "expected JSON lines with token_ids") from None
 
 
 def _read_requests(directory: Path) -> list[WorkloadRequest]:

@@ -1,0 +1,214 @@
+"""What importers share: records in order of arrival, selected, changed, written as a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.workload.generate import WorkloadSpec, arrival_gaps
+from pytest_gpusim.workload.importers.options import ImportOptions
+from pytest_gpusim.workload.prompts import Prompt, load_tokenizer
+from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
+
+NS = 1_000_000_000
+_LATEST = 2**63
+
+
+class Record(NamedTuple):
+    """One request of a trace; ``prompt_id`` is a key of the trace's prompts, where it has any."""
+
+    arrival_time_ns: int
+    num_prefill_tokens: int
+    num_decode_tokens: int
+    prompt_id: int | None = None
+
+
+@dataclass
+class Trace:
+    """A trace as it is read.
+
+    ``records`` may be a generator that fills ``prompts`` and ``counts`` as it goes. ``counts`` says
+    in words what was left out or clipped, and how often. ``outputs`` has the token ids that were
+    generated, by prompt id, where the trace tells.
+    """
+
+    kind: str
+    file: Path
+    records: Iterable[Record]
+    prompts: dict[int, Prompt] | None = None
+    outputs: dict[int, tuple[int, ...]] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    tokenizer_ref: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, what: str) -> None:
+        """One more of what the metadata will report."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+
+def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
+    """Write a trace as a workload directory, with ``options`` applied.
+
+    Raises:
+        InputError: The trace has no records, or none of them is left.
+    """
+    records = list(_selected(trace, options))
+    if not records:
+        window = [("--start", options.start), ("--end", options.end)]
+        chosen = " ".join(f"{flag} {value}" for flag, value in window if value is not None)
+        problem = f"no record is left by {chosen}" if chosen else "has no records"
+        raise InputError(trace.file, "", problem)
+    factor = _rate_factor(trace, records, options)
+    longest = _longest_prefill(options)
+    requests: list[WorkloadRequest] = []
+    for number, (arrival, prefill, decode, prompt_id) in enumerate(records):
+        kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
+        requests.append(
+            WorkloadRequest(
+                number,
+                number if prompt_id is None else prompt_id,
+                kept_prefill,
+                kept_decode,
+                arrival if factor == 1 else round(arrival / factor),
+            )
+        )
+    prompts = None
+    if trace.prompts is not None:
+        prompts = _kept_prompts(trace, {request.prompt_id for request in requests}, longest)
+    del records
+    write_workload(
+        out,
+        requests,
+        prompts,
+        name=trace.kind,
+        seed=options.seed if "arrivals" in trace.source else None,
+        model=options.model,
+        tokenizer_ref=trace.tokenizer_ref,
+        generator={
+            "kind": trace.kind,
+            "file": trace.file.name,
+            **trace.source,
+            "options": options.to_json(),
+            "counts": trace.counts,
+        },
+        outputs=None
+        if trace.outputs is None
+        else [trace.outputs[r.prompt_id][: r.num_decode_tokens] for r in requests],
+    )
+
+
+def with_arrivals(
+    trace: Trace, lengths: list[tuple[int, int]], options: ImportOptions
+) -> Iterator[tuple[int, int, int]]:
+    """Lengths with arrivals made from the options; yields (arrival, prefill, decode).
+
+    Raises:
+        UsageError: No rate was given.
+    """
+    if options.rate is None:
+        raise UsageError(f"workload import {trace.kind}: has no arrivals, give --rate R")
+    if not lengths:
+        raise InputError(trace.file, "", "has no records")
+    spec = WorkloadSpec(
+        options.arrivals, len(lengths), options.rate, options.seed, burst_size=options.burst_size
+    )
+    trace.source["arrivals"] = options.arrivals
+    clock = 0
+    for (prefill, decode), gap in zip(lengths, arrival_gaps(spec, lengths), strict=True):
+        clock += gap
+        yield clock, prefill, decode
+
+
+def nanoseconds(text: str | int | Decimal, unit_ns: int) -> int | None:
+    """A time in units of ``unit_ns``, exact to the ns; None for what is no time from 0 on."""
+    try:
+        value = Decimal(text) * unit_ns
+        return int(value.to_integral_value()) if 0 <= value < _LATEST else None
+    except (ArithmeticError, ValueError):
+        return None
+
+
+def _selected(trace: Trace, options: ImportOptions) -> Iterator[Record]:
+    start = round((options.start or 0.0) * NS)
+    end = round(options.end * NS) if options.end is not None else None
+    count = 0
+    for record in trace.records:
+        if record[0] < start:
+            continue
+        if count == options.first or (end is not None and record[0] >= end):
+            return
+        count += 1
+        yield record._replace(arrival_time_ns=record[0] - start) if start else record
+
+
+def _rate_factor(trace: Trace, records: list[Record], options: ImportOptions) -> float:
+    if options.rate_scale is not None:
+        return options.rate_scale
+    if options.rate is None or "arrivals" in trace.source:
+        return 1
+    span = records[-1].arrival_time_ns - records[0].arrival_time_ns
+    if span == 0:
+        raise UsageError(f"--rate {options.rate}: all records of {trace.file} arrive at once")
+    return options.rate * span / NS / (len(records) - 1)
+
+
+def _longest_prefill(options: ImportOptions) -> int | None:
+    context = options.max_model_len - 1 if options.max_model_len is not None else None
+    limits = [limit for limit in (options.clip_prefill, context) if limit is not None]
+    return min(limits) if limits else None
+
+
+def _clipped(trace: Trace, prefill: int, decode: int, options: ImportOptions) -> tuple[int, int]:
+    if options.clip_prefill is not None and prefill > options.clip_prefill:
+        trace.count("clipped_prefill")
+        prefill = options.clip_prefill
+    if options.clip_decode is not None and decode > options.clip_decode:
+        trace.count("clipped_decode")
+        decode = options.clip_decode
+    if options.max_model_len is not None and prefill + decode > options.max_model_len:
+        trace.count("clipped_to_context")
+        prefill = min(prefill, options.max_model_len - 1)
+        decode = min(decode, options.max_model_len - prefill)
+    return prefill, decode
+
+
+def _kept_prompts(trace: Trace, used: set[int], longest: int | None) -> dict[int, Prompt]:
+    """The used prompts and those that they begin with, cut to ``longest`` tokens."""
+    prompts = trace.prompts or {}
+    wanted = sorted(used)
+    kept: dict[int, Prompt] = {}
+    while wanted:
+        prompt = prompts[wanted.pop()]
+        if prompt.prompt_id not in kept:
+            kept[prompt.prompt_id] = prompt
+            if prompt.prefix_of is not None:
+                wanted.append(prompt.prefix_of)
+    if longest is None:
+        return kept
+    tokenizer = None
+    for prompt_id, prompt in kept.items():
+        if prompt.text is not None:
+            tokenizer = tokenizer or load_tokenizer(trace.tokenizer_ref)
+            ids = tokenizer.encode(prompt.text).ids
+            if len(ids) > longest:
+                kept[prompt_id] = Prompt(prompt_id, token_ids=tuple(ids[:longest]))
+        else:
+            kept[prompt_id] = _cut(prompt, longest)
+    return kept
+
+
+def _cut(prompt: Prompt, longest: int) -> Prompt:
+    if prompt.token_ids is not None:
+        return replace(prompt, token_ids=prompt.token_ids[:longest])
+    if prompt.block_hashes is not None and prompt.block_tokens:
+        blocks = -(-longest // prompt.block_tokens)
+        return replace(prompt, block_hashes=prompt.block_hashes[:blocks])
+    return replace(
+        prompt,
+        num_tokens=min(prompt.num_tokens or 0, longest),
+        prefix_tokens=None if prompt.prefix_tokens is None else min(prompt.prefix_tokens, longest),
+    )

@@ -1,0 +1,177 @@
+"""Traces of lengths as CSV: no contents, so no prompt shares anything.
+
+- ``azure``: Azure LLM inference traces, ``TIMESTAMP,ContextTokens,GeneratedTokens``. Wall-clock
+  times; the first record arrives at 0. Requests without output are left out and counted.
+- ``vidur``: Vidur's processed traces, ``arrived_at`` (s), ``num_prefill_tokens``,
+  ``num_decode_tokens``.
+- ``burstgpt``: by column name, ``Timestamp`` (s), ``Request tokens``, ``Response tokens``. Its
+  failed requests have no output tokens; they are left out and counted.
+- ``lengths``: ``num_prefill_tokens,num_decode_tokens`` alone; arrivals are made from the options.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.tables import open_text
+from pytest_gpusim.workload.importers.base import (
+    NS,
+    Record,
+    Trace,
+    nanoseconds,
+    with_arrivals,
+    write_trace,
+)
+from pytest_gpusim.workload.importers.options import ImportOptions
+
+Clock = Callable[[str], int | None]
+"""A cell's time in ns; None where it is no time."""
+_WALL_CLOCK = re.compile(
+    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+
+
+def import_azure(file: Path, out: Path, options: Mapping[str, Any]) -> None:
+    """Import an Azure LLM inference trace (``TIMESTAMP,ContextTokens,GeneratedTokens``)."""
+    columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+    trace = Trace("azure", Path(file), ())
+    trace.records = _timed(trace, columns, _wall_clock, "a date and time", drop_unanswered=True)
+    trace.records = _from_first(trace.records)
+    write_trace(trace, out, ImportOptions.of(options))
+
+
+def import_vidur(file: Path, out: Path, options: Mapping[str, Any]) -> None:
+    """Import a trace in Vidur's format (``arrived_at`` in s)."""
+    columns = ("arrived_at", "num_prefill_tokens", "num_decode_tokens")
+    trace = Trace("vidur", Path(file), ())
+    trace.records = _timed(trace, columns, _seconds, "seconds from 0 on", drop_unanswered=False)
+    write_trace(trace, out, ImportOptions.of(options))
+
+
+def import_burstgpt(file: Path, out: Path, options: Mapping[str, Any]) -> None:
+    """Import BurstGPT (``Timestamp`` in s), without its failed requests."""
+    columns = ("Timestamp", "Request tokens", "Response tokens")
+    trace = Trace("burstgpt", Path(file), ())
+    trace.records = _timed(trace, columns, _seconds, "seconds from 0 on", drop_unanswered=True)
+    write_trace(trace, out, ImportOptions.of(options))
+
+
+def import_lengths(file: Path, out: Path, options: Mapping[str, Any]) -> None:
+    """Import lengths alone; ``rate``, ``arrivals`` and ``seed`` make the arrivals."""
+    chosen = ImportOptions.of(options)
+    trace = Trace("lengths", Path(file), ())
+    columns = ("num_prefill_tokens", "num_decode_tokens")
+    lengths: list[tuple[int, int]] = []
+    for line, cells in _rows(trace.file, columns):
+        if len(lengths) == chosen.first:
+            break
+        lengths.append(
+            (_tokens(trace, line, columns, cells, 0), _tokens(trace, line, columns, cells, 1))
+        )
+    trace.records = (Record(*each) for each in with_arrivals(trace, lengths, chosen))
+    write_trace(trace, out, chosen)
+
+
+def _timed(
+    trace: Trace, columns: Sequence[str], clock: Clock, expected: str, *, drop_unanswered: bool
+) -> Iterator[Record]:
+    before = -1
+    for line, cells in _rows(trace.file, columns):
+        time = clock(cells[0])
+        if time is None:
+            raise _wrong(trace.file, line, columns[0], expected, cells[0])
+        if time < before:
+            raise InputError(
+                trace.file,
+                f"line {line}, column {columns[0]}",
+                f"{cells[0]!r} is before the record above it",
+                "sort the file by time",
+            )
+        before = time
+        if drop_unanswered and cells[2].strip() == "0":
+            trace.count("left_out_without_output")
+            continue
+        # The quick way for good cells; what is wrong is told apart behind it.
+        try:
+            prefill, decode = int(cells[1]), int(cells[2])
+        except ValueError:
+            prefill = decode = 0
+        if prefill < 1 or decode < 1:
+            prefill = _tokens(trace, line, columns, cells, 1)
+            decode = _tokens(trace, line, columns, cells, 2)
+        yield Record(time, prefill, decode)
+
+
+def _from_first(records: Iterator[Record]) -> Iterator[Record]:
+    origin = None
+    for record in records:
+        origin = record[0] if origin is None else origin
+        yield Record(record[0] - origin, record[1], record[2])
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """(line, the cells of ``columns``) of each row."""
+    with open_text(path) as stream:
+        reader = csv.reader(stream)
+        header = [name.strip() for name in next(reader, [])]
+        if not header:
+            raise InputError(path, "", "is empty")
+        for column in columns:
+            if column not in header:
+                raise InputError(
+                    path, f"column {column}", f"is missing; columns found: {', '.join(header)}"
+                )
+        places = [header.index(column) for column in columns]
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    path,
+                    f"line {reader.line_num}",
+                    f"has {len(row)} cells, the header has {len(header)}",
+                )
+            yield reader.line_num, [row[place] for place in places]
+
+
+def _tokens(trace: Trace, line: int, columns: Sequence[str], cells: list[str], place: int) -> int:
+    text = cells[place].strip()
+    whole = text.removesuffix(".0")
+    if not whole.isdecimal() or int(whole) < 1:
+        raise _wrong(trace.file, line, columns[place], "a whole number of at least 1", text)
+    return int(whole)
+
+
+def _wrong(path: Path, line: int, column: str, expected: str, found: str) -> InputError:
+    return InputError(
+        path, f"line {line}, column {column}", f"expected {expected}, found {found[:40]!r}"
+    )
+
+
+def _seconds(text: str) -> int | None:
+    return nanoseconds(text, NS)
+
+
+def _wall_clock(text: str) -> int | None:
+    found = _WALL_CLOCK.fullmatch(text.strip())
+    if found is None:
+        return None
+    head, fraction, zone = found.groups()
+    seconds = _epoch_seconds(head, zone or "Z")
+    return None if seconds is None else seconds * NS + int((fraction or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=1024)
+def _epoch_seconds(head: str, zone: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(head + ("" if zone == "Z" else zone))
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -1,0 +1,119 @@
+"""What can be chosen when a trace becomes a workload, for the command line and for callers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.workload.generate import ARRIVALS, Arrivals
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Which records are taken, and what is changed about them; in this order.
+
+    ``start`` and ``end`` bound arrivals in seconds on the trace's clock (end excluded), which then
+    starts at ``start``; ``first`` keeps so many records of those. ``rate_scale`` multiplies the
+    request rate, ``rate`` sets its mean (requests per second). ``clip_prefill``, ``clip_decode``
+    and ``max_model_len`` shorten requests; the last as an engine does, the output first.
+    ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none.
+    ``drop_failed`` leaves out the failed requests of a run.
+    """
+
+    first: int | None = None
+    start: float | None = None
+    end: float | None = None
+    rate: float | None = None
+    rate_scale: float | None = None
+    clip_prefill: int | None = None
+    clip_decode: int | None = None
+    max_model_len: int | None = None
+    arrivals: Arrivals = "poisson"
+    burst_size: int = 8
+    seed: int = 0
+    tokenizer: str | None = None
+    model: str | None = None
+    drop_failed: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ImportOptions:
+        """The options of a mapping; absent ones and None take their defaults.
+
+        Raises:
+            UsageError: A value makes no sense.
+        """
+        known = {field.name for field in fields(cls)}
+        made = cls(**{k: v for k, v in options.items() if k in known and v is not None})
+        for name, least in (
+            ("first", 1), ("clip_prefill", 1), ("clip_decode", 1), ("max_model_len", 2),
+            ("burst_size", 1),
+        ):  # fmt: skip
+            value = getattr(made, name)
+            if value is not None and value < least:
+                raise UsageError(f"{_flag(name)} {value}: expected at least {least}")
+        for name in ("rate", "rate_scale"):
+            value = getattr(made, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
+        if made.rate is not None and made.rate_scale is not None:
+            raise UsageError("--rate and --rate-scale: give one of them")
+        start, end = made.start or 0.0, made.end if made.end is not None else float("inf")
+        if not 0 <= start < end:
+            raise UsageError(f"--start {made.start} --end {made.end}: expected 0 <= start < end")
+        if made.arrivals not in ARRIVALS:
+            raise UsageError(f"--arrivals {made.arrivals}: known are {', '.join(ARRIVALS)}")
+        return made
+
+    def to_json(self) -> dict[str, Any]:
+        """What was asked for, for the workload's metadata."""
+        changed = (field.name for field in fields(self))
+        return {
+            name: getattr(self, name)
+            for name in changed
+            if getattr(self, name) != getattr(ImportOptions, name)
+        }
+
+
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options on a parser."""
+    take = parser.add_argument_group("which records")
+    take.add_argument("--start", type=float, metavar="S", help="from this second of the trace on")
+    take.add_argument("--end", type=float, metavar="S", help="up to this second, excluded")
+    take.add_argument("--first", type=int, metavar="N", help="the first N of those")
+    change = parser.add_argument_group("what is changed")
+    change.add_argument(
+        "--rate", type=float, metavar="R", help="stretch arrivals to R requests a second on average"
+    )
+    change.add_argument("--rate-scale", type=float, metavar="F", help="multiply the request rate")
+    change.add_argument("--clip-prefill", type=int, metavar="N", help="at most N prompt tokens")
+    change.add_argument("--clip-decode", type=int, metavar="N", help="at most N output tokens")
+    change.add_argument(
+        "--max-model-len", type=int, metavar="N", help="clip to a context of N tokens"
+    )
+    make = parser.add_argument_group("for formats without arrivals (lengths, sharegpt)")
+    make.add_argument("--arrivals", choices=ARRIVALS, help="default: poisson")
+    make.add_argument("--burst-size", type=int, metavar="N")
+    make.add_argument("--seed", type=int, metavar="S", help="default: 0")
+    take.add_argument(
+        "--drop-failed", action="store_true", default=None, help="of a run: without its failed ones"
+    )
+    parser.add_argument("--tokenizer", metavar="DIR", help="a local tokenizer.json, for texts")
+    parser.add_argument("--model", help="noted in the metadata")
+
+
+def options_from(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The options of a parsed command line, as importers take them; checked."""
+    found = {
+        field.name: getattr(namespace, field.name)
+        for field in fields(ImportOptions)
+        if getattr(namespace, field.name, None) is not None
+    }
+    ImportOptions.of(found)
+    return found
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
