@@ -1,0 +1,200 @@
+"""One streamed completion of an OpenAI-compatible server, with the time of each token.
+
+A chunk may hold several tokens, or none: tokens are counted by the server's running usage where it
+sends one, else by chunks, which the final usage then confirms or refutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any, Literal
+
+import aiohttp
+
+Counted = Literal["usage", "chunks"]
+_MESSAGE_LIMIT = 300
+
+
+class BrokenStream(Exception):
+    """The answer is not a complete stream of completion chunks."""
+
+
+class ServerError(Exception):
+    """The server reported an error, in the stream or instead of it."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class Answer:
+    """What came of one request; times are readings of `time.perf_counter_ns`.
+
+    ``token_times_ns`` has one entry per token that was counted; those of one chunk share its time.
+    ``error`` is (type, message).
+    """
+
+    sent_ns: int = 0
+    token_times_ns: list[int] = field(default_factory=list)
+    chunks: int = 0
+    counted: Counted = "chunks"
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: tuple[str, str] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Output tokens: what the server says in the end, else what was counted."""
+        if self.completion_tokens is not None:
+            return self.completion_tokens
+        return len(self.token_times_ns)
+
+    @property
+    def tokens_timed(self) -> bool:
+        """Whether each output token has its time."""
+        return len(self.token_times_ns) == self.num_tokens
+
+    def take(self, event: Mapping[str, Any], at: int) -> None:
+        """Take in one event of the stream, which arrived at ``at``."""
+        if event.get("error"):
+            raise _server_error("error in the stream", event)
+        usage = event.get("usage")
+        total = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        choices = event.get("choices")
+        if isinstance(choices, list) and choices:
+            self._take_choice(choices[0], total, at)
+        if isinstance(usage, dict):
+            self.completion_tokens = total if isinstance(total, int) else self.completion_tokens
+            if isinstance(usage.get("prompt_tokens"), int):
+                self.prompt_tokens = usage["prompt_tokens"]
+            details = usage.get("prompt_tokens_details")
+            if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
+                self.cached_tokens = details["cached_tokens"]
+
+    def _take_choice(self, choice: Any, total: Any, at: int) -> None:
+        if not isinstance(choice, dict):
+            raise BrokenStream("a choice is not an object")
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        if isinstance(total, int):
+            self.counted = "usage"
+            new = total - len(self.token_times_ns)
+        else:
+            # A closing chunk without text is an envelope, any other one holds a token.
+            new = 1 if choice.get("text") or not choice.get("finish_reason") else 0
+        if new > 0:
+            self.chunks += 1
+            self.token_times_ns += [at] * new
+
+
+async def complete(
+    session: aiohttp.ClientSession,
+    url: str,
+    payload: bytes,
+    *,
+    timeout_s: float,
+    scrub: Callable[[str], str] = str,
+) -> Answer:
+    """Send one completion request and read its stream; every failure becomes ``answer.error``.
+
+    Args:
+        session: With the headers set, and no limits of its own.
+        url: ``…/v1/completions``.
+        payload: The request as JSON, ``stream`` on.
+        timeout_s: From sending to the stream's end.
+        scrub: Applied to messages, so that no secret is kept.
+    """
+    headers = {"Content-Type": "application/json"}
+    answer = Answer(sent_ns=perf_counter_ns())
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            session.post(url, data=payload, headers=headers) as response,
+        ):
+            if response.status != 200:
+                raise _server_error(f"HTTP{response.status}", await _body_of(response))
+            await _read_stream(response, answer)
+        if answer.num_tokens == 0 or not answer.token_times_ns:
+            raise BrokenStream("the stream ended without a token")
+    except TimeoutError:
+        answer.error = ("Timeout", f"no end of the stream within {timeout_s:g} s")
+    except ServerError as error:
+        answer.error = (error.kind, str(error))
+    except (BrokenStream, aiohttp.ClientPayloadError) as error:
+        answer.error = ("BrokenStream", _one_line(str(error)))
+    except (aiohttp.ClientConnectorError, ConnectionRefusedError) as error:
+        answer.error = ("ConnectionFailed", _one_line(str(error)))
+    except (aiohttp.ClientError, OSError) as error:
+        answer.error = (type(error).__name__, _one_line(str(error)))
+    if answer.error is not None:
+        answer.error = (answer.error[0], scrub(answer.error[1]))
+    return answer
+
+
+async def _read_stream(response: aiohttp.ClientResponse, answer: Answer) -> None:
+    decoder = EventDecoder()
+    async for data in response.content.iter_any():
+        at = perf_counter_ns()
+        for event in decoder.feed(data):
+            if event == "[DONE]":
+                return
+            try:
+                document = json.loads(event)
+            except ValueError:
+                raise BrokenStream(f"an event is not JSON: {event[:80]}") from None
+            if not isinstance(document, dict):
+                raise BrokenStream(f"an event is not an object: {event[:80]}")
+            answer.take(document, at)
+    if answer.finish_reason is None:
+        raise BrokenStream("the stream ended before it was done")
+
+
+async def _body_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    text = await response.text(errors="replace")
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    return {"error": {"message": text.strip() or response.reason or "no message"}}
+
+
+def _server_error(kind: str, document: Mapping[str, Any]) -> ServerError:
+    error = document.get("error", document.get("message", document.get("detail", document)))
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return ServerError(kind, _one_line(str(message)))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_MESSAGE_LIMIT] or "no message"
+
+
+class EventDecoder:
+    """Server-sent events out of arbitrary pieces of bytes; comments and other fields are dropped.
+
+    Follows the event-stream format of the HTML standard as far as ``data`` fields go.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[str] = []
+
+    def feed(self, piece: bytes) -> list[str]:
+        """The events that are complete with ``piece``."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        events = []
+        for raw in lines:
+            line = raw.rstrip(b"\r").decode("utf-8", errors="replace")
+            if line.startswith("data:"):
+                self._data.append(line[5:].removeprefix(" "))
+            elif not line and self._data:
+                events.append("\n".join(self._data))
+                self._data = []
+        return events

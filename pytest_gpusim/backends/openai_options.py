@@ -1,0 +1,112 @@
+"""The openai backend's parameters. A key is read from the environment and shown nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_gpusim.errors import UsageError
+
+_PARAMS = (
+    "url",
+    "api_key_env",
+    "served_model",
+    "timeout",
+    "max_concurrency",
+    "tokenizer",
+    "device_name",
+    "warmup",
+)
+_DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The backend's parameters, checked."""
+
+    root: str
+    key_env: str | None = None
+    key: str | None = field(default=None, repr=False)
+    served_model: str | None = None
+    timeout_s: float = 600.0
+    max_concurrency: int | None = None
+    tokenizer: str | None = None
+    device_name: str | None = None
+    warmup: bool = True
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any]) -> Options:
+        """Check the parameters; raises `UsageError`."""
+        for name in params:
+            if name not in _PARAMS:
+                raise UsageError(
+                    f"parameter {name!r} is unknown to the openai backend; known are "
+                    f"{', '.join(_PARAMS)}"
+                )
+        key_env, key = _api_key(params.get("api_key_env"))
+        concurrency = _positive(params, "max_concurrency", int)
+        return cls(
+            root=_root_of(params.get("url")),
+            key_env=key_env,
+            key=key,
+            served_model=params.get("served_model"),
+            timeout_s=_positive(params, "timeout", float) or cls.timeout_s,
+            max_concurrency=None if concurrency is None else int(concurrency),
+            tokenizer=params.get("tokenizer"),
+            device_name=params.get("device_name"),
+            warmup=str(params.get("warmup", "yes")).lower() not in ("no", "false", "0"),
+        )
+
+    def scrub(self, text: str) -> str:
+        """``text`` without the key."""
+        return text.replace(self.key, "***") if self.key else text
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run records; of the key only the variable's name."""
+        return {
+            "url": self.root,
+            "api_key_env": self.key_env,
+            "served_model": self.served_model,
+            "timeout": self.timeout_s,
+            "max_concurrency": self.max_concurrency,
+            "warmup": self.warmup,
+        }
+
+
+def _root_of(url: Any) -> str:
+    if not url:
+        raise UsageError("the openai backend needs the server: give --url http://HOST:PORT")
+    parts = urlsplit(str(url))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("--url: expected http://HOST:PORT or https://HOST/PATH")
+    if parts.username or parts.password or parts.query:
+        raise UsageError("--url: must hold no credentials; put the key into the environment")
+    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _api_key(name: Any) -> tuple[str | None, str | None]:
+    """(variable, key); a variable that was named must be set."""
+    key = os.environ.get(str(name or _DEFAULT_KEY_ENV), "").strip()
+    if not key and name:
+        raise UsageError(f"the environment variable {name} (api_key_env) is not set")
+    return (str(name or _DEFAULT_KEY_ENV), key) if key else (None, None)
+
+
+def _positive(params: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> float | None:
+    if params.get(name) is None:
+        return None
+    try:
+        value = kind(params[name])
+    except (TypeError, ValueError):
+        value = kind(0)
+    if not 0 < value < float("inf"):
+        raise UsageError(f"parameter {name}={params[name]}: expected a positive number")
+    return value

@@ -1,0 +1,268 @@
+"""What an OpenAI-compatible server says of itself, and how it wants to be asked.
+
+Only `/v1/models` and `/v1/completions` are needed. vLLM also tells its version (`/version`), its KV
+cache (`/metrics`) and, in its development mode, everything (`/server_info`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+
+from pytest_gpusim.backends.openai_client import complete
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.errors import EngineError, UsageError
+
+PromptForm = Literal["token_ids", "text"]
+_ASK_TIMEOUT_S = 20.0
+_PROBE_TOKENS = 4
+# Section of vLLM's configuration -> the settings in it.
+_SECTIONS = {
+    "scheduler_config": (
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "async_scheduling",
+        "long_prefill_token_threshold",
+        "scheduler_reserve_full_isl",
+    ),
+    "cache_config": ("block_size", "num_gpu_blocks", "enable_prefix_caching"),
+    "model_config": ("max_model_len", "dtype", "enforce_eager"),
+    "parallel_config": ("tensor_parallel_size",),
+}
+_CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a server is asked: in which form prompts go, and which extras it accepts."""
+
+    prompt: PromptForm = "token_ids"
+    exact_length: tuple[str, ...] = ("ignore_eos",)
+    running_usage: bool = True
+
+    def payload(self, model: str, prompt: Sequence[int] | str, tokens: int) -> dict[str, Any]:
+        """The JSON body that asks for ``tokens`` output tokens."""
+        body: dict[str, Any] = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": tokens,
+            "temperature": 0.0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if "ignore_eos" in self.exact_length:
+            body["ignore_eos"] = True
+        if "min_tokens" in self.exact_length:
+            body["min_tokens"] = tokens
+        if self.running_usage:
+            body["stream_options"]["continuous_usage_stats"] = True
+        return body
+
+
+# What is given up, step by step, where a server refuses: (running usage, exact length). min_tokens
+# comes last: it costs vLLM a pass over the logits, which a run without it does not have.
+_LADDER: tuple[tuple[bool, tuple[str, ...]], ...] = (
+    (True, ("ignore_eos",)),
+    (False, ("ignore_eos",)),
+    (False, ("min_tokens",)),
+    (False, ()),
+)
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server says of itself; ``settings`` holds only what it told."""
+
+    model_id: str
+    version: str | None
+    settings: EngineSettings
+
+
+class Server:
+    """A server's endpoints, below ``root`` (without ``/v1``)."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, root: str, scrub: Callable[[str], str] = str
+    ) -> None:
+        self.session = session
+        self.root = root
+        self._scrub = scrub
+
+    @property
+    def completions(self) -> str:
+        """The endpoint that is measured."""
+        return f"{self.root}/v1/completions"
+
+    async def facts(self, wanted: str, named: str | None) -> ServerFacts:
+        """Ask the server what it serves and how.
+
+        Args:
+            wanted: The model's name in this project; used where the server has it.
+            named: The name that the user gave for the served model.
+
+        Raises:
+            EngineError: The server does not answer as one.
+            UsageError: It serves another model, or several.
+        """
+        models = await self._models()
+        names = [str(entry.get("id")) for entry in models]
+        if named is not None:
+            if named not in names:
+                raise UsageError(
+                    f"{self.root} serves {', '.join(names)}, not {named!r} (served_model)"
+                )
+            name = named
+        elif wanted in names:
+            name = wanted
+        elif len(names) == 1:
+            name = names[0]
+        else:
+            raise UsageError(
+                f"{self.root} serves {', '.join(names)}; name one with --param served_model=NAME"
+            )
+        length = next(entry for entry in models if entry.get("id") == name).get("max_model_len")
+        told: dict[str, Any] = {"max_model_len": length} if type(length) is int else {}
+        told |= await self._cache_config()
+        told |= await self._whole_config()
+        version = (await self._json("/version") or {}).get("version")
+        version = version if isinstance(version, str) else None
+        # Only vLLM answers at /version in this form; so its version picks the scheduling rules.
+        settings = EngineSettings.from_mapping(
+            {**told, "engine_version": version}, self.root, strict=False
+        )
+        return ServerFacts(name, version, settings)
+
+    async def agree(
+        self, model: str, probes: Mapping[PromptForm, Sequence[int] | str], timeout_s: float
+    ) -> tuple[Dialect, bool]:
+        """Find how the server can be asked, by asking it for a few tokens.
+
+        Args:
+            model: The served model's name.
+            probes: A short prompt in each form that may be used, the preferred one first.
+            timeout_s: For each try.
+
+        Returns:
+            The richest dialect that it accepts, and whether it gave exactly the tokens asked for.
+
+        Raises:
+            EngineError: It accepts none, or fails.
+        """
+        refused = ""
+        for form, prompt in probes.items():
+            for running_usage, exact_length in _LADDER:
+                dialect = Dialect(form, exact_length, running_usage)
+                body = dialect.payload(model, prompt, _PROBE_TOKENS)
+                answer = await complete(
+                    self.session,
+                    self.completions,
+                    json.dumps(body).encode(),
+                    timeout_s=timeout_s,
+                    scrub=self._scrub,
+                )
+                if answer.error is None:
+                    return dialect, answer.num_tokens == _PROBE_TOKENS
+                kind, message = answer.error
+                if kind not in ("HTTP400", "HTTP422"):
+                    raise EngineError(f"{self.completions}: {kind}: {message}")
+                refused = refused or message
+        raise EngineError(
+            f"{self.completions} refuses prompts of {' and '.join(probes)}: {refused}"
+        )
+
+    async def reset_prefix_cache(self) -> bool:
+        """Empty the prefix cache; False where the server has no way to (vLLM's, SGLang's)."""
+        for path in ("/reset_prefix_cache", "/flush_cache"):
+            for _ in range(20):
+                status, text = await self._post(path)
+                if status != 200:
+                    break
+                if '"success":false' not in text.replace(" ", ""):
+                    return True
+                await asyncio.sleep(0.1)  # refused while a request is being wound up
+        return False
+
+    async def _models(self) -> list[dict[str, Any]]:
+        url = f"{self.root}/v1/models"
+        try:
+            status, text = await self._get("/v1/models")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            reason = self._scrub(str(error)) or type(error).__name__
+            raise EngineError(f"{url}: no server answers: {reason}") from None
+        if status in (401, 403):
+            raise EngineError(f"{url}: HTTP {status}: the server wants another API key")
+        try:
+            entries = json.loads(text)["data"] if status == 200 else []
+        except (ValueError, KeyError, TypeError):
+            entries = []
+        models = [entry for entry in entries if isinstance(entry, dict) and entry.get("id")]
+        if not models:
+            raise EngineError(
+                f"{url}: HTTP {status}: not the models of an OpenAI-compatible server"
+            )
+        return models
+
+    async def _cache_config(self) -> dict[str, Any]:
+        """The KV cache, from vLLM's metrics."""
+        status, text = await self._get_quietly("/metrics")
+        found = _CACHE_INFO.search(text) if status == 200 else None
+        if found is None:
+            return {}
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', found.group(1)))
+        told: dict[str, Any] = {}
+        for key in ("block_size", "num_gpu_blocks"):
+            if labels.get(key, "").isdecimal():
+                told[key] = int(labels[key])
+        if labels.get("enable_prefix_caching") in ("True", "False"):
+            told["enable_prefix_caching"] = labels["enable_prefix_caching"] == "True"
+        return told
+
+    async def _whole_config(self) -> dict[str, Any]:
+        """All settings, from vLLM's development mode (VLLM_SERVER_DEV_MODE=1)."""
+        document = await self._json("/server_info?config_format=json")
+        config = (document or {}).get("vllm_config")
+        if not isinstance(config, dict):
+            return {}
+        told: dict[str, Any] = {}
+        for section, keys in _SECTIONS.items():
+            values = config.get(section)
+            if isinstance(values, dict):
+                told |= {key: values[key] for key in keys if values.get(key) is not None}
+        return told
+
+    async def _json(self, path: str) -> dict[str, Any] | None:
+        status, text = await self._get_quietly(path)
+        try:
+            document = json.loads(text) if status == 200 else None
+        except ValueError:
+            return None
+        return document if isinstance(document, dict) else None
+
+    async def _get_quietly(self, path: str) -> tuple[int, str]:
+        try:
+            return await self._get(path)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return 0, ""
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        async with (
+            asyncio.timeout(_ASK_TIMEOUT_S),
+            self.session.get(self.root + path) as response,
+        ):
+            return response.status, await response.text(errors="replace")
+
+    async def _post(self, path: str) -> tuple[int, str]:
+        try:
+            async with (
+                asyncio.timeout(_ASK_TIMEOUT_S),
+                self.session.post(self.root + path) as response,
+            ):
+                return response.status, await response.text(errors="replace")
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return 0, ""

@@ -1,0 +1,377 @@
+"""The openai backend against a server that can be told to misbehave."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.workload.prompts import Prompt
+from tests.backends.stub_server import Body, Reply, StubServer, steady, stub_server
+from tests.factories import CPU, TINY, make_workload
+
+pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
+
+from pytest_gpusim.backends.openai import measure
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with stub_server() as server:
+        yield server
+
+
+def run_on(
+    stub: StubServer,
+    tmp_path: Path,
+    requests: Sequence[tuple[int, int, int]],
+    *,
+    engine: EngineSettings | None = None,
+    prompts: dict[int, Prompt] | None = None,
+    repeat: int = 1,
+    **params: Any,
+) -> list[Run]:
+    workload = make_workload(tmp_path / "workload", requests, prompts)
+    outs = [tmp_path / f"run-{number}" for number in range(repeat)]
+    given = {"url": stub.url, "warmup": "no", **params}
+    measure(MeasureInputs(TINY, CPU, workload, engine or EngineSettings(), outs, given))
+    return [read_run(out) for out in outs]
+
+
+def for_length(faults: dict[int, Any]) -> Any:
+    """Misbehave for the requests that ask for so many tokens; be steady for the others."""
+
+    def answer(body: Body, reply: Reply) -> None:
+        faults.get(body["max_tokens"], steady())(body, reply)
+
+    return answer
+
+
+def test_times_of_each_token_from_the_scheduled_arrival(stub: StubServer, tmp_path: Path) -> None:
+    stub.answer = steady(0.05, first_s=0.05)
+    (run,) = run_on(stub, tmp_path, [(5, 3, 0), (6, 2, 100 * MS)])
+    assert run.tokens is not None
+    first, second = run.requests.to_dict("records")
+    assert first["status"] == second["status"] == "ok"
+    assert second["sent_time_ns"] >= second["arrival_time_ns"] == 100 * MS
+    for row in (first, second):
+        assert row["ttft_ns"] >= 50 * MS
+        assert row["first_token_time_ns"] - row["arrival_time_ns"] == row["ttft_ns"]
+    assert first["completion_time_ns"] >= 150 * MS
+    gaps = run.tokens.query("request_id == 0 and token_index > 0")["token_latency_ns"]
+    assert len(gaps) == 2
+    assert gaps.sum() == first["completion_time_ns"] - first["first_token_time_ns"]
+    assert run.meta["params"]["tokens_counted_by"] == ["usage"]
+    assert run.meta["params"]["clock"] == "client"
+
+
+def test_requests_ask_for_exact_lengths_with_token_ids(stub: StubServer, tmp_path: Path) -> None:
+    run_on(stub, tmp_path, [(5, 3, 0)])
+    (body,) = stub.asked
+    assert len(body["prompt"]) == 5
+    assert all(isinstance(token, int) and token < TINY.vocab_size for token in body["prompt"])
+    assert (body["max_tokens"], body["ignore_eos"], body["stream"]) == (3, True, True)
+
+
+def test_tokens_of_one_chunk_share_its_time_and_that_is_said(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    def merged(body: Body, reply: Reply) -> None:
+        reply.tokens(1)
+        reply.tokens(3)
+        reply.tokens(1, last=True)
+        reply.usage()
+        reply.done()
+
+    stub.answer = for_length({5: merged})
+    (run,) = run_on(stub, tmp_path, [(4, 5, 0)])
+    assert run.tokens is not None
+    times = run.tokens["token_time_ns"].tolist()
+    assert len(times) == 5
+    assert times[1] == times[2] == times[3]
+    assert run.meta["params"]["tokens_that_share_a_chunk"] == 2
+
+
+def test_without_running_usage_merged_chunks_leave_no_token_times(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    def merged(body: Body, reply: Reply) -> None:
+        reply.tokens(1, usage=False)
+        reply.tokens(4, usage=False, last=True)
+        reply.usage()
+        reply.done()
+
+    stub.answer = for_length({5: merged})
+    (run,) = run_on(stub, tmp_path, [(4, 5, 0), (4, 2, 0)])
+    assert run.tokens is None
+    assert run.meta["token_times"] is False
+    assert run.meta["params"]["requests_without_token_times"] == 1
+    assert run.requests["num_decode_tokens_actual"].tolist() == [5, 2]
+    assert run.requests["status"].tolist() == ["ok", "ok"]
+
+
+def test_one_token_a_chunk_needs_no_running_usage(stub: StubServer, tmp_path: Path) -> None:
+    stub.answer = steady(usage=False)
+    (run,) = run_on(stub, tmp_path, [(4, 5, 0)])
+    assert run.tokens is not None
+    assert run.meta["params"]["tokens_counted_by"] == ["chunks"]
+
+
+def no_answer(body: Body, reply: Reply) -> None:
+    time.sleep(8)
+
+
+def broken(body: Body, reply: Reply) -> None:
+    reply.tokens()
+    reply.tokens()
+    reply.cut()
+
+
+def unfinished(body: Body, reply: Reply) -> None:
+    reply.tokens()
+    reply._handler.wfile.write(b"0\r\n\r\n")
+
+
+def error_in_stream(body: Body, reply: Reply) -> None:
+    reply.tokens()
+    reply.event({"error": {"message": "engine\ndied"}})
+    reply.done()
+
+
+def not_json(body: Body, reply: Reply) -> None:
+    reply.raw(b"data: {oops\n\n")
+    reply.done()
+
+
+def empty(body: Body, reply: Reply) -> None:
+    reply.usage()
+    reply.done()
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_type", "message", "tokens"),
+    [
+        (no_answer, "Timeout", "no end of the stream within 4 s", 0),
+        (lambda b, r: r.fail(500, "out of\nmemory"), "HTTP500", "out of memory", 0),
+        (lambda b, r: r.fail(429, "slow down"), "HTTP429", "slow down", 0),
+        (broken, "BrokenStream", "", 2),
+        (unfinished, "BrokenStream", "the stream ended before it was done", 1),
+        (error_in_stream, "error in the stream", "engine died", 1),
+        (not_json, "BrokenStream", "an event is not JSON: {oops", 0),
+        (empty, "BrokenStream", "the stream ended without a token", 0),
+        (lambda b, r: r.cut(), "ServerDisconnectedError", "", 0),
+    ],
+)
+def test_a_failed_request_is_an_error_row_and_the_others_go_on(
+    stub: StubServer, tmp_path: Path, fault: Any, error_type: str, message: str, tokens: int
+) -> None:
+    stub.answer = for_length({7: fault})
+    requests = [(4, 2, 0), (4, 7, 0), (4, 3, 20 * MS)]
+    (run,) = run_on(stub, tmp_path, requests, timeout="4" if fault is no_answer else "60")
+    assert run.requests["status"].tolist() == ["ok", "error", "ok"]
+    row = run.requests.iloc[1]
+    assert row["error_type"] == error_type
+    assert message in str(row["error_msg"])
+    assert "\n" not in str(row["error_msg"])
+    assert run.tokens is not None
+    assert (run.tokens["request_id"] == 1).sum() == tokens
+
+
+def test_a_server_that_goes_away_gives_error_rows(stub: StubServer, tmp_path: Path) -> None:
+    """The port is closed after the probe: the connection of a later request is refused."""
+    import asyncio
+
+    import aiohttp
+
+    from pytest_gpusim.backends.openai_client import complete
+
+    async def ask() -> Any:
+        async with aiohttp.ClientSession() as session:
+            return await complete(session, f"{closed_port()}/v1/completions", b"{}", timeout_s=5)
+
+    answer = asyncio.run(ask())
+    assert answer.error[0] == "ConnectionFailed"
+
+
+def test_a_slow_server_does_not_slow_the_load(stub: StubServer, tmp_path: Path) -> None:
+    stub.answer = steady(first_s=1.5)
+    (run,) = run_on(stub, tmp_path, [(4, 2, i * 50 * MS) for i in range(5)])
+    assert run.requests["sent_time_ns"].max() < run.requests["first_token_time_ns"].min()
+    assert run.meta["lateness"]["max_ns"] < 1000 * MS
+
+
+def test_waiting_for_the_concurrency_limit_counts(stub: StubServer, tmp_path: Path) -> None:
+    stub.answer = steady(first_s=0.2)
+    (run,) = run_on(stub, tmp_path, [(4, 1, 0), (4, 1, 0), (4, 1, 0)], max_concurrency="1")
+    requests = run.requests.sort_values("sent_time_ns")
+    assert requests["sent_time_ns"].iloc[2] >= 400 * MS
+    assert requests["ttft_ns"].iloc[2] >= 600 * MS
+    assert run.meta["lateness"]["max_since_arrival_ns"] >= 400 * MS
+    assert run.meta["lateness"]["max_ns"] < run.meta["lateness"]["max_since_arrival_ns"] / 2
+
+
+def test_a_request_that_stops_early_is_marked(stub: StubServer, tmp_path: Path) -> None:
+    def short(body: Body, reply: Reply) -> None:
+        reply.tokens()
+        reply.tokens(last=True)
+        reply.usage(cached=3)
+        reply.done()
+
+    stub.answer = for_length({9: short})
+    (run,) = run_on(stub, tmp_path, [(4, 9, 0)])
+    row = run.requests.iloc[0]
+    assert (row["status"], row["num_decode_tokens_actual"]) == ("early_stop", 2)
+    assert row["num_cached_tokens"] == 3
+
+
+def test_warm_up_has_other_ids_of_the_same_lengths_and_does_not_idle(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    runs = run_on(stub, tmp_path, [(4, 2, 0), (6, 3, 900 * MS)], repeat=2, warmup="yes")
+    assert runs[0].meta["warmup"]["seconds"] < 0.9
+    prompts = [body["prompt"] for body in stub.asked]
+    assert [len(prompt) for prompt in prompts] == [4, 6] * 3
+    assert prompts[:2] != prompts[2:4]
+    assert prompts[2:4] == prompts[4:6]
+    assert stub.resets == 2
+    assert runs[0].meta["warmup"]["requests"] == 2
+    assert runs[0].meta["prefix_cache_reset"] is True
+
+
+def test_a_server_that_cannot_forget_gets_other_ids_in_every_pass(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    stub.resets = None
+    runs = run_on(stub, tmp_path, [(40, 2, 0)], repeat=2)
+    first, second = (body["prompt"] for body in stub.asked)
+    assert first != second
+    assert [run.meta["prefix_cache_reset"] for run in runs] == [False, False]
+    assert runs[0].meta["params"]["prompt_salt"] != runs[1].meta["params"]["prompt_salt"]
+
+
+def test_the_key_is_sent_and_kept_nowhere(
+    stub: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    stub.answer = for_length({7: lambda b, r: r.fail(401, "wrong key sk-very-secret")})
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0), (4, 7, 0)], api_key_env="MY_KEY")
+    assert {headers["Authorization"] for headers in stub.headers} == {"Bearer sk-very-secret"}
+    assert run.requests["error_msg"].iloc[1] == "wrong key ***"
+    assert run.meta["params"]["api_key_env"] == "MY_KEY"
+    for path in run.path.iterdir():
+        assert "sk-very-secret" not in path.read_text()
+
+
+def test_a_server_that_refuses_extras_is_asked_without_them(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    def strict(body: Body, reply: Reply) -> None:
+        if "ignore_eos" in body or "continuous_usage_stats" in body["stream_options"]:
+            reply.fail(400, "unknown argument")
+        else:
+            steady(usage=False)(body, reply)
+
+    stub.answer = strict
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0)])
+    assert run.requests["status"].tolist() == ["ok"]
+    assert run.meta["params"]["exact_length"] == ["min_tokens"]
+
+
+def test_a_server_that_refuses_token_ids_gets_text(stub: StubServer, tmp_path: Path) -> None:
+    def text_only(body: Body, reply: Reply) -> None:
+        if isinstance(body["prompt"], list):
+            reply.fail(422, "prompt must be a string")
+        else:
+            steady()(body, reply)
+
+    stub.answer = text_only
+    texts = {0: Prompt(0, text="some words of mine")}
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0)], prompts=texts)
+    assert stub.bodies[-1]["prompt"] == "some words of mine"
+    assert run.meta["params"]["prompts"] == "text"
+    with pytest.raises(EngineError, match="refuses prompts of token_ids: prompt must be a string"):
+        run_on(stub, tmp_path / "other", [(4, 2, 0)])
+
+
+VLLM_METRICS = """# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{block_size="32",enable_prefix_caching="True",num_gpu_blocks="256"} 1.0
+"""
+
+
+def test_settings_are_what_the_server_tells_and_the_rest_as_stated(
+    stub: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.pages = {"/version": '{"version": "0.19.0"}', "/metrics": VLLM_METRICS}
+    stated = EngineSettings(max_num_seqs=7, block_size=16)
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0)], engine=stated)
+    assert run.meta["engine"] == {
+        "max_num_seqs": 7,
+        "max_model_len": 4096,
+        "block_size": 32,
+        "num_gpu_blocks": 256,
+        "enable_prefix_caching": True,
+        "engine_version": "0.19.0",
+    }
+    assert "says block_size=32, not 16" in capsys.readouterr().err
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_no_server_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"/v1/models: no server answers"):
+        run_on(StubServer(url=closed_port()), tmp_path, [(4, 2, 0)])
+    assert not (tmp_path / "run-0").exists()
+
+
+def test_the_served_model_must_be_unmistakable(stub: StubServer, tmp_path: Path) -> None:
+    stub.models = [{"id": "one"}, {"id": "two"}]
+    with pytest.raises(UsageError, match="serves one, two; name one with --param served_model"):
+        run_on(stub, tmp_path / "a", [(4, 2, 0)])
+    with pytest.raises(UsageError, match="serves one, two, not 'three'"):
+        run_on(stub, tmp_path / "b", [(4, 2, 0)], served_model="three")
+    run_on(stub, tmp_path / "c", [(4, 2, 0)], served_model="two")
+    assert stub.asked[-1]["model"] == "two"
+
+
+def test_a_request_longer_than_the_server_allows_is_refused_beforehand(
+    stub: StubServer, tmp_path: Path
+) -> None:
+    stub.models = [{"id": "tiny", "max_model_len": 8}]
+    with pytest.raises(UsageError, match="max_model_len is 8"):
+        run_on(stub, tmp_path, [(7, 2, 0)])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"url": ""}, "give --url"),
+        ({"url": "localhost:8000"}, "expected http://HOST:PORT"),
+        ({"url": "http://me:secret@host"}, "must hold no credentials"),
+        ({"url": "http://host?key=secret"}, "must hold no credentials"),
+        ({"timeout": "soon"}, "parameter timeout=soon: expected a positive number"),
+        ({"max_concurrency": "0"}, "parameter max_concurrency=0"),
+        ({"api_key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE .* is not set"),
+        ({"colour": "red"}, "parameter 'colour' is unknown to the openai backend"),
+    ],
+)
+def test_wrong_parameters_are_usage_errors(
+    tmp_path: Path, params: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        run_on(StubServer(url="http://127.0.0.1:1"), tmp_path, [(4, 2, 0)], **params)
+    assert "secret" not in str(caught.value)
