@@ -108,7 +108,7 @@ def _read_mlp(path: Path) -> pd.DataFrame:
     return read_table(
         path,
         required=[*MLP_KEYS, *(c for c in operators if c != final_norm)],
-        integers=[key for key in MLP_KEYS if key != "use_gated_mlp"],
+        integers=[*(key for key in MLP_KEYS if key != "use_gated_mlp"), "head_dim"],
         numbers=[*operators, *optional],
         nullable=[final_norm, *optional],
         fix=_FIX,
@@ -120,7 +120,7 @@ def _read_attention(path: Path) -> pd.DataFrame:
     frame = read_table(
         path,
         required=[*ATTENTION_KEYS, *times],
-        integers=[key for key in ATTENTION_KEYS if key != "is_prefill"],
+        integers=[*(key for key in ATTENTION_KEYS if key != "is_prefill"), "head_dim"],
         numbers=times,
         nullable=times,
         fix=_FIX,

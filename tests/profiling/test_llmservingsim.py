@@ -1,0 +1,251 @@
+"""Bundles of LLMServingSim profiles, told by their content and not by folder names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pytest_gpusim.bundle import Bundle, read_bundle
+from pytest_gpusim.bundle.checks import check_bundle
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.profiling.llmservingsim import SOURCE
+from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
+from pytest_gpusim.registry import builtin_registry
+from tests import published_folder as made
+
+
+def produce(directory: Path, out: Path, *options: str) -> Bundle:
+    parser = argparse.ArgumentParser()
+    SOURCE.add_arguments(parser)
+    SOURCE.produce(parser.parse_args([str(directory), *options]), builtin_registry(), out)
+    return read_bundle(out)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made.write_profile(tmp_path / "run" / "profile")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(made.CONFIG))
+    return tmp_path / "run"
+
+
+def test_operators_are_put_where_they_belong(folder: Path, tmp_path: Path) -> None:
+    bundle = produce(folder, tmp_path / "bundle")
+    row = bundle.mlp[bundle.mlp["num_tokens"] == 64].iloc[0]
+    assert row["time_stats.mlp_up_proj.median"] == pytest.approx((100 + 0.3 * 64) / 1e3)
+    assert row["time_stats.input_layernorm.median"] == pytest.approx((2 + 0.02 * 64) / 1e3)
+    assert (
+        row["time_stats.post_attention_layernorm.median"]
+        == row["time_stats.input_layernorm.median"]
+    )
+    assert row["time_stats.add.median"] == 0
+    assert row["head_dim"] == 64
+    head = bundle.per_sequence[bundle.per_sequence["operator"] == "lm_head"]
+    assert dict(zip(head["sequences"], head["time_ns"], strict=True))[8] == 508_000
+    decode = bundle.attention[~bundle.attention["is_prefill"]]
+    assert set(decode["kv_cache_size"]) == {16, 512, 8192}
+    assert bundle.meta["source"] == "llmservingsim"
+    assert bundle.meta["engine_version"] == "0.19.0"
+    assert bundle.meta["tensor_parallel_sizes"] == [1]
+
+
+def test_the_profile_folder_itself_will_do(folder: Path, tmp_path: Path) -> None:
+    assert produce(folder / "profile", tmp_path / "bundle").meta["model"] == "test/model"
+
+
+def test_a_bundle_of_it_passes_the_checks(folder: Path, tmp_path: Path) -> None:
+    produce(folder, tmp_path / "bundle")
+    checks = check_bundle(tmp_path / "bundle", registry=builtin_registry())
+    assert not [check for check in checks if check.status == "fail"]
+
+
+def test_sharded_profiles_are_told_by_their_times(folder: Path, tmp_path: Path) -> None:
+    degrees = (1, 2, 4)
+    for name, degree in (("x", 4), ("y", 1), ("z", 2)):
+        made.write_profile(folder / "profile" / name, degree=degree, degrees=degrees)
+        (folder / "profile" / name / "meta.yaml").unlink()
+    for name in ("dense.csv", "per_sequence.csv", "attention.csv"):
+        (folder / "profile" / name).unlink()
+    made.write_profile(folder / "spare", degrees=degrees)
+    (folder / "spare" / "meta.yaml").rename(folder / "profile" / "meta.yaml")
+    for name in ("dense.csv", "per_sequence.csv", "attention.csv"):
+        (folder / "spare" / name).unlink()
+    (folder / "cluster.json").write_text(json.dumps({"link_bw": 16, "link_latency": 1000}))
+    bundle = produce(folder, tmp_path / "bundle", "--tensor-parallel-size", "4")
+    row = bundle.mlp[bundle.mlp["num_tokens"] == 64].iloc[0]
+    assert row["num_tensor_parallel_workers"] == 4
+    assert row["time_stats.mlp_up_proj.median"] == pytest.approx((100 + 0.3 * 64) / 4 / 1e3)
+    # A ring of four: six hops of 1,000 ns, each moving a quarter of the tensor at 16 bytes per ns.
+    reduced = bundle.all_reduce.set_index("size_bytes")["time_ns"]
+    assert reduced[65536] == round(6 * (1000 + 65536 / 4 / 16))
+
+
+def test_one_set_of_tables_for_several_degrees_must_be_named(folder: Path, tmp_path: Path) -> None:
+    made.write_profile(folder / "profile", degrees=(1, 2))
+    with pytest.raises(UsageError, match="--tensor-parallel-size"):
+        produce(folder, tmp_path / "bundle")
+
+
+def test_a_degree_that_was_not_profiled_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tp_degrees: is \[1\], asked for is 2"):
+        produce(folder, tmp_path / "bundle", "--tensor-parallel-size", "2")
+
+
+def test_a_model_with_norms_of_queries_and_keys_needs_them(folder: Path, tmp_path: Path) -> None:
+    config = made.CONFIG | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="has no qk_norm"):
+        produce(folder, tmp_path / "bundle")
+    made.write_profile(folder / "profile", qk_norm=True)
+    bundle = produce(folder, tmp_path / "bundle")
+    assert bundle.mlp["time_stats.qk_norm.median"].iloc[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("attention.csv", "no attention.csv"),
+        ("per_sequence.csv", "no per_sequence.csv"),
+        ("dense.csv", "no dense.csv"),
+    ],
+)
+def test_an_incomplete_profile_is_refused(
+    folder: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    (folder / "profile" / name).unlink()
+    with pytest.raises(InputError, match=words):
+        produce(folder, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_without_metadata_the_tables_are_read_as_of_one_gpu(folder: Path, tmp_path: Path) -> None:
+    (folder / "profile" / "meta.yaml").unlink()
+    bundle = produce(folder, tmp_path / "bundle")
+    assert bundle.meta["tensor_parallel_sizes"] == [1]
+    assert bundle.meta["dtype"] == "bfloat16"
+
+
+def test_query_weighted_keys_are_contexts_and_half_a_chunk(folder: Path, tmp_path: Path) -> None:
+    path = folder / "profile" / "attention.csv"
+    frame = pd.read_csv(path)
+    frame["prefill_key"] = frame["kv_prefill"] + frame["prefill_chunk"] / 2
+    frame.loc[frame["prefill_chunk"] == 0, "prefill_key"] = 0
+    plain = produce(folder, tmp_path / "plain")
+    newer = frame.drop(columns="kv_prefill").assign(layer="attention", decode_q_len=1)
+    pd.concat([newer, newer.assign(layer="indexer", time_us=1.0)]).to_csv(path, index=False)
+    assert produce(folder, tmp_path / "newer").digest == plain.digest
+
+
+FIVE_AXES = """\
+pc,n_label,skew_rate_label,kv_big_label,kp_label,alpha,n_samples
+0,n<=2,sr<=5%,kvB<=1k,kp=0,0.1,4
+0,n<=4,sr>70%,kvB<=4k,kp=0,0.2,4
+16,n<=4,sr<=15%,kvB<=4k,kp<=1k,0.3,4
+64,n<=4,sr<=15%,kvB<=4k,kp<=512,0.4,4
+"""
+THREE_AXES = """\
+n_label,pc_label,lev_label,alpha,n_samples
+n=2,pc0,lev0,0.1,4
+n=8,pcS,lev1,0.2,4
+n>8,pcL,lev4,0.3,4
+"""
+ANCHORS = """\
+layer,decode_q_len,pc_label,lev_label,n_anchor,alpha,direct_rows,pooled_rows
+attention,1,pc0,lev0,2,0.1,9,9
+attention,1,pc0,lev0,32,0.2,9,9
+attention,2,pc0,lev0,32,0.9,9,9
+indexer,1,pc0,lev0,32,0.8,9,9
+"""
+
+
+def read_skew(text: str, tmp_path: Path, **fit: object) -> pd.DataFrame:
+    path = tmp_path / "skew_fit.csv"
+    path.write_text(text)
+    return skew_table(pd.read_csv(path), fit, path).astype(object).fillna("open")
+
+
+def test_buckets_of_five_axes(tmp_path: Path) -> None:
+    table = read_skew(FIVE_AXES, tmp_path)
+    third = table.iloc[2]
+    # Prefill tokens take the nearest profiled point as a ratio: up to sqrt(16 x 64).
+    assert third[["prefill_tokens_above", "prefill_tokens_upto"]].tolist() == [0, 32]
+    assert third[["num_decodes_above", "num_decodes_upto"]].tolist() == [2, 4]
+    assert third[["evenness_above", "evenness_upto"]].tolist() == pytest.approx([0.05, 0.15])
+    assert third[["kv_max_above", "kv_max_upto"]].tolist() == [1024, 4096]
+    assert third[["kv_prefill_above", "kv_prefill_upto"]].tolist() == [512, 1024]
+    assert table["evenness_above"].iloc[1] == pytest.approx(0.7)
+    assert table["evenness_upto"].iloc[1] == "open"
+
+
+def test_buckets_of_three_axes(tmp_path: Path) -> None:
+    table = read_skew(THREE_AXES, tmp_path)
+    assert table["num_decodes_upto"].tolist() == [4, 8, "open"]
+    assert table["gap_upto"].tolist() == [0.25, 0.75, "open"]
+    assert table["prefill_tokens_above"].tolist() == ["open", 0, 1024]
+
+
+def test_edges_stated_in_the_metadata_win(tmp_path: Path) -> None:
+    axes = {"n_labels": ["n=2", "n=8", "n>8"], "n_bins": [0, 3, 12, 1_000_000]}
+    table = read_skew(THREE_AXES, tmp_path, bucket_axes=axes)
+    assert table["num_decodes_above"].tolist() == ["open", 3, 12]
+
+
+def test_anchors_of_one_kernel_and_query_length(tmp_path: Path) -> None:
+    table = read_skew(ANCHORS, tmp_path)
+    assert table["alpha"].tolist() == [0.1, 0.2]
+    assert table["num_decodes_upto"].tolist() == [8, "open"]
+
+
+def test_an_unknown_bucket_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column n_label: cannot read the bucket 'some'"):
+        read_skew(FIVE_AXES.replace("n<=2", "some"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [
+        ({}, 0.0),
+        ({"alpha_default": 0.3}, 0.3),
+        ({"alpha_default": 0.3, "per_tp": {2: {"alpha_default": 0.1}}}, 0.1),
+        ({"per_tp": {"2": {"alpha_default_by_kernel": {"attention|q=1": 0.2}}}}, 0.2),
+    ],
+)
+def test_the_default_of_the_degree(fit: dict[str, object], expected: float) -> None:
+    assert default_alpha(fit, 2) == expected
+
+
+@pytest.mark.skipif(
+    "GPUSIM_PUBLISHED_DATA" not in os.environ, reason="GPUSIM_PUBLISHED_DATA is not set"
+)
+def test_the_published_fit_predicts_its_own_measurements(tmp_path: Path) -> None:
+    from pytest_gpusim.bundle import SkewFit
+
+    profile = next(Path(os.environ["GPUSIM_PUBLISHED_DATA"]).rglob("skew.csv")).parent
+    table = skew_table(pd.read_csv(profile / "skew_fit.csv"), {}, profile / "skew_fit.csv")
+    fit = SkewFit.from_table(table, {"enabled": True, "default": 0.0})
+    shots = pd.read_csv(profile / "skew.csv")
+    shots = shots[shots["t_max_us"] > shots["t_mean_us"]]
+    errors = [
+        abs(
+            (
+                shot.t_mean_us
+                + fit.alpha(
+                    prefill_tokens=shot.pc,
+                    kv_prefill=shot.kp,
+                    num_decodes=shot.n,
+                    evenness=shot.nb / shot.n,
+                    kv_max=shot.kv_big,
+                )
+                * (shot.t_max_us - shot.t_mean_us)
+            )
+            / shot.t_skew_us
+            - 1
+        )
+        for shot in shots.itertuples()
+    ]
+    assert pd.Series(errors).median() < 0.02
+    assert (shots["t_mean_us"] / shots["t_skew_us"] - 1).abs().median() > 0.03
