@@ -94,10 +94,10 @@ class SimVsReal:
             pytest.fail("\n".join(f"{c.name}: {c.detail}" for c in failures), pytrace=False)
 
     def _asked_for(self, case: Case) -> bool:
-        """Whether the user named this case's hardware, or a profiling root."""
+        """Whether the user wants this case's prerequisites: named its marker, or a root."""
         named = re.findall(r"\w+", self._config.getoption("markexpr") or "")
         default = find_profiling_root(self._config)[1] == "default"
-        return case.hardware.name in named or not default
+        return {"prereq", case.hardware.name} <= set(named) or not default
 
     def _settings(self) -> Settings:
         from pytest_gpusim.case import Settings
