@@ -1,0 +1,77 @@
+"""How well a bundle's points predict each other: the error that interpolation itself brings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from statistics import fmean
+from typing import NamedTuple
+
+from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.serving.steptime_operators import OperatorTables, Table, operator_tables
+
+
+class LeaveOutError(NamedTuple):
+    """Relative errors of points that were predicted from their neighbours.
+
+    Attributes:
+        points: How many were; a point counts once per axis on which it has two neighbours.
+        mean: Mean of the absolute errors, as a fraction.
+        p90: Their 90th percentile (nearest rank).
+        worst: The largest.
+    """
+
+    points: int
+    mean: float
+    p90: float
+    worst: float
+
+
+def leave_out_error(
+    bundle: Bundle, tensor_parallel_size: int | None = None
+) -> dict[str, LeaveOutError]:
+    """Per operator, the error at interior profiled points when each is left out in turn.
+
+    A point is predicted linearly from its two neighbours along an axis, all other coordinates
+    equal. Operators without such a point are absent.
+
+    Args:
+        bundle: The profile.
+        tensor_parallel_size: Rows of this size; None: the smallest that was profiled.
+    """
+    tp = tensor_parallel_size or min(bundle.meta["tensor_parallel_sizes"] or [1])
+    tables = operator_tables(bundle, bundle.model_shape.num_layers, tp)
+    found: dict[str, LeaveOutError] = {}
+    for name, table in _named(tables):
+        errors = sorted(_errors(table))
+        if errors:
+            rank = -(-9 * len(errors) // 10) - 1
+            found[name] = LeaveOutError(len(errors), fmean(errors), errors[rank], errors[-1])
+    return found
+
+
+def _named(tables: OperatorTables) -> Iterator[tuple[str, Table]]:
+    for name, (_, table) in tables.by_tokens.items():
+        yield name, table
+    yield from tables.by_sequences.items()
+    for name, found in (
+        ("attn_prefill", tables.prefill),
+        ("attn_decode", tables.decode),
+        ("attn_mixed", tables.mixed),
+        ("overhead", tables.overhead),
+        ("all_reduce", tables.all_reduce),
+    ):
+        if found is not None:
+            yield name, found
+
+
+def _errors(table: Table) -> Iterator[float]:
+    for axis in range(len(table[0][0])):
+        lines: dict[tuple[float, ...], list[tuple[float, float]]] = defaultdict(list)
+        for point, time in zip(*table, strict=True):
+            lines[point[:axis] + point[axis + 1 :]].append((point[axis], time))
+        for line in lines.values():
+            line.sort()
+            for (x0, y0), (x, y), (x1, y1) in zip(line, line[1:], line[2:], strict=False):
+                if y:
+                    yield abs((y0 + (y1 - y0) * (x - x0) / (x1 - x0)) / y - 1)

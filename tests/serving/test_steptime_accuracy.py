@@ -1,0 +1,55 @@
+"""What interpolation costs in accuracy, on points that it has not seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pytest_gpusim.serving.steptime_accuracy import leave_out_error
+from tests.factories import TOKEN_POINTS, make_bundle
+
+PUBLISHED = os.environ.get("GPUSIM_PUBLISHED_DATA")
+
+
+def test_linear_operators_have_no_error(tmp_path: Path):
+    errors = leave_out_error(make_bundle(tmp_path / "b", mixed=True))
+    assert {"mlp_up_proj", "attn_prefill", "attn_decode", "attn_mixed", "lm_head"} <= set(errors)
+    assert max(error.worst for error in errors.values()) == pytest.approx(0, abs=1e-6)
+    # 12 token counts, of which 10 have two neighbours.
+    assert errors["mlp_up_proj"].points == len(TOKEN_POINTS) - 2
+
+
+def test_an_outlier_is_found_at_the_size_it_has(tmp_path: Path):
+    bundle = make_bundle(tmp_path / "b")
+    times = [1.0] * len(TOKEN_POINTS)
+    times[5] = 2.0
+    mlp = bundle.mlp.assign(**{"time_stats.mlp_act.median": times})
+    error = leave_out_error(make_bundle(tmp_path / "c", tables={"mlp.csv": mlp}))["mlp_act"]
+    # The outlier is predicted as 1 instead of 2; its neighbours, at a third of the way between
+    # their own neighbours 1 and 2 and at two thirds, are too large.
+    assert error.worst == pytest.approx(max(0.5, 2 / 3, 1 / 3))
+    assert error.mean == pytest.approx((0.5 + 1 / 3 + 2 / 3) / (len(TOKEN_POINTS) - 2))
+
+
+@pytest.mark.skipif(PUBLISHED is None, reason="GPUSIM_PUBLISHED_DATA names no published profiles")
+def test_interpolation_beats_vidurs_forest_on_a_real_profile():
+    pytest.importorskip("sklearn", reason="scikit-learn comes with vidur")
+    from benchmarks.speed.forest import compare
+
+    assert PUBLISHED is not None
+    profile = Path(PUBLISHED) / "rtx4090_llama-3.1-8b" / "profile"
+    if not (profile / "dense.csv").exists():
+        pytest.skip(f"{profile} is not there")
+    scores = compare(profile)
+    table = pd.DataFrame(
+        {name: [pair[0].error, pair[1].error] for name, pair in scores.items()},
+        index=["interpolation", "forest"],
+    )
+    assert table.loc["interpolation"].mean() <= table.loc["forest"].mean()
+    for operator in ("attn_prefill", "attn_decode", "gate_up_proj", "down_proj", "qkv_proj"):
+        assert table.loc["interpolation", operator] <= table.loc["forest", operator], operator
+    for pair in scores.values():
+        assert pair[0].seconds < pair[1].seconds / 10
