@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ def shapes_of(engine: Mapping[str, Any], *, quick: bool = False) -> list[Shape]:
     room = _Room(longest, block, blocks, thin=quick)
     wanted = dict.fromkeys(
         [
-            *_prefills(budget, room),
+            *_prefills(budget, seats, room),
             *_decodes(min(seats, budget), room),
             *_mixed(budget, seats, room),
         ]
@@ -95,15 +95,15 @@ class _Room:
         found = [top // self.block * self.block]
         while found[-1] >= 2 * self.block and not (self.thin and len(found) == 2):
             found.append(found[-1] // (8 if self.thin else 3) // self.block * self.block)
-        return sorted({context for context in found if context >= self.block})
+        return sorted({context for context in found if context >= 2 * self.block})
 
 
-def _prefills(budget: int, room: _Room) -> Iterator[Shape]:
+def _prefills(budget: int, seats: int, room: _Room) -> Iterator[Shape]:
     top = min(budget, room.longest)
     ladder = _up_to(top, _PREFILLS)
     for tokens in _thinned(ladder) if room.thin else ladder:
         yield Shape(((tokens, 0),), 0, 0)
-    if budget > top:  # a full step takes two prompts
+    if top < budget <= 2 * top and seats > 1:  # a full step takes two prompts
         yield Shape(((budget - budget // 2, 0), (budget // 2, 0)), 0, 0)
     for tokens in _some(ladder, 2 if room.thin else 3):
         for context in room.contexts(tokens):
@@ -113,7 +113,7 @@ def _prefills(budget: int, room: _Room) -> Iterator[Shape]:
 def _decodes(seats: int, room: _Room) -> Iterator[Shape]:
     ladder = _up_to(seats, _SEQUENCES)
     for number in _thinned(ladder) if room.thin else ladder:
-        for context in sorted({room.block, *room.contexts(sequences=number)}):
+        for context in (0, *room.contexts(sequences=number)):
             yield Shape((), number, context + 1)
 
 
@@ -132,21 +132,21 @@ def _mixed(budget: int, seats: int, room: _Room) -> Iterator[Shape]:
                     yield Shape(((tokens, context_of_chunk),), number, decode + 1)
 
 
-def _ends(contexts: list[int], least: int) -> list[int]:
-    """The smallest context, and about half of the largest."""
-    return sorted({least, _last(contexts) // 2 // least * least} - {0})
+def _ends(contexts: list[int], block: int) -> list[int]:
+    """No context, and about half of the largest."""
+    return sorted({0, _last(contexts) // 2 // block * block})
 
 
 def _last(contexts: list[int]) -> int:
     return contexts[-1] if contexts else 0
 
 
-def _up_to(top: int, ladder: Iterable[int]) -> list[int]:
-    """The ladder, continued by `_GROWTH` and ending at ``top``."""
+def _up_to(top: int, ladder: tuple[int, ...]) -> list[int]:
+    """The ladder up to ``top``, which ends it; continued by about `_GROWTH` where it is short."""
     rungs = [rung for rung in ladder if rung < top]
-    while rungs and rungs[-1] * _GROWTH**2 < top:
-        step = 2 ** int(math.log2(rungs[-1]) - 1)
-        rungs.append(int(rungs[-1] * _GROWTH) // step * step)
+    while rungs and rungs[-1] >= ladder[-1] and rungs[-1] * _GROWTH**2 < top:
+        round_to = 2 ** (rungs[-1].bit_length() - 2)
+        rungs.append(int(rungs[-1] * _GROWTH) // round_to * round_to)
     return [*rungs, top]
 
 

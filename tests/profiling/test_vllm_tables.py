@@ -1,0 +1,95 @@
+"""From samples whose times are known to tables, by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_gpusim.bundle import read_bundle, write_bundle
+from pytest_gpusim.profiling.vllm.campaign import Campaign, Sample
+from pytest_gpusim.profiling.vllm.grid import Shape
+from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
+from tests.factories import TINY
+
+ENGINE = {
+    "tensor_parallel_size": 1,
+    "block_size": 16,
+    "max_model_len": 256,
+    "attention_backend": "CPU_ATTN",
+}
+MODEL = replace(TINY, num_layers=4)
+PREFILL, DECODE = Shape(((10, 0),), 0, 0), Shape((), 3, 33)
+MIXED = Shape(((20, 16),), 3, 33)
+OPERATORS = (
+    "emb", "input_layernorm", "attn_pre_proj", "qk_norm", "attn_rope", "attention",
+    "attn_post_proj", "post_attention_layernorm", "mlp_up_proj", "mlp_act", "mlp_down_proj",
+    "final_layernorm", "lm_head", "sampler",
+)  # fmt: skip
+
+
+def _samples() -> list[Sample]:
+    """Operator i of a step of n tokens: (i + 1) * n * 4000 ns; engine time: 5000 ns a pass."""
+    samples = []
+    for number in range(3):
+        for shape in (PREFILL, DECODE, MIXED):
+            times = {name: (i + 1) * shape.num_tokens * 4000 for i, name in enumerate(OPERATORS)}
+            wall = sum(times.values()) + 5000 * (number + 1)
+            context = shape.decode_context + 0.5 if not shape.prefills else 33.0
+            samples.append(Sample(shape, number, wall, context, times))
+    return samples
+
+
+def test_tables_hold_times_per_layer_and_per_step(tmp_path: Path) -> None:
+    tables = tables_of(_samples(), None, MODEL, ENGINE)
+    mlp = tables["mlp.csv"].set_index("num_tokens")
+    # In ms; operator 2 of 4 layers, and emb once per step.
+    assert math.isclose(mlp.loc[10, "time_stats.attn_pre_proj.median"], 3 * 10 * 1e-3)
+    assert math.isclose(mlp.loc[3, "time_stats.emb.median"], 1 * 3 * 4e-3)
+    assert list(mlp.index) == [3, 10, 23]
+
+    attention = tables["attention.csv"]
+    decode = attention[~attention["is_prefill"]].iloc[0]
+    assert (decode["batch_size"], decode["kv_cache_size"]) == (3, 34)
+    assert math.isclose(decode["time_stats.attn_decode.median"], 6 * 3 * 1e-3)
+
+    rows = tables["mixed_attention.csv"].to_numpy().tolist()
+    assert rows == [
+        [0, 0, 3, 34, 6 * 3 * 1000],
+        [10, 0, 0, 0, 6 * 10 * 1000],
+        [20, 16, 3, 33, 6 * 23 * 1000],
+    ]
+    head = tables["per_sequence.csv"].query("operator == 'lm_head'")
+    assert head[["sequences", "time_ns"]].to_numpy().tolist() == [
+        [1, 13 * 10 * 4000], [3, 13 * 3 * 4000], [4, 13 * 23 * 4000],
+    ]  # fmt: skip
+    overhead = tables["overhead.csv"].to_numpy().tolist()
+    assert overhead == [[0, 3, 10_000], [10, 1, 10_000], [20, 4, 10_000]]
+
+    meta = {"model": MODEL.name, "model_shape": MODEL.to_json(), "dtype": "float32"}
+    write_bundle(tmp_path / "bundle", tables, meta)
+    assert len(read_bundle(tmp_path / "bundle").mlp) == 3
+
+
+def test_another_engines_steps_set_the_engine_time() -> None:
+    samples = _samples()
+    walls = [replace(s, operators={}, wall_ns=s.wall_ns - 7_000_000) for s in samples]
+    overhead = tables_of(samples, walls, MODEL, ENGINE)["overhead.csv"]
+    assert overhead["time_ns"].tolist() == [10_000 - 7_000_000] * 3
+
+
+def test_repeatability_is_the_spread_between_passes() -> None:
+    found = repeatability(_samples())
+    assert found["passes"] == 3
+    assert found["coefficient_of_variation"]["lm_head"] == 0.0
+    assert found["coefficient_of_variation"]["step"] > 0.0
+
+
+def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
+    campaign = Campaign("x", [PREFILL, DECODE], 2, tmp_path)
+    row = '{"wall_ns":5,"prefills":[[10,0]],"decodes":[],"operators":{"emb":1}}'
+    campaign.path.write_text(f'{{"pass":0,"shape":0,"rows":[{row}]}}\n{{"pass":0,"shape":1,"ro')
+    again = Campaign("x", [PREFILL, DECODE], 2, tmp_path)
+    assert again.measured == 1
+    assert [sample.wall_ns for sample in again.samples()] == [5]
+    assert Campaign("y", [PREFILL, DECODE], 2, tmp_path).measured == 0
