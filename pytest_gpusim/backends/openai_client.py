@@ -64,7 +64,7 @@ class Answer:
     def take(self, event: Mapping[str, Any], at: int) -> None:
         """Take in one event of the stream, which arrived at ``at``."""
         if event.get("error"):
-            raise _server_error("error in the stream", event)
+            raise _server_error("ErrorInStream", event)
         usage = event.get("usage")
         total = usage.get("completion_tokens") if isinstance(usage, dict) else None
         choices = event.get("choices")

@@ -167,7 +167,7 @@ def empty(body: Body, reply: Reply) -> None:
         (lambda b, r: r.fail(429, "slow down"), "HTTP429", "slow down", 0),
         (broken, "BrokenStream", "", 2),
         (unfinished, "BrokenStream", "the stream ended before it was done", 1),
-        (error_in_stream, "error in the stream", "engine died", 1),
+        (error_in_stream, "ErrorInStream", "engine died", 1),
         (not_json, "BrokenStream", "an event is not JSON: {oops", 0),
         (empty, "BrokenStream", "the stream ended without a token", 0),
         (lambda b, r: r.cut(), "ServerDisconnectedError", "", 0),

@@ -1,0 +1,1 @@
+"""Cross-check of the stopwatch: the same server and load, two load generators."""
