@@ -8,6 +8,7 @@ from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
 from pytest_gpusim.compare.series import paired_requests
 from pytest_gpusim.compare.steps import compare_steps
+from pytest_gpusim.report.format import milliseconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +108,8 @@ def _phase_findings(phases: dict[str, Any] | None) -> list[str]:
     name, phase = ranked[0]
     rest = ", ".join(f"{other} {part['contribution']:+.1%}" for other, part in ranked[1:])
     return [
-        f"most of the error lies in {name}: {phase['real_ns'] / 1e6:.4g} ms real, "
-        f"{phase['sim_ns'] / 1e6:.4g} ms simulated per request, {phase['contribution']:+.1%} of "
+        f"most of the error lies in {name}: {milliseconds(phase['real_ns'])} real, "
+        f"{milliseconds(phase['sim_ns'])} simulated per request, {phase['contribution']:+.1%} of "
         f"the mean E2E ({rest})"
     ]
 

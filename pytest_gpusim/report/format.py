@@ -18,10 +18,12 @@ UNKNOWN = "n/a"
 
 
 def milliseconds(nanoseconds: float | None) -> str:
-    """A time in ms, with about four digits that mean something."""
+    """A time in ms, or in s from 10 s on, with about four digits that mean something."""
     if nanoseconds is None:
         return UNKNOWN
     value = nanoseconds / 1e6
+    if abs(value) >= 10_000:
+        return f"{value / 1e3:,.2f} s"
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
     return f"{value:,.{digits}f} ms"
 

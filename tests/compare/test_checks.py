@@ -109,6 +109,16 @@ def test_a_shift_of_the_clock_is_no_other_workload(sides: Sides) -> None:
     assert sides.check("same_workload", sides.real(shifted), sides.sim(rows)).status == "pass"
 
 
+def test_a_run_of_another_workload_than_the_given_one(sides: Sides, tmp_path: Path) -> None:
+    workload = make_workload(tmp_path / "w", [(10, 6, i * 1000 * MS) for i in range(24)])
+    found = sides.check("same_workload", workload=workload)
+    assert found.status == "fail"
+    assert "was made from the workload wwwwwwwwwwww" in found.detail
+    real = sides.real(meta={"workload_digest": workload.digest})
+    sim = sides.sim(meta={"workload_digest": workload.digest})
+    assert sides.check("same_workload", real, sim, workload=workload).status == "pass"
+
+
 def test_the_workload_as_produced_is_the_same_workload(sides: Sides) -> None:
     real = sides.real(steady(24, asked=9))
     sim = sides.sim(meta={"workload_digest": "p" * 64})
@@ -265,6 +275,17 @@ def test_late_requests(sides: Sides) -> None:
     found = sides.check("generator_on_time", sides.real(late), sides.sim(late))
     assert found.status == "fail"
     assert "100.0% of requests sent more than 5 ms late, the latest by 6 ms" in found.detail
+
+
+def test_one_late_request_of_many_warns(sides: Sides) -> None:
+    def found(late: int) -> str:
+        rows = [
+            request(i, i * 1000, [i * 1000 + 100], sent=i * 1000 + (6 if i < late else 0))
+            for i in range(20)
+        ]
+        return sides.check("generator_on_time", sides.real(rows), sides.sim(rows)).status
+
+    assert [found(0), found(1), found(2)] == ["pass", "warn", "fail"]
 
 
 def test_waiting_for_the_running_step_is_not_lateness(sides: Sides) -> None:

@@ -173,7 +173,7 @@ gaps_ms = st.lists(st.integers(0, 500), min_size=1, max_size=6)
 
 
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

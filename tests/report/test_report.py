@@ -36,6 +36,16 @@ def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Comp
     return comparison
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return written(tmp_path_factory.mktemp("good") / "a")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return written(tmp_path_factory.mktemp("bad") / "b", ttft=200)
+
+
 class _Page(HTMLParser):
     """Collects what a page refers to, and whether its elements are closed."""
 
@@ -62,10 +72,9 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_report_needs_no_other_file(tmp_path: Path) -> None:
-    comparison = written(tmp_path / "a")
-    assert comparison.path is not None
-    text = (comparison.path / "report.html").read_text()
+def test_the_report_needs_no_other_file(good: Comparison) -> None:
+    assert good.path is not None
+    text = (good.path / "report.html").read_text()
     page = _Page(text)
     assert page.open == []
     assert page.images == 3
@@ -83,12 +92,8 @@ def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_one_page_over_a_session(tmp_path: Path) -> None:
-    paths = [
-        comparison.path
-        for comparison in (written(tmp_path / "a"), written(tmp_path / "b", ttft=200))
-        if comparison.path is not None
-    ]
+def test_one_page_over_a_session(tmp_path: Path, good: Comparison, bad: Comparison) -> None:
+    paths = [each.path for each in (good, bad) if each.path is not None]
     out = tmp_path / "reports" / "session.html"
     write_session_report(paths, out)
     text = out.read_text()
@@ -111,15 +116,14 @@ def test_an_incomplete_comparison_is_named(tmp_path: Path) -> None:
         read_document(tmp_path / "half")
 
 
-def test_terminal(tmp_path: Path) -> None:
-    comparison = written(tmp_path / "a", ttft=200)
-    text = "\n".join(comparison_lines(comparison))
+def test_terminal(bad: Comparison) -> None:
+    text = "\n".join(comparison_lines(bad))
     assert re.search(r"TTFT p50 .*100\.5 ms .*200\.0 ms .*\+99\.0% .*0\.5% .*10\.0% .*fail", text)
     assert re.search(r"TPOT p50 .*pass", text)
     assert re.search(r"profile_matches .*skip", text)
     assert text.endswith("verdict: fail")
-    assert comparison.path is not None
-    line = "\n".join(session_lines([comparison.path]))
+    assert bad.path is not None
+    line = "\n".join(session_lines([bad.path]))
     assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
 
 
@@ -142,21 +146,22 @@ def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:
     assert sum(line.count("x") for line in lines) == 120
 
 
-def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    first, second = written(tmp_path / "a"), written(tmp_path / "b")
-    assert first.path is not None
-    assert second.path is not None
-    names = sorted(path.name for path in (first.path / "figures").iterdir())
+def test_figures_are_the_same_bytes_each_time(tmp_path: Path, good: Comparison) -> None:
+    again = compare_runs(good.context.real, good.context.sim)
+    write_comparison(again, tmp_path / "again")
+    assert good.path is not None
+    names = sorted(path.name for path in (good.path / "figures").iterdir())
     assert names == ["distributions.svg", "requests.svg", "timeline.svg"]
     for name in names:
-        made = [(c.path or Path()) / "figures" / name for c in (first, second)]
-        assert made[0].read_bytes() == made[1].read_bytes()
+        made = (good.path / "figures" / name).read_bytes()
+        assert (tmp_path / "again" / "figures" / name).read_bytes() == made
 
 
 def test_numbers() -> None:
     assert milliseconds(2_000_000) == "2.000 ms"
     assert milliseconds(17_312_345) == "17.31 ms"
     assert milliseconds(1_234_567_890) == "1,235 ms"
+    assert milliseconds(65_191_000_000) == "65.19 s"
     assert milliseconds(None) == "n/a"
     assert signed_percent(-0.884) == "-88.4%"
     assert signed_percent(None) == "n/a"

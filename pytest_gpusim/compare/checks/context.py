@@ -62,8 +62,10 @@ def listed(items: Sequence[str], limit: int = 4) -> str:
 
 
 def ms(nanoseconds: float) -> str:
-    """A time in ms, for messages."""
-    return f"{nanoseconds / 1e6:,.3g} ms" if nanoseconds < 1e9 else f"{nanoseconds / 1e6:,.0f} ms"
+    """A time in ms, or in s from 1 s on, for messages."""
+    if abs(nanoseconds) >= 1e9:
+        return f"{nanoseconds / 1e9:,.4g} s"
+    return f"{nanoseconds / 1e6:,.3g} ms"
 
 
 _ORDER = ("pass", "skip", "warn", "fail")

@@ -28,6 +28,9 @@ def same_workload(context: CheckContext) -> Finding:
         trouble = _difference(expected, found)
         if trouble:
             return "fail", f"{run.run_id} and {context.real[0].run_id} differ: {trouble}"
+    foreign = _of_another_workload(context)
+    if foreign:
+        return "fail", foreign
     digests = {
         run.run_id: run.meta.get("workload_digest")
         for run in (*context.real, context.sim)
@@ -133,6 +136,19 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
             f"num_decode_tokens of request {i} is {left['num_decode_tokens'][i]} and "
             f"{right['num_decode_tokens'][i]}"
         )
+    return None
+
+
+def _of_another_workload(context: CheckContext) -> str | None:
+    """The first real run that was not made from the workload that the caller has."""
+    if context.workload is not None:
+        for run in context.real:
+            digest = run.meta.get("workload_digest")
+            if digest and digest != context.workload.digest:
+                return (
+                    f"{run.run_id} was made from the workload {str(digest)[:12]}, compared is "
+                    f"{context.workload.path} ({context.workload.digest[:12]})"
+                )
     return None
 
 
