@@ -146,6 +146,7 @@ def _write(
             "warmup": dict(warmup),
             "lateness": record.lateness(),
             "prefix_cache_reset": True,
+            "interference": record.interference() if engine.engine["threads"] == 1 else None,
             "complete": record.ended,
         },
     )

@@ -36,6 +36,8 @@ class ReplayRecord:
         self._batches: list[dict[int, int]] = []
         self._lateness: list[tuple[int, int]] = []
         self._last_step_end = 0
+        self._stepping_ns = 0
+        self._computing_ns = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event in."""
@@ -104,6 +106,15 @@ class ReplayRecord:
             "max_since_arrival_ns": max(late for _, late in self._lateness),
         }
 
+    def interference(self) -> dict[str, Any]:
+        """How much of the steps' time the engine's process did not compute.
+
+        On a CPU with one thread that is time in which others held its core.
+        """
+        if not self._stepping_ns:
+            return {"not_computing": None}
+        return {"not_computing": round(1 - self._computing_ns / self._stepping_ns, 4)}
+
     def _sent(self, request_id: int, at: int) -> None:
         self._progress[request_id].sent = at
         arrival = self._requests[request_id].arrival_time_ns
@@ -111,6 +122,8 @@ class ReplayRecord:
 
     def _step(self, event: Mapping[str, Any]) -> None:
         start, end = event["at"]
+        self._stepping_ns += end - start
+        self._computing_ns += event["cpu_ns"]
         for step in event["steps"]:
             decodes = sum(is_decode for *_, is_decode in step["batch"])
             tokens = {int(entry[0]): int(entry[1]) for entry in step["batch"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any, NamedTuple
 
 from pytest_gpusim.vllm_runtime.engine import core
@@ -21,10 +21,12 @@ class StepResult(NamedTuple):
     """What one call of `Driver.step` brought. Times of `perf_counter_ns`.
 
     ``tokens``: (request id, token ids) for each request that got some, all at ``end_ns``.
+    ``cpu_ns``: what all threads of the process computed meanwhile.
     """
 
     start_ns: int
     end_ns: int
+    cpu_ns: int
     steps: list[PlannedStep]
     tokens: list[tuple[int, list[int]]]
     finished: list[Finished]
@@ -78,7 +80,7 @@ class Driver:
 
     def step(self) -> StepResult:
         """One iteration of the engine; everything in it gets the one stamp at its end."""
-        start = perf_counter_ns()
+        start, computed = perf_counter_ns(), process_time_ns()
         outputs = self.engine.step()
         tokens: list[tuple[int, list[int]]] = []
         finished: list[Finished] = []
@@ -90,12 +92,12 @@ class Driver:
             if output.finished:
                 finished.append(Finished(request_id, str(completion.finish_reason)))
         steps, self.scheduler.watch.done = self.scheduler.watch.done, []
-        end = perf_counter_ns()
+        end, computed = perf_counter_ns(), process_time_ns() - computed
         if steps and self.scheduler.watch.in_flight:
             # Asynchronous: this step was planned a call ago, and ran once the one before it ended.
             start = max(steps[0].planned_ns, self._previous_end)
         self._previous_end = end
-        return StepResult(start, end, steps, tokens, finished)
+        return StepResult(start, end, computed, steps, tokens, finished)
 
     def abandon(self) -> None:
         """Abort whatever is left, and let the engine settle."""

@@ -74,6 +74,7 @@ def _step_event(driver: Driver, result: StepResult, origin: int) -> dict[str, An
     return {
         "event": "step",
         "at": [result.start_ns - origin, result.end_ns - origin],
+        "cpu_ns": result.cpu_ns,
         "steps": rows,
         "tokens": result.tokens,
         "finished": result.finished,

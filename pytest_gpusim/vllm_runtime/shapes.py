@@ -35,6 +35,7 @@ def run_shape(driver: Driver, command: Mapping[str, Any], device: str) -> list[d
 
     Returns:
         Per step ``wall_ns`` (of the step as a run sees it, less what the hooks took),
+        ``cpu_ns`` (what the process computed),
         ``prefills``, ``decodes`` (contexts as they were) and ``operators`` (ns, all layers
         together; empty without hooks).
     """
@@ -100,6 +101,7 @@ class _ShapeMaker:
             raise ShapeError(f"wanted prefills {sorted(prefills)}, the engine made {chunks}")
         return {
             "wall_ns": result.end_ns - result.start_ns,
+            "cpu_ns": result.cpu_ns,
             "prefills": chunks,
             "decodes": [s.context for s in batch if s.is_decode],
         }

@@ -19,7 +19,7 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
-from pytest_gpusim.vllm_runtime import EngineStopped, LaunchSpec, close_engines, pool, shared_engine
+from pytest_gpusim.vllm_runtime import EngineStopped, LaunchSpec, pool, shared_engine
 from pytest_gpusim.workload import Workload
 from tests.factories import CPU
 from tests.vllm_runtime.tiny import ENGINE, QWEN3, needs_vllm, tiny_workload
@@ -99,11 +99,11 @@ def test_long_prompts_are_chunked_and_preemption_is_counted(tmp_path: Path) -> N
 def test_a_request_longer_than_the_context_is_refused_before_the_engine_starts(
     tmp_path: Path,
 ) -> None:
-    close_engines()
+    before = dict(pool._current)
     workload = tiny_workload(tmp_path / "w", lengths=[(40, 6), (250, 7)])
     with pytest.raises(UsageError, match=r"request 1 has 257 tokens.*max_model_len is 256"):
-        _measure(workload, [tmp_path / "run"])
-    assert not pool._current
+        _measure(workload, [tmp_path / "run"], threads=7)
+    assert pool._current == before
     assert not (tmp_path / "run").exists()
 
 

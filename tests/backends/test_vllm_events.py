@@ -16,6 +16,7 @@ def _step(at: list[int], batch: list[Any], tokens: list[Any], **more: Any) -> di
     return {
         "event": "step",
         "at": at,
+        "cpu_ns": (at[1] - at[0]) // 2,
         "steps": [step],
         "tokens": tokens,
         "finished": more.get("finished", []),
@@ -66,6 +67,7 @@ def test_a_broken_replay_keeps_what_was_heard(tmp_path: Path) -> None:
     assert run.steps["num_decode_tokens"].tolist() == [0, 1]
     assert record.finished_count() == 1
     assert record.ended is False
+    assert record.interference() == {"not_computing": 0.5}
 
 
 def test_lateness_does_not_count_the_step_that_was_running(tmp_path: Path) -> None:

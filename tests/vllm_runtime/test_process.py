@@ -15,7 +15,6 @@ from pytest_gpusim.vllm_runtime import (
     EngineProcess,
     EngineStopped,
     LaunchSpec,
-    close_engines,
     shared_engine,
 )
 from tests.vllm_runtime.tiny import ENGINE, QWEN3, needs_vllm
@@ -54,7 +53,6 @@ def test_one_engine_serves_the_session_and_says_what_it_resolved() -> None:
 
 @needs_vllm
 def test_an_engine_that_cannot_start_says_why_in_one_line() -> None:
-    close_engines()
     # One block of 32 tokens cannot hold a context of 256.
     spec = LaunchSpec.resolve(QWEN3, replace(ENGINE, num_gpu_blocks=1), "cpu")
     with pytest.raises(EngineStopped, match=r"did not start: .*engine\.log") as caught:
