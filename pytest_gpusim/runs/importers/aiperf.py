@@ -25,7 +25,7 @@ from pytest_gpusim.runs.importers.base import (
 )
 
 KIND = "aiperf"
-FILE = "profile_export.jsonl"
+FILE, SUMMARY = "profile_export.jsonl", "profile_export_aiperf.json"
 _UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NS, "sec": NS}
 _SLACK_NS = 10_000
 
@@ -65,6 +65,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             raise metadata.fail("benchmark_phase", f"expected warmup or profiling, found {phase!r}")
     if not requests and warmups:
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
+    model, version = _summary(path.with_name(SUMMARY))
     write_imported(
         out,
         KIND,
@@ -72,7 +73,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
         requests,
         clock="client",
         not_recovered=[
-            "model",
+            *([] if model else ["model"]),
             "engine settings",
             "hardware",
             "scheduled times",
@@ -83,7 +84,23 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             "arrival = credit_issued_ns, when the load generator released the request; "
             "AIPerf's own TTFT starts later, at request_start_ns",
         ],
+        meta={"model": model},
+        tool={"aiperf_version": version},
     )
+
+
+def _summary(path: Path) -> tuple[str | None, str | None]:
+    """(model, version of AIPerf), from its summary where that lies beside the records."""
+    document = peek(path)
+    if not isinstance(document, dict):
+        return None, None
+    try:
+        (item,) = document["input_config"]["models"]["items"]
+        model = str(item["name"])
+    except (KeyError, TypeError, ValueError):
+        model = None
+    version = document.get("aiperf_version")
+    return model, version if isinstance(version, str) else None
 
 
 def _request(record: Record, metadata: Record) -> ImportedRequest:

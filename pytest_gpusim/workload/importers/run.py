@@ -51,12 +51,13 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
             raise InputError(
                 run.path, f"request_id {unknown[0]}", f"is not in the workload {workload.path}"
             )
-    # An error row may not even know how much was asked for; a prompt makes one token at least.
+    # An error row may not even know its lengths; a request has one token of each at least.
+    prefill = rows["num_prefill_tokens"].clip(lower=1)
     decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"]).clip(lower=1)
     trace.records = [
         Record(int(arrival), int(prefill), int(tokens), prompt_ids.get(number))
         for number, arrival, prefill, tokens in zip(
-            ids, rows["arrival_time_ns"], rows["num_prefill_tokens"], decode, strict=True
+            ids, rows["arrival_time_ns"], prefill, decode, strict=True
         )
     ]
     write_trace(trace, out, chosen)

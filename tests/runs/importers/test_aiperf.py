@@ -47,6 +47,17 @@ def test_arrival_is_the_release_of_the_request_not_its_sending(tmp_path: Path) -
     assert first["sent_time_ns"] - first["arrival_time_ns"] == late
 
 
+def test_model_and_version_come_from_the_summary_beside_the_records(tmp_path: Path) -> None:
+    (tmp_path / "profile_export.jsonl").write_text(AIPERF.read_text())
+    summary = {"aiperf_version": "0.13.0", "input_config": {"models": {"items": [{"name": "m"}]}}}
+    (tmp_path / "profile_export_aiperf.json").write_text(json.dumps(summary))
+    import_run([tmp_path], tmp_path / "run")
+    meta = read_run(tmp_path / "run").meta
+    assert meta["model"] == "m"
+    assert meta["params"]["import"]["tool"] == {"aiperf_version": "0.13.0"}
+    assert "model" not in meta["params"]["import"]["not_recovered"]
+
+
 def test_token_times_only_where_each_chunk_held_one_token(tmp_path: Path) -> None:
     import_run([AIPERF], tmp_path / "merged")
     merged = read_run(tmp_path / "merged")
