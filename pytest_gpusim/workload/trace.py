@@ -110,18 +110,7 @@ def write_workload(
     if not requests:
         raise UsageError("a workload needs at least one request")
     with atomic_directory(out) as partial:
-        with (partial / LENGTHS).open("w", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(["request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens"])
-            rows.writerows(request[:4] for request in requests)
-        with (partial / INTERVALS).open("w", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(["request_id", "inter_arrival_ns", "arrival_time_ns"])
-            before = 0
-            for request in requests:
-                gap = request.arrival_time_ns - before
-                before = request.arrival_time_ns
-                rows.writerow([request.request_id, gap, before])
+        _write_requests(partial, requests)
         if prompts is not None:
             write_prompts(partial / PROMPTS, prompts)
         if outputs is not None:
@@ -152,7 +141,33 @@ def write_workload(
                 "digest": digest,
             },
         )
-        read_workload(partial)
+        if prompts is not None or not _sound(requests):
+            read_workload(partial)
+
+
+def _write_requests(directory: Path, requests: Sequence[WorkloadRequest]) -> None:
+    with (directory / LENGTHS).open("w", newline="") as stream:
+        stream.write("request_id,prompt_id,num_prefill_tokens,num_decode_tokens\n")
+        stream.writelines(f"{r},{prompt},{p},{d}\n" for r, prompt, p, d, _ in requests)
+    with (directory / INTERVALS).open("w", newline="") as stream:
+        stream.write("request_id,inter_arrival_ns,arrival_time_ns\n")
+        before = 0
+        for request_id, _, _, _, arrival in requests:
+            stream.write(f"{request_id},{arrival - before},{arrival}\n")
+            before = arrival
+
+
+def _sound(requests: Sequence[WorkloadRequest]) -> bool:
+    """Whether these requests, each with a prompt of its own, surely read back as they are."""
+    before = 0
+    for number, request in enumerate(requests):
+        request_id, prompt_id, prefill, decode, arrival = request
+        if request_id != number or prompt_id != number or prefill < 1 or decode < 1:
+            return False
+        if arrival < before or not all(type(value) is int for value in request):
+            return False
+        before = arrival
+    return True
 
 
 def read_workload(directory: Path | str) -> Workload:

@@ -98,6 +98,8 @@ def test_lengths_get_generated_arrivals(write: Any, tmp_path: Path) -> None:
         for name, seed in (("b", 1), ("c", 1), ("d", 2))
     }
     assert len(digests) == 2
+    burst = run_import("lengths", path, tmp_path / "f", rate=4.0, arrivals="burst", burst_size=2)
+    assert [time for time, _, _ in rows(burst)] == [0, 0, 500_000_000]
     with pytest.raises(UsageError, match="lengths: has no arrivals, give --rate R"):
         run_import("lengths", path, tmp_path / "e")
 
@@ -390,3 +392,12 @@ def test_prompts_of_a_changed_or_absent_workload_are_not_known(tmp_path: Path) -
     assert run_import("run", folder, tmp_path / "v", workload_dir=moved).prompts == PROMPTS
     make_workload(first.path, [(16, 8, 0)] * 4, PROMPTS, prompt_ids=[0, 1, 0, 1])
     assert run_import("run", folder, tmp_path / "x").prompts is None
+
+
+def test_one_bad_row_among_many_is_named(tmp_path: Path) -> None:
+    lines = [f"{n},100,10" for n in range(50_000)]
+    lines[41_234] = "41234,100,ten"
+    path = tmp_path / "trace.csv"
+    path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + "\n".join(lines))
+    with pytest.raises(InputError, match=r"line 41236, column num_decode_tokens: .* found 'ten'"):
+        run_import("vidur", path, tmp_path / "w")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,14 +57,11 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
     Raises:
         InputError: The trace has no records, or none of them is left.
     """
-    records = list(_selected(trace, options))
-    if not records:
-        window = [("--start", options.start), ("--end", options.end)]
-        chosen = " ".join(f"{flag} {value}" for flag, value in window if value is not None)
-        problem = f"no record is left by {chosen}" if chosen else "has no records"
-        raise InputError(trace.file, "", problem)
-    factor = _rate_factor(trace, records, options)
-    longest = _longest_prefill(options)
+    records: Iterable[Record] = _selected(trace, options)
+    factor = options.rate_scale or 1.0
+    if options.rate is not None and "arrivals" not in trace.source:
+        records = list(records)
+        factor = _rate_factor(trace, records, options.rate)
     requests: list[WorkloadRequest] = []
     for number, (arrival, prefill, decode, prompt_id) in enumerate(records):
         kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
@@ -76,10 +74,15 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
                 arrival if factor == 1 else round(arrival / factor),
             )
         )
+    if not requests:
+        window = [("--start", options.start), ("--end", options.end)]
+        chosen = " ".join(f"{flag} {value}" for flag, value in window if value is not None)
+        problem = f"no record is left by {chosen}" if chosen else "has no records"
+        raise InputError(trace.file, "", problem)
     prompts = None
     if trace.prompts is not None:
-        prompts = _kept_prompts(trace, {request.prompt_id for request in requests}, longest)
-    del records
+        used = {request.prompt_id for request in requests}
+        prompts = _kept_prompts(trace, used, _longest_prefill(options))
     write_workload(
         out,
         requests,
@@ -104,7 +107,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
 def with_arrivals(
     trace: Trace, lengths: list[tuple[int, int]], options: ImportOptions
 ) -> Iterator[tuple[int, int, int]]:
-    """Lengths with arrivals made from the options; yields (arrival, prefill, decode).
+    """Lengths with arrivals made from the options, as (arrival, prefill, decode).
 
     Raises:
         UsageError: No rate was given.
@@ -116,11 +119,10 @@ def with_arrivals(
     spec = WorkloadSpec(
         options.arrivals, len(lengths), options.rate, options.seed, burst_size=options.burst_size
     )
+    # From here on the rate is met, and no longer something to scale to.
     trace.source["arrivals"] = options.arrivals
-    clock = 0
-    for (prefill, decode), gap in zip(lengths, arrival_gaps(spec, lengths), strict=True):
-        clock += gap
-        yield clock, prefill, decode
+    times = accumulate(arrival_gaps(spec, lengths))
+    return ((time, *length) for time, length in zip(times, lengths, strict=True))
 
 
 def nanoseconds(text: str | int | Decimal, unit_ns: int) -> int | None:
@@ -145,15 +147,13 @@ def _selected(trace: Trace, options: ImportOptions) -> Iterator[Record]:
         yield record._replace(arrival_time_ns=record[0] - start) if start else record
 
 
-def _rate_factor(trace: Trace, records: list[Record], options: ImportOptions) -> float:
-    if options.rate_scale is not None:
-        return options.rate_scale
-    if options.rate is None or "arrivals" in trace.source:
-        return 1
+def _rate_factor(trace: Trace, records: list[Record], rate: float) -> float:
+    if not records:
+        return 1.0
     span = records[-1].arrival_time_ns - records[0].arrival_time_ns
     if span == 0:
-        raise UsageError(f"--rate {options.rate}: all records of {trace.file} arrive at once")
-    return options.rate * span / NS / (len(records) - 1)
+        raise UsageError(f"--rate {rate}: all records of {trace.file} arrive at once")
+    return rate * span / NS / (len(records) - 1)
 
 
 def _longest_prefill(options: ImportOptions) -> int | None:

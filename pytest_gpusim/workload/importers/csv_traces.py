@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def _from_first(records: Iterator[Record]) -> Iterator[Record]:
         yield Record(record[0] - origin, record[1], record[2])
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
     """(line, the cells of ``columns``) of each row."""
     with open_text(path) as stream:
         reader = csv.reader(stream)
@@ -129,19 +130,22 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]
                     path, f"column {column}", f"is missing; columns found: {', '.join(header)}"
                 )
         places = [header.index(column) for column in columns]
+        width = len(header)
+        pick = itemgetter(*places)
         for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
+            if len(row) == width:
+                yield reader.line_num, pick(row)
+            elif row:
                 raise InputError(
                     path,
                     f"line {reader.line_num}",
-                    f"has {len(row)} cells, the header has {len(header)}",
+                    f"has {len(row)} cells, the header has {width}",
                 )
-            yield reader.line_num, [row[place] for place in places]
 
 
-def _tokens(trace: Trace, line: int, columns: Sequence[str], cells: list[str], place: int) -> int:
+def _tokens(
+    trace: Trace, line: int, columns: Sequence[str], cells: Sequence[str], place: int
+) -> int:
     text = cells[place].strip()
     whole = text.removesuffix(".0")
     if not whole.isdecimal() or int(whole) < 1:
