@@ -120,7 +120,7 @@ def hand_step_ns(
     if mixed:
         # Several chunks are one of the same attention work: tokens x mean keys, causal halves.
         keys = sum(t * (c + t / 2) for t, c in chunks)
-        context = max(0.0, keys / prefill - prefill / 2) if prefill else 0.0
+        context = keys / prefill - prefill / 2 if prefill else 0.0
         layer += mixed_attention_ns(prefill, context, decodes, mean)
     else:
         layer += sum(prefill_attention_ns(*chunk) for chunk in chunks)

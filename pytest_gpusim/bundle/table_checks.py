@@ -137,9 +137,9 @@ def duplicate_findings(bundle: Bundle) -> tuple[list[str], list[str]]:
 
 
 def monotone_findings(bundle: Bundle) -> list[str]:
-    """Where more work takes much less time."""
+    """Where more work takes much less time; single products may have faster kernels for it."""
     found = []
-    for name, what, series in _series(bundle):
+    for name, what, series in (*_layer_series(bundle), *_series(bundle, products=False)):
         highest = series.cummax().shift()
         falls = series < _CHEAPER * highest
         if falls.any():
@@ -201,10 +201,18 @@ def _keyed(bundle: Bundle) -> Iterator[tuple[str, pd.DataFrame, list[str], list[
         yield MIXED_ATTENTION, bundle.mixed_attention, axes, ["time_ns"]
 
 
-def _series(bundle: Bundle) -> Iterator[Series]:
+def _layer_series(bundle: Bundle) -> Iterator[Series]:
+    """A layer's matrix products together, by tokens."""
+    for tp, rows in bundle.mlp.groupby(TP):
+        columns = [time_column(operator) for operator in _MATRIX_PRODUCTS]
+        series = rows.groupby("num_tokens")[columns].median().sum(axis=1)
+        yield MLP, f"a layer's matrix products (degree {tp}) by tokens", _float_index(series)
+
+
+def _series(bundle: Bundle, *, products: bool = True) -> Iterator[Series]:
     """Times along one growing size, everything else equal."""
     for tp, rows in bundle.mlp.groupby(TP):
-        for operator in _MATRIX_PRODUCTS:
+        for operator in _MATRIX_PRODUCTS if products else ():
             series = rows.groupby("num_tokens")[time_column(operator)].median()
             yield MLP, f"{operator} (degree {tp}) by tokens", _float_index(series)
     attention = bundle.attention

@@ -214,14 +214,10 @@ class StepTimeModel:
         """Attention of all layers: prefill, decode, mixed, and whether any was extrapolated."""
         layers, outside = self._layers, False
         if self._one_kernel and prefill_tokens:
-            context = _joint_context(features.chunks, prefill_tokens)
+            joint, outside = self._joint(features, prefill_tokens)
             if features.num_decodes:
-                mixed, outside = self._skewed(
-                    _known(self._mixed), features, (prefill_tokens, context)
-                )
-                return 0.0, 0.0, layers * mixed, outside
-            prefill, outside = _known(self._prefill).at(prefill_tokens, context)
-            return layers * prefill, 0.0, 0.0, outside
+                return 0.0, 0.0, layers * joint, outside
+            return layers * joint, 0.0, 0.0, outside
         prefill = decode = 0.0
         for tokens, context in features.chunks:
             value, beyond = _known(self._prefill).at(tokens, context)
@@ -231,6 +227,27 @@ class StepTimeModel:
             decode, beyond = self._skewed(_known(self._decode), features, ())
             outside = outside or beyond
         return layers * prefill, layers * decode, 0.0, outside
+
+    def _joint(self, features: StepFeatures, prefill_tokens: int) -> tuple[float, bool]:
+        """Attention of one layer in one kernel: prefill chunks, and decodes where there are any.
+
+        The joint grid is measured with one chunk a step. Several chunks are as one of all their
+        tokens at a context that makes it as much work; where that would be negative (chunks do not
+        attend to each other), the grid is mirrored at no context, but not below the largest chunk.
+        """
+
+        def kernel(tokens: int, context: float) -> tuple[float, bool]:
+            if features.num_decodes:
+                return self._skewed(_known(self._mixed), features, (tokens, context))
+            return _known(self._prefill).at(tokens, context)
+
+        context = _joint_context(features.chunks, prefill_tokens)
+        if context >= 0:
+            return kernel(prefill_tokens, context)
+        without, outside = kernel(prefill_tokens, 0)
+        beyond, _ = kernel(prefill_tokens, -context)
+        largest, _ = kernel(*max(features.chunks))
+        return max(2 * without - beyond, largest), outside
 
     def _skewed(
         self, kernel: Interpolant, features: StepFeatures, prefill: tuple[float, ...]
@@ -258,14 +275,13 @@ class StepTimeModel:
 def _joint_context(chunks: Sequence[tuple[int, int]], prefill_tokens: int) -> float:
     """The context at which a single chunk of all the prefill tokens would be as much attention.
 
-    A query token attends to its context and, on average, to half of its chunk. The joint grid is
-    measured with one chunk a step; the sum of several chunks' contexts would make every token
-    attend to all of them.
+    A query token attends to its context and, on average, to half of its chunk. The sum of several
+    chunks' contexts would make every token attend to all of them.
     """
     if len(chunks) == 1:
         return chunks[0][1]
     keys = sum(tokens * (context + tokens / 2) for tokens, context in chunks)
-    return max(0.0, keys / prefill_tokens - prefill_tokens / 2)
+    return keys / prefill_tokens - prefill_tokens / 2
 
 
 def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:

@@ -217,3 +217,15 @@ def test_profiled_points_are_returned_exactly(bundle):
             ]
             found = model.time(features([(tokens, context)], [])).prefill_ns / TINY.num_layers
             assert found == row["time_stats.attn_prefill.median"].iloc[0] * 1e6
+
+
+def test_chunks_in_one_kernel_do_not_attend_to_each_other(mixed_bundle):
+    model = StepTimeModel(mixed_bundle, TINY, ENGINE)
+    together = model.time(features([(64, 0)] * 4, [])).prefill_ns
+    whole = model.time(features([(256, 0)], [])).prefill_ns
+    largest = model.time(features([(64, 0)], [])).prefill_ns
+    # Four chunks of 64 are as one of 256 at context 32 - 128, 3 ns a token of context and layer.
+    assert together == pytest.approx(whole - 96 * 3 * TINY.num_layers)
+    assert largest < together < whole
+    resumed = model.time(features([(64, 256)] * 4, [])).prefill_ns
+    assert resumed == pytest.approx(together + 256 * 3 * TINY.num_layers)
