@@ -11,8 +11,8 @@ from typing import Any
 from pytest_gpusim.artifacts import DEFAULT_ROOT, package_version, tool_version
 from pytest_gpusim.bundle.layout import bundle_names, is_bundle
 from pytest_gpusim.registry import Registry
+from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
 
-SUPPORTED_VIDUR = ("0.0.26",)
 UPSTREAM_CHECKOUT = Path("extern") / "tracked" / "vidur"
 _PACKAGES = ("pytest", "pytest-benchmark", "pandas", "numpy", "torch", "transformers")
 
@@ -35,7 +35,7 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
         "packages": {name: package_version(name) for name in _PACKAGES},
         "vidur": {
             "version": vidur,
-            "supported": vidur in SUPPORTED_VIDUR,
+            "supported": vidur in SUPPORTED_VERSIONS,
             "location": _location("vidur"),
             "upstream_checkout": upstream_state(UPSTREAM_CHECKOUT),
         },
@@ -50,7 +50,7 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
 def report_lines(findings: dict[str, Any]) -> list[str]:
     """The findings as text."""
     vidur, vllm = findings["vidur"], findings["vllm"]
-    support = "supported" if vidur["supported"] else f"supported: {', '.join(SUPPORTED_VIDUR)}"
+    support = "supported" if vidur["supported"] else f"supported: {', '.join(SUPPORTED_VERSIONS)}"
     lines = [
         f"gpusim {findings['tool_version']} on Python {findings['python']}",
         f"vidur  {vidur['version'] or 'not installed'} ({support}) {vidur['location'] or ''}",
@@ -85,7 +85,7 @@ def _abilities(
     def able(why: str) -> dict[str, Any]:
         return {"ok": not why, "why": why}
 
-    no_vidur = "" if vidur in SUPPORTED_VIDUR else "pip install 'pytest-gpusim[vidur]'"
+    no_vidur = "" if vidur in SUPPORTED_VERSIONS else "pip install 'pytest-gpusim[vidur]'"
     no_vllm = "" if vllm else "pip install 'pytest-gpusim[cpu]' or 'pytest-gpusim[cuda]'"
     no_bundle = "" if bundles else "no bundle: make one with 'gpusim profile'"
     can = {

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.artifacts import package_version
-from pytest_gpusim.doctor import SUPPORTED_VIDUR, UPSTREAM_CHECKOUT, upstream_state
+from pytest_gpusim.doctor import UPSTREAM_CHECKOUT, upstream_state
+from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
 
 pytestmark = pytest.mark.prereq
 
@@ -19,8 +20,8 @@ def test_vidur_is_installed_at_a_supported_version():
         "Vidur is not installed; pip install 'pytest-gpusim[vidur]'"
     )
     found = package_version("vidur")
-    assert found in SUPPORTED_VIDUR, (
-        f"Vidur {found} is installed, supported is {', '.join(SUPPORTED_VIDUR)}; "
+    assert found in SUPPORTED_VERSIONS, (
+        f"Vidur {found} is installed, supported is {', '.join(SUPPORTED_VERSIONS)}; "
         "pip install 'pytest-gpusim[vidur]'"
     )
 
