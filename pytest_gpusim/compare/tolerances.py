@@ -144,7 +144,7 @@ def judge(
         if off > allowed + spread:
             outcome, reason = "fail", f"off by more than tolerance and noise together; {too_coarse}"
         else:
-            outcome, reason = "inconclusive", f"{too_coarse}; measure more often, or on a quiet one"
+            outcome, reason = "inconclusive", f"{too_coarse}; measure again on a quiet machine"
     elif off <= allowed:
         outcome = "pass"
         within = off <= tolerance.relative * real

@@ -296,6 +296,19 @@ def test_waiting_for_the_running_step_is_not_lateness(sides: Sides) -> None:
     assert sides.check("generator_on_time", sides.real(rows, steps=steps), sim).status == "pass"
 
 
+def test_a_request_that_waits_for_a_step_that_begins_meanwhile_is_not_late(sides: Sides) -> None:
+    rows = [request(0, 0, [100]), request(1, 100.5, [300], sent=200)]
+    steps = [step(0, 100), step(101, 99)]
+    found = sides.check("generator_on_time", sides.real(rows, steps=steps), sides.sim(rows))
+    assert found.status == "pass"
+    # It should have gone out after the second step, not after the third.
+    rows = [request(0, 0, [100]), request(1, 100.5, [400], sent=300)]
+    steps = [step(0, 100), step(101, 99), step(201, 98)]
+    found = sides.check("generator_on_time", sides.real(rows, steps=steps), sides.sim(rows))
+    assert found.status == "fail"
+    assert "the latest by 100 ms" in found.detail
+
+
 def test_lateness_from_the_metadata(sides: Sides) -> None:
     rows = [{**row, "sent_time_ns": None} for row in steady(24)]
     assert sides.check("generator_on_time", sides.real(rows)).status == "skip"
@@ -429,6 +442,13 @@ def test_a_queue_that_does_not_grow(sides: Sides) -> None:
     assert sides.check("below_saturation", sides.real(few), sides.sim(few)).status == "skip"
 
 
+def test_a_queue_that_is_long_from_the_start_warns(sides: Sides) -> None:
+    rows = [request(i, i * 100, [i * 100 + 100], scheduled=i * 100 + 30) for i in range(12)]
+    found = sides.check("below_saturation", sides.real(rows), sides.sim(rows))
+    assert found.status == "warn"
+    assert "most requests queue" in found.detail
+
+
 def test_saturation_shows_in_ttft_where_the_queue_is_unknown(sides: Sides) -> None:
     rows = [request(i, i * 50, [(i + 1) * 100], scheduled=i * 100) for i in range(12)]
     rows = [{**row, "scheduled_time_ns": None} for row in rows]
@@ -471,6 +491,19 @@ def test_errors_that_cancel_over_the_run(sides: Sides, off: float, status: str) 
     assert found.status == status
     if status != "pass":
         assert "in the first third of the run" in found.detail
+
+
+def test_noise_over_the_run_is_no_cancelling(sides: Sides) -> None:
+    def rows(early: float, late: float) -> Rows:
+        return [
+            request(i, i * 1000, [i * 1000 + 100 * (early if i < 12 else late)]) for i in range(24)
+        ]
+
+    sim = sides.sim(rows(0.8, 1.2))
+    noisy = [sides.real(rows(early, late)) for early, late in ((0.75, 1.25), (1, 1), (1.25, 0.75))]
+    assert sides.check("no_cancelling_errors", noisy, sim).status == "pass"
+    quiet = [sides.real(rows(early, late)) for early, late in ((0.97, 1.03), (1, 1), (1.03, 0.97))]
+    assert sides.check("no_cancelling_errors", quiet, sim).status == "fail"
 
 
 # enough_samples, lengths_as_produced

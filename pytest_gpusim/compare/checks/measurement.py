@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LATE_NS, LATE_SHARE, LATE_REQUESTS = 1e6, 0.05, 0.05
 COLD_FACTOR, COLD_NS, COLD_SHARE = 2.0, 50e6, 0.05
-GROWTH_SHARE = 0.25
+QUEUE_SHARE = 0.25
 MIN_TREND = 6
 
 
@@ -45,7 +45,7 @@ def _on_time(run: Run, metrics: RunMetrics) -> Finding:
         return ("fail" if worst > slack else "pass"), said
     arrival = rows["arrival_time_ns"].to_numpy(dtype="float64")
     sent = rows["sent_time_ns"].to_numpy(dtype="float64")
-    late = sent - np.maximum(arrival, _free_again(run, arrival))
+    late = sent - _free_again(run, arrival, sent)
     share = float((late > slack).mean())
     said = f"{run.run_id}: {share:.1%} of requests sent more than {ms(slack)} late"
     said += f", the latest by {ms(max(float(late.max()), 0.0))}"
@@ -54,21 +54,21 @@ def _on_time(run: Run, metrics: RunMetrics) -> Finding:
     return ("warn" if share else "pass"), said
 
 
-def _free_again(run: Run, at: np.ndarray) -> np.ndarray:
-    """When the step that runs at a time ends; the time itself where none runs or is known."""
+def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
+    """When the engine could have taken each request: its arrival, or the end of the step between.
+
+    That is the first step to end after the arrival, if it began before the request was sent.
+    """
     import numpy as np
 
     if run.steps is None or run.steps.empty:
-        return at
+        return arrival
     start = run.steps["start_ns"].to_numpy(dtype="float64")
     end = start + run.steps["duration_ns"].to_numpy(dtype="float64", na_value=0.0)
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
-    running = np.searchsorted(start, at, side="right") - 1
-    known = running >= 0
-    result = at.copy()
-    result[known] = np.maximum(at[known], end[running[known]])
-    return result
+    order = np.argsort(end, kind="stable")
+    start, end = np.append(start[order], np.inf), np.append(end[order], np.inf)
+    between = np.searchsorted(end, arrival, side="left")
+    return np.where(start[between] < sent, end[between], arrival)
 
 
 def warmed_up(context: CheckContext) -> Finding:
@@ -135,7 +135,7 @@ def below_saturation(context: CheckContext) -> Finding:
 
     Near saturation a small error of capacity becomes an error of any size in TTFT. Warns where the
     queue delay (the TTFT, where that is unknown) of the last third of the arrivals exceeds that of
-    the first third by a quarter of the median E2E.
+    the first third by a quarter of the median E2E, or the median queue delay is as long as that.
     """
     return worst([_load(run, metrics) for run, metrics in _pairs(context)])
 
@@ -163,8 +163,10 @@ def _load(run: Run, metrics: RunMetrics) -> Finding:
         f"{run.run_id}: {asked}, {served:.3g}/s are served; {name} grows by {ms(max(growth, 0.0))} "
         f"over the run, median E2E {ms(typical)}"
     )
-    if growth > GROWTH_SHARE * typical:
+    if growth > QUEUE_SHARE * typical:
         return "warn", f"{said}: saturated, so small errors of capacity are magnified"
+    if known and float(np.median(wait)) > QUEUE_SHARE * typical:
+        return "warn", f"{said}: most requests queue, so small errors of capacity are magnified"
     return "pass", said
 
 
