@@ -30,6 +30,7 @@ class TimedStep:
         start_ns, end_ns: When it ran; -1 before.
         time: Its time, where the step-time model gave it.
         spans: (tokens, context) of each of its requests, where the engine keeps them.
+        num_preempted: Requests that lost their blocks in it, or in empty steps just before it.
     """
 
     step: Step
@@ -39,6 +40,7 @@ class TimedStep:
     end_ns: int = -1
     time: StepTime | None = None
     spans: list[tuple[int, int]] | None = None
+    num_preempted: int = 0
 
 
 @dataclass
@@ -62,6 +64,7 @@ class ServingEngine:
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.rules)
         self._pending: deque[TimedStep] = deque()
+        self._preempted_before = 0
 
     @classmethod
     def of_inputs(cls, inputs: SimulationInputs) -> ServingEngine:
@@ -105,7 +108,9 @@ class ServingEngine:
                 return None
             timed = pending.popleft()
             timed.start_ns = now_ns
+            self._preempted_before += len(timed.step.preempted)
             if timed.step.num_tokens:
+                timed.num_preempted, self._preempted_before = self._preempted_before, 0
                 return timed
             self._complete(timed, now_ns)
         raise EngineError(

@@ -187,6 +187,6 @@ def _step_rows(engine: ServingEngine) -> Iterator[Sequence[Any]]:
             step.num_running,
             step.num_waiting,
             step.num_blocks_used,
-            len(step.preempted),
+            entry.num_preempted,
             None if entry.time is None else int(entry.time.extrapolated),
         )

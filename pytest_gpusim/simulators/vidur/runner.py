@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,28 +61,41 @@ def simulate(inputs: SimulationInputs) -> None:
 
 def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predictor: str) -> Session:
     """Run Vidur's simulator once; all that it writes goes to a directory that is removed."""
-    from vidur.simulator import Simulator
-
-    from pytest_gpusim.simulators.vidur.configuration import simulation_config
-    from pytest_gpusim.simulators.vidur.registration import register_adapters
     from pytest_gpusim.simulators.vidur.session import open_session
 
-    register_adapters()
+    try:
+        with (
+            _silence(),
+            tempfile.TemporaryDirectory(prefix="gpusim-vidur-") as scratch,
+            open_session(inputs, engine, Path(scratch)) as session,
+        ):
+            from vidur.simulator import Simulator
 
-    # Vidur logs to standard output, which is the caller's.
-    logging.getLogger("vidur").setLevel(logging.CRITICAL)
-    with (
-        tempfile.TemporaryDirectory(prefix="gpusim-vidur-") as scratch,
-        open_session(inputs, engine, Path(scratch)) as session,
-    ):
-        try:
+            from pytest_gpusim.simulators.vidur.configuration import simulation_config
+            from pytest_gpusim.simulators.vidur.registration import register_adapters
+
+            register_adapters()
             Simulator(simulation_config(session, scheduler, predictor)).run()
-        except GpusimError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise EngineError(f"Vidur failed on {inputs.workload.path}: {reason[:300]}") from error
-        return session
+            return session
+    except GpusimError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise EngineError(f"Vidur failed on {inputs.workload.path}: {reason[:300]}") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Vidur logs to standard output, which is the caller's."""
+    import vidur.logger  # its import sets the level
+
+    logger = logging.getLogger(vidur.logger.__name__.partition(".")[0])
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _choice(inputs: SimulationInputs, name: str, known: tuple[str, ...]) -> str:

@@ -86,6 +86,18 @@ class ExactSarathiScheduler(SarathiReplicaScheduler):
 class SingleReplicaScheduler(BaseGlobalScheduler):
     """Uses the replica's real id: Vidur's own take 0, which is right once in a process."""
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        (self._only,) = self._replica_schedulers.values()
+
+    def get_replica_scheduler(self, replica_id: Any) -> BaseReplicaScheduler:
+        """The only one; asked for several times a step, so without hashing the id."""
+        return self._only
+
+    def get_replica_stage_scheduler(self, replica_id: Any, stage_id: int) -> Any:
+        """A stage of the only replica."""
+        return self._only.get_replica_stage_scheduler(stage_id)
+
     def schedule(self) -> list[tuple[Any, Request]]:
         """All queued requests, to the only replica."""
         replica_id = next(iter(self._replicas))
