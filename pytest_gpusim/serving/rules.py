@@ -27,7 +27,7 @@ class ReleaseRules:
 # First release with these rules, ascending; each holds until the next one.
 _RELEASES: tuple[tuple[tuple[int, int], ReleaseRules], ...] = (
     ((0, 19), ReleaseRules(reuse_blank_blocks_first=False, lone_prefill_uncapped=False)),
-    ((0, 23), ReleaseRules(reuse_blank_blocks_first=True, lone_prefill_uncapped=False)),
+    ((0, 24), ReleaseRules(reuse_blank_blocks_first=True, lone_prefill_uncapped=False)),
     ((0, 31), ReleaseRules(reuse_blank_blocks_first=True, lone_prefill_uncapped=True)),
 )
 _OLDEST, _NEWEST = (0, 19), (0, 32)

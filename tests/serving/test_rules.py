@@ -18,7 +18,8 @@ LIMITS = EngineSettings(
     [
         ("0.19.0", True, False, False),
         ("v0.22.1", True, False, False),
-        ("0.23.0+cpu", True, True, False),
+        ("0.23.0+cpu", True, False, False),
+        ("0.24.0", True, True, False),
         ("0.30.2", True, True, False),
         ("0.31.0", True, True, True),
         ("0.32.1.dev3", True, True, True),
