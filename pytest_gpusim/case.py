@@ -300,6 +300,8 @@ def _recorded(case: Case, settings: Settings) -> RealSide:
 def _why_not_live(case: Case) -> str | None:
     from importlib.util import find_spec
 
+    if case.backend == "openai":
+        return None  # the server may be anywhere
     if case.hardware.present_device() is None:
         return f"no {case.hardware.name} in this machine"
     if case.backend == "vllm" and find_spec("vllm") is None:
