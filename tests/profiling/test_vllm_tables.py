@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pytest_gpusim.bundle import read_bundle, write_bundle
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.profiling.vllm.campaign import Campaign, Sample
-from pytest_gpusim.profiling.vllm.grid import Shape
+from pytest_gpusim.profiling.vllm.grid import Shape, shapes_of
 from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
+from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 from tests.factories import TINY
+from tests.profiling.test_vllm_grid import CPU_BENCHMARK
 
 ENGINE = {
     "tensor_parallel_size": 1,
@@ -93,3 +99,46 @@ def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
     assert again.measured == 1
     assert [sample.wall_ns for sample in again.samples()] == [5]
     assert Campaign("y", [PREFILL, DECODE], 2, tmp_path).measured == 0
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_linear_engine_is_reproduced_everywhere_within_its_limits(
+    tmp_path: Path, quick: bool
+) -> None:
+    def operator_ns(tokens: int) -> int:
+        return 40_000 + 4000 * tokens
+
+    def attention_ns(chunk: int, context: float, decodes: int, decode_context: float) -> float:
+        return 8000 + 400 * chunk + 40 * context + decodes * (200 + 4 * decode_context)
+
+    samples = []
+    for shape in shapes_of(CPU_BENCHMARK, quick=quick):
+        chunk = sum(tokens for tokens, _ in shape.prefills)
+        context = sum(cached for _, cached in shape.prefills)
+        middle = shape.decode_context + 0.5 * (not shape.prefills)
+        times = dict.fromkeys(OPERATORS, operator_ns(shape.num_tokens))
+        times["lm_head"] = times["sampler"] = 50_000
+        times["attention"] = round(attention_ns(chunk, context, shape.num_decodes, middle))
+        wall = sum(times.values()) + 1_000_000
+        samples.append(Sample(shape, 0, wall, middle, times))
+    tables = tables_of(samples, None, MODEL, {**ENGINE, **CPU_BENCHMARK})
+    meta = {"model": MODEL.name, "model_shape": MODEL.to_json(), "dtype": "float32"}
+    write_bundle(tmp_path / "bundle", tables, meta)
+    model = StepTimeModel(read_bundle(tmp_path / "bundle"), MODEL, EngineSettings())
+
+    draw = random.Random(0)
+    for _ in range(300):
+        decodes = draw.randint(0, 24)
+        contexts = [draw.randint(4, 150) for _ in range(decodes)]
+        chunk = draw.choice([0, draw.randint(1, 400)]) if decodes else draw.randint(1, 400)
+        context = draw.choice([0, 32]) if chunk else 0
+        features = StepFeatures(
+            [(chunk, context)] if chunk else [], decodes, sum(contexts), decodes + bool(chunk)
+        )
+        mean = sum(contexts) / decodes if decodes else 0
+        expected = (len(OPERATORS) - 3) * operator_ns(chunk + decodes) + 1_100_000
+        expected += attention_ns(chunk, context, decodes, mean)
+        found = model.time(features)
+        assert math.isclose(found.time_ns, expected, rel_tol=0.02), features
+        if not quick:
+            assert not found.extrapolated, features

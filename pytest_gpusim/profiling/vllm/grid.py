@@ -10,7 +10,7 @@ from typing import Any
 _STEPS_PER_DECODE_SHAPE = 2
 _PREFILLS = (1, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
 _SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32)
-_MIXED_CHUNKS = (32, 128, 320, 1024, 4096)
+_MIXED_CHUNKS = (32, 128, 512, 2048)
 _GROWTH = 1.5  # beyond the last of these
 
 
@@ -83,15 +83,17 @@ class _Room:
     blocks: int
     thin: bool
 
-    def contexts(self, tokens: int = 0, sequences: int = 1) -> list[int]:
+    def contexts(self, tokens: int = 1, sequences: int = 1, beside: int = 0) -> list[int]:
         """Multiples of the block size from the largest down, each a third of the one before.
 
         Args:
-            tokens: What each sequence needs beside its context.
-            sequences: How many share the cache.
+            tokens: What each sequence adds to its context.
+            sequences: How many there are of these.
+            beside: Tokens of another one.
         """
-        share = self.blocks // sequences * self.block
-        top = min(self.longest, share - _STEPS_PER_DECODE_SHAPE - 3) - max(1, tokens)
+        left = self.blocks - math.ceil(beside / self.block)
+        share = left // sequences * self.block - _STEPS_PER_DECODE_SHAPE - 3
+        top = min(self.longest, share) - tokens
         found = [top // self.block * self.block]
         while found[-1] >= 2 * self.block and not (self.thin and len(found) == 2):
             found.append(found[-1] // (8 if self.thin else 3) // self.block * self.block)
@@ -105,7 +107,7 @@ def _prefills(budget: int, seats: int, room: _Room) -> Iterator[Shape]:
         yield Shape(((tokens, 0),), 0, 0)
     if top < budget <= 2 * top and seats > 1:  # a full step takes two prompts
         yield Shape(((budget - budget // 2, 0), (budget // 2, 0)), 0, 0)
-    for tokens in _some(ladder, 2 if room.thin else 3):
+    for tokens in _some(ladder, 2 if room.thin else 4, room.longest - 2 * room.block):
         for context in room.contexts(tokens):
             yield Shape(((tokens, context),), 0, 0)
 
@@ -122,23 +124,16 @@ def _mixed(budget: int, seats: int, room: _Room) -> Iterator[Shape]:
         return
     numbers = sorted({1, min(8, seats - 1), max(1, 3 * seats // 4)})
     top = min(budget - numbers[-1], room.longest)
-    for tokens in [chunk for chunk in _MIXED_CHUNKS if chunk <= top][: 2 if room.thin else None]:
+    if top < 1:
+        return
+    chunks = [chunk for chunk in _MIXED_CHUNKS if chunk * _GROWTH < top] + [top]
+    for tokens in sorted({chunks[0], chunks[-1]}) if room.thin else chunks:
         long = tokens > _MIXED_CHUNKS[1]
-        for context in [0] if room.thin or long else [0, _last(room.contexts(2 * tokens)) // 2]:
-            # The ends close the grid; what lies between is close to linear.
-            for number in numbers[::2] if context or long or room.thin else numbers:
-                context_of_chunk = context // room.block * room.block
-                for decode in _ends(room.contexts(sequences=number + 1), room.block):
-                    yield Shape(((tokens, context_of_chunk),), number, decode + 1)
-
-
-def _ends(contexts: list[int], block: int) -> list[int]:
-    """No context, and about half of the largest."""
-    return sorted({0, _last(contexts) // 2 // block * block})
-
-
-def _last(contexts: list[int]) -> int:
-    return contexts[-1] if contexts else 0
+        # The ends close the grid; what lies between is close to linear.
+        for number in numbers[::2] if long or room.thin else numbers:
+            fitting = room.contexts(sequences=number, beside=tokens)
+            for decode in sorted({0, *fitting[-1:]}):
+                yield Shape(((tokens, 0),), number, decode + 1)
 
 
 def _up_to(top: int, ladder: tuple[int, ...]) -> list[int]:
@@ -150,9 +145,9 @@ def _up_to(top: int, ladder: tuple[int, ...]) -> list[int]:
     return [*rungs, top]
 
 
-def _some(ladder: list[int], count: int) -> list[int]:
-    """Of the lower three quarters, ``count`` rungs, evenly."""
-    usable = [rung for rung in ladder[: max(1, 3 * len(ladder) // 4 + 1)] if rung >= 16] or ladder
+def _some(ladder: list[int], count: int, top: int) -> list[int]:
+    """Of the rungs from 16 up to ``top``, ``count``, evenly."""
+    usable = [rung for rung in ladder if 16 <= rung <= top] or ladder[:1]
     places = [round(i * (len(usable) - 1) / max(1, count - 1)) for i in range(count)]
     return sorted({usable[place] for place in places})
 

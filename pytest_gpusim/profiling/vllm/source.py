@@ -173,7 +173,8 @@ def _method(separate_walls: bool) -> str:
     text = (
         "operators timed by module hooks inside real engine steps of the full-depth model; layer "
         "operators are the mean over a step's layers, median over steps and passes; residual "
-        "additions are part of the layer norms, the cache write is part of attention"
+        "additions are part of the layer norms, the cache write is part of attention; attention of "
+        "chunks at contexts that were not measured is proportional to both, at the measured rate"
     )
     if separate_walls:
         return text + (

@@ -20,6 +20,7 @@ from pytest_gpusim.bundle.schema import (
 )
 from pytest_gpusim.profiling.composition import attention_rows, mlp_rows
 from pytest_gpusim.profiling.vllm.campaign import Sample
+from pytest_gpusim.profiling.vllm.contexts import filled, rates_of
 from pytest_gpusim.profiling.vllm.grid import Shape
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def tables_of(
         ATTENTION: _attention(samples, model, engine),
         PER_SEQUENCE: _per_sequence(samples),
         OVERHEAD: _overhead(samples, walls),
-        MIXED_ATTENTION: _mixed(samples, model),
+        MIXED_ATTENTION: _mixed(samples, model, engine),
     }
 
 
@@ -101,14 +102,7 @@ def _attention(
     import pandas as pd
 
     share = model.num_layers * _NS_PER_MS
-    prefill = [
-        (*place, time / share)
-        for place, time in _medians(
-            [s for s in samples if _is_one_prefill(s.shape)],
-            lambda s: s.shape.prefills[0],
-            _operator(_KERNEL),
-        ).items()
-    ]
+    prefill = [(*place, time / share) for place, time in _prefill_points(samples, engine).items()]
     decode = [(*place, time / share) for place, time in _decode_points(samples).items()]
     return attention_rows(
         model,
@@ -121,25 +115,20 @@ def _attention(
     )
 
 
-def _mixed(samples: Sequence[Sample], model: ModelShape) -> pd.DataFrame:
+def _mixed(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]) -> pd.DataFrame:
     """The joint grid, closed by the planes without decodes and without prefill."""
     import pandas as pd
 
-    rows: list[tuple[float, ...]] = []
-    for (tokens, context), time in _medians(
-        [s for s in samples if _is_one_prefill(s.shape)],
-        lambda s: s.shape.prefills[0],
-        _operator(_KERNEL),
-    ).items():
-        rows.append((tokens, context, 0, 0, time))
-    for (sequences, context), time in _decode_points(samples).items():
-        rows.append((0, 0, sequences, context, time))
-    for shape, time in _medians(
+    prefill = _prefill_points(samples, engine)
+    rows: list[tuple[float, ...]] = [(*place, 0, 0, time) for place, time in prefill.items()]
+    rows += [(0, 0, *place, time) for place, time in _decode_points(samples).items()]
+    both = _medians(
         [s for s in samples if len(s.shape.prefills) == 1 and s.shape.num_decodes],
-        lambda s: s.shape,
+        lambda s: (*s.shape.prefills[0], s.shape.num_decodes, s.shape.decode_context),
         _operator(_KERNEL),
-    ).items():
-        rows.append((*shape.prefills[0], shape.num_decodes, shape.decode_context, time))
+    )
+    both = filled(both, rates_of(prefill), _longest(engine))
+    rows += [(*place, time) for place, time in both.items()]
     columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
     table = pd.DataFrame(rows, columns=[*columns, "time_ns"]).sort_values(columns)
     table["time_ns"] = (table["time_ns"] / model.num_layers).round().astype("int64")
@@ -171,6 +160,22 @@ def _overhead(samples: Sequence[Sample], walls: Sequence[Sample] | None) -> pd.D
         rest = _medians(walls, _load, lambda s: s.wall_ns - inner[s.shape])
     rows = [(*place, round(time)) for place, time in sorted(rest.items())]
     return pd.DataFrame(rows, columns=["num_prefill_tokens", "num_sequences", "time_ns"])
+
+
+def _prefill_points(
+    samples: Iterable[Sample], engine: Mapping[str, Any]
+) -> dict[tuple[int, ...], float]:
+    """(chunk, context) to time in ns, all layers; each chunk up to its longest context."""
+    times = _medians(
+        [s for s in samples if _is_one_prefill(s.shape)],
+        lambda s: s.shape.prefills[0],
+        _operator(_KERNEL),
+    )
+    return filled(times, rates_of(times), _longest(engine))
+
+
+def _longest(engine: Mapping[str, Any]) -> int:
+    return int(engine["max_model_len"]) - 1
 
 
 def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, int], float]:

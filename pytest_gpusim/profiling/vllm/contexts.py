@@ -1,0 +1,55 @@
+"""Attention of chunks at contexts that were not measured, from those that were.
+
+Measuring every chunk at several contexts would double a profile's time. What a context adds to a
+chunk is close to proportional to both: each new token attends to each cached one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def rates_of(times: Mapping[tuple[int, ...], float]) -> dict[int, float]:
+    """Per measured chunk: time that a cached token adds for each of its tokens.
+
+    Args:
+        times: (chunk, context) to time.
+    """
+    rates = {}
+    for chunk in {chunk for chunk, _ in times}:
+        longest = max(context for size, context in times if size == chunk)
+        if longest and (chunk, 0) in times:
+            added = times[chunk, longest] - times[chunk, 0]
+            rates[chunk] = max(0.0, added) / (chunk * longest)
+    return rates
+
+
+def filled(
+    times: Mapping[tuple[int, ...], float], rates: Mapping[int, float], longest: int
+) -> dict[tuple[int, ...], float]:
+    """The times, and for each chunk one more at the longest context that any chunk can have.
+
+    So the grid has no notches: between a short chunk with a long context and a long chunk, which
+    can have none, there is something to interpolate to.
+
+    Args:
+        times: (chunk, context, …) to time; what follows is kept as it is.
+        rates: From `rates_of`; between its chunks they are interpolated.
+        longest: The context at which the grid ends, in tokens.
+    """
+    import numpy as np
+
+    result = dict(times)
+    if not rates:
+        return result
+    chunks = sorted(rates)
+    furthest: dict[tuple[int, ...], int] = {}
+    for chunk, context, *rest in times:
+        key = (chunk, *rest)
+        furthest[key] = max(furthest.get(key, 0), context)
+    for (chunk, *rest), context in furthest.items():
+        if longest > context:
+            rate = float(np.interp(chunk, chunks, [rates[size] for size in chunks]))
+            known = times[(chunk, context, *rest)]
+            result[(chunk, longest, *rest)] = known + rate * chunk * (longest - context)
+    return result
