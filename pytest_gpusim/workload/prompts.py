@@ -71,8 +71,10 @@ def write_prompts(path: Path, prompts: Mapping[int, Prompt]) -> None:
     """Write ``prompts.jsonl``, in order of prompt id."""
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for prompt_id in sorted(prompts):
-            line = json.dumps(prompts[prompt_id].to_json(), separators=(",", ":"))
-            stream.write(line + "\n")
+            document = prompts[prompt_id].to_json()
+            if document["prompt_id"] != prompt_id or len(_FORMS & document.keys()) != 1:
+                raise ValueError(f"prompt {prompt_id} has not exactly one of {sorted(_FORMS)}")
+            stream.write(json.dumps(document, separators=(",", ":")) + "\n")
 
 
 def read_prompts(path: Path) -> dict[int, Prompt]:
@@ -87,9 +89,14 @@ def read_prompts(path: Path) -> dict[int, Prompt]:
                         path, f"line {number}, prompt_id", f"{prompt.prompt_id} comes twice"
                     )
                 prompts[prompt.prompt_id] = prompt
+    check_prefixes(path, prompts)
+    return prompts
+
+
+def check_prefixes(path: Path, prompts: Mapping[int, Prompt]) -> None:
+    """Raise `InputError`, naming ``path``, where a prompt begins like none that it could."""
     for prompt in prompts.values():
         _check_prefix(path, prompt, prompts)
-    return prompts
 
 
 def _read_prompt(path: Path, where: str, line: str) -> Prompt:
