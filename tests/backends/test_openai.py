@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -375,3 +376,25 @@ def test_wrong_parameters_are_usage_errors(
     with pytest.raises(UsageError, match=message) as caught:
         run_on(StubServer(url="http://127.0.0.1:1"), tmp_path, [(4, 2, 0)], **params)
     assert "secret" not in str(caught.value)
+
+
+def test_from_the_command_line(
+    stub: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pytest_gpusim.cli import main
+
+    make_workload(tmp_path / "workload", [(5, 3, 0)])
+    model = tmp_path / "config.json"
+    model.write_text(json.dumps(TINY.to_hf_config()))
+    command = [
+        *("measure", "--backend", "openai", "--url", stub.url, "--model", str(model)),
+        *("--workload", str(tmp_path / "workload"), "--hardware", "cpu", "--repeat", "2"),
+        *("--param", "max_concurrency=4", "--out", str(tmp_path / "runs")),
+    ]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "runs")
+    for number in (1, 2):
+        run = read_run(tmp_path / "runs" / str(number))
+        assert run.meta["params"]["max_concurrency"] == 4
+    assert main([*command[:-1], str(tmp_path / "more"), "--param", "timeout=-1"]) == 2
+    assert "parameter timeout=-1" in capsys.readouterr().err
