@@ -181,6 +181,8 @@ def builtin_registry() -> Registry:
     registry.add_backend("vllm", f"{here}.backends.vllm:measure")
     registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
     registry.add_profile_source("llmservingsim", f"{here}.profiling.llmservingsim:SOURCE")
+    registry.add_profile_source("vidur", f"{here}.profiling.vidur_data:SOURCE")
+    registry.add_profile_source("aiconfigurator", f"{here}.profiling.aiconfigurator:SOURCE")
     registry.add_backend("openai", f"{here}.backends.openai:measure")
     for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "llmservingsim", "gpusim"):
         module = kind.replace("-", "_")

@@ -1,0 +1,241 @@
+"""Bundles from AIConfigurator's silicon data: ``gpusim profile aiconfigurator``.
+
+Matrix products, attention and collectives are measured; norms, activation, rotary embedding,
+token embedding and sampling are not in the tables and are priced by memory traffic.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.bundle import write_bundle
+from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, PER_SEQUENCE, TP
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.profiling.composition import attention_rows, coverage_of, mlp_rows
+from pytest_gpusim.profiling.llmservingsim import hardware_name
+from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pytest_gpusim.deployment import ModelShape
+    from pytest_gpusim.registry import Registry
+
+_DTYPE, _WIDTH = "bfloat16", 2
+_NS = 1e6
+
+
+class _Source:
+    help = "kernel times that AIConfigurator's authors measured (A100, H100, H200, B200, …)"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--system", required=True, help="such as a100_sxm")
+        parser.add_argument("--model", required=True, help="a known name, or a config.json")
+        parser.add_argument("--framework", default="vllm")
+        parser.add_argument("--version", help="the framework's release; default: the newest")
+        parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="N")
+        parser.add_argument("--block-size", type=int, default=16, metavar="TOKENS")
+
+    def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
+        tables = open_tables(arguments.system, arguments.framework, arguments.version)
+        compose(
+            tables,
+            registry.model(arguments.model),
+            tensor_parallel=arguments.tensor_parallel_size,
+            block_size=arguments.block_size,
+            hardware=hardware_name(registry, {}, tables.device_name),
+            out=out,
+        )
+
+
+SOURCE = _Source()
+
+
+def compose(
+    tables: SiliconTables,
+    shape: ModelShape,
+    *,
+    tensor_parallel: int,
+    block_size: int,
+    hardware: str,
+    out: Path,
+) -> None:
+    """Write the bundle of a model for one tensor-parallel degree.
+
+    Raises:
+        UsageError: The tables do not hold a shape that the model needs, or the degree does not fit.
+    """
+    if tensor_parallel < 1 or shape.num_q_heads % tensor_parallel:
+        raise UsageError(
+            f"--tensor-parallel-size {tensor_parallel} does not divide {shape.num_q_heads} heads"
+        )
+    notes = [
+        "norms, activation, rotary embedding, token embedding and sampling are not measured: "
+        "memory traffic at the system's bandwidth",
+        "attention of a prefill chunk with context c is that of the whole sequence, less that of c",
+        "times are those of kernels alone: no time of the engine, none between kernels",
+    ]
+    dense, tokens = _dense(tables, shape, tensor_parallel)
+    heads = shape.num_q_heads // tensor_parallel
+    kv_heads = max(1, shape.num_kv_heads // tensor_parallel)
+    whole, prefill_kernel = tables.prefill_ms(heads, kv_heads, shape.head_dim)
+    decode, decode_kernel = tables.decode_ms(heads, kv_heads, shape.head_dim)
+    prefill = _chunks(whole, decode)
+    per_sequence, width = _per_sequence(tables, shape, tensor_parallel)
+    if width < shape.vocab_size // tensor_parallel:
+        notes.append(f"the LM head is priced as products of the widest measured width, {width}")
+    made: dict[str, pd.DataFrame | None] = {}
+    if tensor_parallel > 1:
+        made[ALL_REDUCE] = _collectives(tables, shape, tensor_parallel, tokens, dense, per_sequence)
+        notes.append(
+            "emb includes the all-reduce of the embedding, which is split by vocabulary, lm_head "
+            "the all-gather of the logits"
+        )
+    made[MLP] = mlp_rows(shape, tensor_parallel, tokens, dense)
+    made[ATTENTION] = attention_rows(
+        shape,
+        tensor_parallel,
+        prefill=prefill,
+        decode=decode,
+        block_size=block_size,
+        max_model_len=min(shape.max_position, int(decode["context"].max()) + 1),
+        backend=f"{prefill_kernel}, {decode_kernel}",
+    )
+    made[PER_SEQUENCE] = per_sequence
+    write_bundle(
+        out,
+        made,
+        {
+            "model": shape.name,
+            "model_shape": shape.to_json(),
+            "hardware": hardware,
+            "device_name": tables.device_name,
+            "engine": tables.framework,
+            "engine_version": tables.version,
+            "engine_mode": "compiled",
+            "dtype": _DTYPE,
+            "block_size": block_size,
+            "tensor_parallel_sizes": [tensor_parallel],
+            "source": "aiconfigurator",
+            "coverage": coverage_of(made),
+            "repeatability": None,
+            "system": tables.system,
+            "aiconfigurator_core": package_version("aiconfigurator-core"),
+            "notes": notes,
+        },
+    )
+
+
+def _dense(
+    tables: SiliconTables, shape: ModelShape, workers: int
+) -> tuple[dict[str, Sequence[float]], list[int]]:
+    """Times in ms by operator at the token counts that every product was measured at."""
+    heads = shape.num_q_heads // workers
+    kv_heads = max(1, shape.num_kv_heads // workers)
+    inner = shape.intermediate_size // workers
+    qkv = (heads + 2 * kv_heads) * shape.head_dim
+    products = {
+        "attn_pre_proj": tables.gemm_ms(qkv, shape.hidden_size),
+        "attn_post_proj": tables.gemm_ms(shape.hidden_size, heads * shape.head_dim),
+        "mlp_up_proj": tables.gemm_ms(2 * inner, shape.hidden_size),
+        "mlp_down_proj": tables.gemm_ms(shape.hidden_size, inner),
+    }
+    tokens = sorted(set.intersection(*(set(ms) for ms, _ in products.values())))
+    times: dict[str, Sequence[float]] = {}
+    for name, (ms, values) in products.items():
+        by_tokens = dict(zip(ms, values, strict=True))
+        times[name] = [by_tokens[count] for count in tokens]
+    hidden = shape.hidden_size
+    rotated = (heads + kv_heads) * shape.head_dim
+    # Elements read and written per token; the fused residual norm reads and writes two tensors.
+    # What a compiled engine fuses into its neighbours is traffic without a kernel of its own.
+    traffic = {
+        "emb": (hidden, True),
+        "input_layernorm": (4 * hidden, True),
+        "post_attention_layernorm": (4 * hidden, True),
+        "final_layernorm": (4 * hidden, True),
+        "mlp_act": (3 * inner, True),
+        "attn_rope": (2 * rotated, False),
+    }
+    if shape.qk_norm:
+        traffic["qk_norm"] = (2 * rotated, False)
+    for name, (elements, kernel) in traffic.items():
+        times[name] = [
+            tables.memory_ms(count * elements * _WIDTH, kernel=kernel) for count in tokens
+        ]
+    return times, tokens
+
+
+def _per_sequence(
+    tables: SiliconTables, shape: ModelShape, workers: int
+) -> tuple[pd.DataFrame, int]:
+    """Rows of ``per_sequence.csv``, and the width at which the LM head was looked up."""
+    import pandas as pd
+
+    sequences, head, width = tables.wide_gemm_ms(shape.vocab_size // workers, shape.hidden_size)
+    rows: list[dict[str, Any]] = []
+    for count, time in zip(sequences, head, strict=True):
+        # The sampler reads the logits and writes them in four bytes.
+        sampler = tables.memory_ms(count * shape.vocab_size * (_WIDTH + 4), kernel=False)
+        rows.append({"operator": "lm_head", "sequences": count, "time_ns": round(time * _NS)})
+        rows.append({"operator": "sampler", "sequences": count, "time_ns": round(sampler * _NS)})
+    return pd.DataFrame(rows).sort_values(["operator", "sequences"], ignore_index=True), width
+
+
+def _chunks(whole: pd.Series, decode: pd.DataFrame) -> pd.DataFrame:
+    """``chunk, context, time_ms`` of single prefill chunks from times of whole prompts.
+
+    The attention of a chunk is the share of the causal triangle that its rows make up; it reads its
+    context at least as fast as one decode does, and costs at least what a chunk alone does.
+    """
+    import numpy as np
+    import pandas as pd
+
+    lengths = whole.index.to_numpy(dtype=float)
+    log_time = np.log(whole.to_numpy(dtype=float))
+    one = decode[decode["sequences"] == decode["sequences"].min()].sort_values("context")
+    rows = []
+    for chunk in lengths:
+        for context in (0.0, *lengths):
+            total = chunk + context
+            if total > lengths[-1]:
+                continue
+            time = float(np.exp(np.interp(np.log(total), np.log(lengths), log_time)))
+            if context:
+                time *= 1 - (context / total) ** 2
+                reading = float(np.interp(context, one["context"], one["time_ms"]))
+                time = max(time, reading, float(whole[int(chunk)]))
+            rows.append({"chunk": int(chunk), "context": int(context), "time_ms": time})
+    return pd.DataFrame(rows)
+
+
+def _collectives(
+    tables: SiliconTables,
+    shape: ModelShape,
+    workers: int,
+    tokens: Sequence[int],
+    dense: dict[str, Sequence[float]],
+    per_sequence: pd.DataFrame,
+) -> pd.DataFrame:
+    """``all_reduce.csv``; adds the embedding's and the logits' collectives to their operators."""
+    import numpy as np
+    import pandas as pd
+
+    sizes, times = tables.collective_ms("all_reduce", workers)
+    needed = max(tokens) * shape.hidden_size * _WIDTH
+    if needed > sizes[-1]:
+        raise UsageError(f"all-reduces of {needed} bytes are needed, measured are {sizes[-1]}")
+    reduced = np.interp([count * shape.hidden_size * _WIDTH for count in tokens], sizes, times)
+    dense["emb"] = [float(a + b) for a, b in zip(dense["emb"], reduced, strict=True)]
+    gather_sizes, gather_times = tables.collective_ms("all_gather", workers)
+    heads = per_sequence["operator"] == "lm_head"
+    logits = per_sequence.loc[heads, "sequences"] * shape.vocab_size * _WIDTH
+    gathered = np.interp(logits, gather_sizes, gather_times) * _NS
+    per_sequence.loc[heads, "time_ns"] += np.rint(gathered).astype("int64")
+    return pd.DataFrame(
+        {TP: workers, "size_bytes": sizes, "time_ns": np.rint(times * _NS).astype("int64")}
+    )

@@ -1,0 +1,283 @@
+"""AIConfigurator's measured kernel times (package ``aiconfigurator-core``), read as plain tables.
+
+The package ships, per system and framework release, latencies in ms of matrix products (m, n, k),
+of attention (batch, length, heads, key heads, head_dim) and of collectives (elements). Between
+measured sizes we interpolate along the tables' own dimensions; outside them nothing is made up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import InputError, UsageError, require_package
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+PACKAGE = "aiconfigurator_core"
+_DTYPE = "bfloat16"
+# Rows of other variants than the plain one that a dense decoder runs.
+_PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE, "kv_cache_dtype": _DTYPE}
+
+
+@dataclass(frozen=True)
+class SiliconTables:
+    """The tables of one system and framework release.
+
+    Attributes:
+        root: The package's ``systems`` folder.
+        system: Such as ``a100_sxm``.
+        framework: Such as ``vllm``.
+        version: The framework's release; of the collectives, the nearest earlier one that there is.
+    """
+
+    root: Path
+    system: str
+    framework: str
+    version: str
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """The system's own figures (``<system>.yaml``)."""
+        import yaml
+
+        document: Mapping[str, Any] = yaml.safe_load(
+            (self.root / f"{self.system}.yaml").read_text(encoding="utf-8")
+        )
+        return document
+
+    @cached_property
+    def device_name(self) -> str:
+        """The device that was measured, by its own name."""
+        return str(self._gemm["device"].iloc[0])
+
+    def memory_ms(self, num_bytes: float, *, kernel: bool = True) -> float:
+        """Time to move bytes through the device's memory, by AIConfigurator's own rule.
+
+        ``bytes / (bandwidth * empirical factor)``, plus a constant for a kernel of its own.
+        """
+        gpu = self.spec["gpu"]
+        rate = gpu["mem_bw"] * gpu.get("mem_bw_empirical_scaling_factor", 1.0)
+        constant = gpu.get("mem_empirical_constant_latency", 0.0) if kernel else 0.0
+        return float(1e3 * (num_bytes / rate + constant))
+
+    def gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float]]:
+        """(m, time) of the product of an m x k with a k x n matrix, for all measured m.
+
+        Between measured n and k by bilinear interpolation, at each m.
+
+        Raises:
+            UsageError: n or k lies outside the measured sizes.
+        """
+        import numpy as np
+
+        table = self._gemm
+        ns, ks = sorted(table["n"].unique()), sorted(table["k"].unique())
+        corners = [
+            (wn * wk, a, b)
+            for wn, a in _bracket(n, ns, f"{self._where} gemm: n")
+            for wk, b in _bracket(k, ks, f"{self._where} gemm: k")
+            if wn * wk
+        ]
+        indexed = self._gemm_by_shape
+        sizes: set[int] | None = None
+        for _, a, b in corners:
+            if (a, b) not in indexed:
+                raise UsageError(
+                    f"{self._where} gemm: {n} x {k} needs the measured shape {a} x {b}, which the "
+                    "table leaves out"
+                )
+            known = set(indexed[a, b].index)
+            sizes = known if sizes is None else sizes & known
+        ms = sorted(sizes or ())
+        total = np.zeros(len(ms))
+        for weight, a, b in corners:
+            total += weight * indexed[a, b].reindex(ms).to_numpy()
+        return [int(m) for m in ms], [float(t) for t in total]
+
+    def wide_gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float], int]:
+        """`gemm_ms` for any n: beyond the widest measured product as so many of that width.
+
+        Also returns the width that was looked up.
+        """
+        widest = int(self._gemm["n"].max())
+        if n <= widest:
+            return *self.gemm_ms(n, k), n
+        ms, times = self.gemm_ms(widest, k)
+        return ms, [time * n / widest for time in times], widest
+
+    def prefill_ms(self, heads: int, kv_heads: int, head_dim: int) -> tuple[pd.Series, str]:
+        """Time by length of a single prompt's attention in one layer, and the kernel's name."""
+        frame, kernel = self._attention("context", heads, kv_heads, head_dim)
+        single = frame[frame["batch_size"] == 1]
+        return single.groupby("isl")["latency"].median(), kernel
+
+    def decode_ms(self, heads: int, kv_heads: int, head_dim: int) -> tuple[pd.DataFrame, str]:
+        """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name."""
+        frame, kernel = self._attention("generation", heads, kv_heads, head_dim)
+        rows = frame.groupby(["batch_size", "step"])["latency"].median().reset_index()
+        return rows.set_axis(["sequences", "context", "time_ms"], axis=1), kernel
+
+    def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:
+        """(bytes, time) of ``all_reduce`` (the framework's own, else NCCL's) or ``all_gather``."""
+        import pandas as pd
+
+        path = None
+        if operation == "all_reduce":
+            path = self._family("comm", "custom_allreduce_perf.parquet", required=False)
+        if path is None:
+            path = self._nccl()
+        frame = pd.read_parquet(path)
+        frame = frame[(frame["op_name"] == operation) & (frame["num_gpus"] == workers)]
+        for column, wanted in (("nccl_dtype", "half"), ("allreduce_dtype", _DTYPE)):
+            if column in frame.columns:
+                frame = frame[frame[column] == wanted]
+        if "backend" in frame.columns:  # as captured in a CUDA graph, which is how it is run
+            frame = frame[frame["backend"].str.endswith("graph")]
+        if frame.empty:
+            raise UsageError(f"{path}: has no {operation} between {workers} devices")
+        series = frame.groupby("message_size")["latency"].median()
+        # Sizes are counted in elements of two bytes.
+        return 2 * series.index.to_numpy(), series.to_numpy()
+
+    @cached_property
+    def _gemm(self) -> pd.DataFrame:
+        import pandas as pd
+
+        path = self._family("gemm", "gemm_perf.parquet")
+        frame = pd.read_parquet(path)
+        frame = frame[frame["gemm_dtype"] == _DTYPE]
+        if frame.empty:
+            raise UsageError(f"{path}: has no {_DTYPE} products")
+        return frame
+
+    @cached_property
+    def _gemm_by_shape(self) -> dict[tuple[int, int], pd.Series]:
+        medians = self._gemm.groupby(["n", "k", "m"])["latency"].median()
+        return {
+            (int(n), int(k)): rows.droplevel(["n", "k"])
+            for (n, k), rows in medians.groupby(level=["n", "k"])
+        }
+
+    def _attention(
+        self, phase: str, heads: int, kv_heads: int, head_dim: int
+    ) -> tuple[pd.DataFrame, str]:
+        import pandas as pd
+
+        path = self._family("attention", f"{phase}_attention_perf.parquet")
+        frame = pd.read_parquet(path)
+        for column, wanted in _PLAIN.items():
+            if column in frame.columns:
+                frame = frame[frame[column] == wanted]
+        frame = frame[frame["head_dim"] == head_dim]
+        if frame.empty:
+            raise UsageError(f"{path}: has no head_dim {head_dim}")
+        same = frame[frame["num_key_value_heads"] == kv_heads]
+        # One kernel throughout: the one that was measured most.
+        if not same.empty:
+            kernel = str(same["kernel_source"].value_counts().index[0])
+            same = same[same["kernel_source"] == kernel]
+        known = sorted(same["num_heads"].unique())
+        if not known:
+            have = sorted(frame["num_key_value_heads"].unique())
+            raise UsageError(f"{path}: has no {kv_heads} key heads, only {have}")
+        parts = [
+            (weight, same[same["num_heads"] == count])
+            for weight, count in _bracket(heads, known, f"{path}: num_heads (key heads {kv_heads})")
+            if weight
+        ]
+        if len(parts) == 1:
+            return parts[0][1], kernel
+        keys = ["batch_size", "isl", "step"]
+        low, high = (part.groupby(keys)["latency"].median() for _, part in parts)
+        mixed = (parts[0][0] * low + parts[1][0] * high).dropna()
+        return mixed.reset_index(), kernel
+
+    def _family(self, family: str, name: str, *, required: bool = True) -> Any:
+        folder = self.root / str(self.spec["data_dir"]) / family / self.framework
+        exact = folder / self.version / name
+        if exact.is_file():
+            return exact
+        if family == "comm":
+            earlier = [path for path in _releases(folder) if (path / name).is_file()]
+            earlier = [p for p in earlier if _order(p.name) <= _order(self.version)]
+            if earlier:
+                return earlier[-1] / name
+        if not required:
+            return None
+        known = ", ".join(p.name for p in _releases(folder) if (p / name).is_file()) or "none"
+        raise InputError(exact, "", f"no such table; releases that have it: {known}")
+
+    def _nccl(self) -> Path:
+        folder = self.root / str(self.spec["data_dir"]) / "comm" / "nccl"
+        found = [p / "nccl_perf.parquet" for p in _releases(folder)]
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise InputError(folder, "", "no table of collectives for this system")
+        return found[-1]
+
+    @property
+    def _where(self) -> str:
+        return f"aiconfigurator {self.system} {self.framework} {self.version}"
+
+
+def open_tables(system: str, framework: str, version: str | None) -> SiliconTables:
+    """The tables of a system; ``version`` None: the newest release with products and attention.
+
+    Raises:
+        EngineError: The package is not installed.
+        UsageError: No such system, framework or release; names those that there are.
+    """
+    require_package(PACKAGE, "silicon", "gpusim profile aiconfigurator")
+    require_package("pyarrow", "silicon", "gpusim profile aiconfigurator")
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    root = Path(next(iter(spec.submodule_search_locations))) / "systems"
+    systems = sorted(
+        path.stem for path in root.glob("*.yaml") if (root / "data" / path.stem).is_dir()
+    )
+    if system not in systems:
+        raise UsageError(f"--system {system}: known are {', '.join(systems)}")
+    data = root / "data" / system
+    frameworks = sorted(path.name for path in (data / "gemm").glob("*"))
+    if framework not in frameworks:
+        raise UsageError(f"--framework {framework}: {system} has {', '.join(frameworks)}")
+    complete = [
+        path.name
+        for path in _releases(data / "gemm" / framework)
+        if (data / "attention" / framework / path.name / "context_attention_perf.parquet").is_file()
+    ]
+    if version is None and complete:
+        version = complete[-1]
+    if version not in complete:
+        have = ", ".join(complete) or "none"
+        raise UsageError(f"--version {version}: {system} {framework} has {have}")
+    return SiliconTables(root, system, framework, version)
+
+
+def _bracket(value: int, known: Sequence[Any], what: str) -> list[tuple[float, int]]:
+    """(weight, known value) of the neighbours between which to interpolate."""
+    if value < known[0] or value > known[-1]:
+        raise UsageError(f"{what} is {value}, measured are {known[0]} to {known[-1]}")
+    above = next(each for each in known if each >= value)
+    if above == value:
+        return [(1.0, int(above))]
+    below = max(each for each in known if each < value)
+    share = (value - below) / (above - below)
+    return [(1.0 - share, int(below)), (share, int(above))]
+
+
+def _releases(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.glob("*") if p.is_dir()), key=lambda path: _order(path.name))
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
