@@ -88,9 +88,12 @@ def write_run(
             _write_rows(partial, STEPS, STEP_COLUMNS, steps, compress)
         if step_batches is not None:
             with _open(partial, BATCHES, compress) as stream:
+                line, before = "", None
                 for batch in step_batches:
-                    line = json.dumps({str(k): v for k, v in batch.items()}, separators=(",", ":"))
-                    stream.write(line + "\n")
+                    if batch is not before:  # decode steps often pass the same mapping again
+                        keyed = {str(k): v for k, v in batch.items()}
+                        line, before = json.dumps(keyed, separators=(",", ":")) + "\n", batch
+                    stream.write(line)
         known = {**provenance(), **meta, "schema_version": SCHEMA_VERSION}
         known["token_times"] = tokens is not None
         known.setdefault("run_id", out.name)

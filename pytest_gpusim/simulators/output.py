@@ -120,10 +120,7 @@ def write_engine_run(
         started_at,
         engine_request_times(inputs, engine),
         steps=_step_rows(engine),
-        step_batches=(
-            {request.request_id: tokens for request, tokens in entry.step.batch()}
-            for entry in engine.steps
-        ),
+        step_batches=_batches(engine),
         details={
             "scheduler_rules": asdict(engine.rules),
             "num_steps": len(engine.steps),
@@ -172,6 +169,18 @@ def _token_rows(times: Sequence[RequestTimes]) -> Iterator[Sequence[int]]:
         for index, time in enumerate(tokens):
             yield request_id, index, time, time - before
             before = time
+
+
+def _batches(engine: ServingEngine) -> Iterator[Mapping[Any, int]]:
+    """Tokens by request id; the same mapping again while the same requests decode."""
+    batch: dict[Any, int] = {}
+    decoding: object = None
+    for entry in engine.steps:
+        step = entry.step
+        if step.prefills or step.requests is not decoding:
+            batch = {request.request_id: tokens for request, tokens in step.batch()}
+            decoding = None if step.prefills else step.requests
+        yield batch
 
 
 def _step_rows(engine: ServingEngine) -> Iterator[Sequence[Any]]:
