@@ -119,7 +119,7 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
         hardware=registry.hardware.get(options.hardware or _present_hardware(registry)),
         workload=options.workload,
         backend=options.backend,
-        params=params,
+        backend_params=params,
     )
     if options.out is not None:
         require_vacant(options.out)
@@ -130,7 +130,7 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
         name = new_id(workload.workload_id)
         root = DEFAULT_ROOT / "real_runs"
         outs = [root / f"{name}-{number}" for number in range(1, options.repeat + 1)]
-    measure(options.backend, registry, case, workload, engine_of(options), outs)
+    measure(case, registry, workload, engine_of(options), outs)
     print(options.out or outs[-1])
     return 0
 

@@ -96,7 +96,7 @@ def _export(options: argparse.Namespace, registry: Registry) -> int:
 
 
 def _store(options: argparse.Namespace, make: Callable[[Path], None]) -> Path:
-    from pytest_gpusim.case import store_workload
+    from pytest_gpusim.workload.store import store_workload
 
     if options.out is None:
         return store_workload(_ROOT, make)

@@ -34,7 +34,8 @@ class SimVsReal:
             arguments: ``model`` (a name or the path of a ``config.json``), ``workload`` (a preset's
                 name, a `WorkloadSpec`, a directory), and optionally ``hardware``, ``simulator``,
                 ``backend``, ``engine`` (settings as a mapping, file or run directory), ``name``
-                (the recording's folder), ``params``.
+                (the recording's folder), ``params`` and ``backend_params``
+                (options of the simulator and of the backend themselves).
         """
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
@@ -125,6 +126,7 @@ class SimVsReal:
         backend: str = "vllm",
         name: str = "",
         params: Mapping[str, Any] | None = None,
+        backend_params: Mapping[str, Any] | None = None,
     ) -> Case:
         from pytest_gpusim.case import Case
         from pytest_gpusim.deployment import EngineSettings
@@ -148,6 +150,7 @@ class SimVsReal:
             simulator=simulator,
             backend=backend,
             params=params or {},
+            backend_params=backend_params or {},
         )
 
     def _marked_hardware(self) -> Hardware:

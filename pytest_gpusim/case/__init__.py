@@ -1,0 +1,22 @@
+"""One case end to end: resolve what is asked, get both sides, compare them.
+
+Used by the pytest plugin and by the command line alike.
+"""
+
+from pytest_gpusim.case.definition import Case, Settings
+from pytest_gpusim.case.prerequisites import failing_prerequisites
+from pytest_gpusim.case.real import CannotRunHere, measure, real_side
+from pytest_gpusim.case.simulated import compare, run_simulator, simulate, simulate_alone
+
+__all__ = [
+    "CannotRunHere",
+    "Case",
+    "Settings",
+    "compare",
+    "failing_prerequisites",
+    "measure",
+    "real_side",
+    "run_simulator",
+    "simulate",
+    "simulate_alone",
+]

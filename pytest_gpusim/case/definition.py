@@ -1,0 +1,85 @@
+"""What a case is: a model on hardware under a workload, and where its parts are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.registry import Registry
+from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
+from pytest_gpusim.workload.presets import preset
+from pytest_gpusim.workload.store import store_workload
+from pytest_gpusim.workload.trace import read_workload
+
+if TYPE_CHECKING:
+    from pytest_gpusim.workload import Workload
+
+RealMode = Literal["live", "recorded"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared.
+
+    ``workload`` is the name of a preset, a `WorkloadSpec`, or the path of a workload directory.
+    ``engine`` states engine settings for a live run; a recording must have been made with them.
+    ``params`` are the simulator's own options, ``backend_params`` the backend's.
+    """
+
+    model: ModelShape
+    hardware: Hardware
+    workload: str | WorkloadSpec | Path
+    name: str = ""
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    simulator: str = "vidur"
+    backend: str = "vllm"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    backend_params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def case_name(self) -> str:
+        """The folder of its recording, such as ``qwen3-0.6b-cpu-poisson``."""
+        if self.name:
+            return self.name
+        model = self.model.name.rsplit("/", 1)[-1]
+        return f"{model}-{self.hardware.name}-{self.workload_name}".lower()
+
+    @property
+    def workload_name(self) -> str:
+        """The workload's short name."""
+        if isinstance(self.workload, WorkloadSpec):
+            return self.workload.arrivals
+        return Path(self.workload).name
+
+    def spec(self) -> WorkloadSpec | None:
+        """What to generate; None where the workload is a directory."""
+        if isinstance(self.workload, WorkloadSpec):
+            return self.workload
+        if isinstance(self.workload, str) and not Path(self.workload).is_dir():
+            return preset(self.workload, self.hardware.kind)
+        return None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are, and how the real side is had."""
+
+    registry: Registry
+    artifacts: Path
+    profiling_root: Path
+    recordings: Path | None = None
+    real: RealMode | None = None
+    repeat: int = 3
+
+
+def case_workload(case: Case, artifacts: Path) -> Workload:
+    """The case's workload, generated below ``artifacts/workloads`` where it is not a directory."""
+    spec = case.spec()
+    if spec is None:
+        return read_workload(Path(str(case.workload)))
+    return read_workload(
+        store_workload(artifacts / "workloads", lambda out: generate_workload(spec, out))
+    )

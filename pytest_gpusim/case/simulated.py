@@ -1,0 +1,87 @@
+"""The simulated side of a case, and what becomes of the two."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.case.definition import Case, Settings, case_workload
+from pytest_gpusim.case.real import RealSide
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.workload.store import store_workload
+from pytest_gpusim.workload.trace import read_workload
+
+if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.compare import Comparison
+    from pytest_gpusim.runs import Run
+    from pytest_gpusim.workload import Workload
+
+
+def simulate(case: Case, settings: Settings, real: RealSide) -> Run:
+    """Simulate what the real side did, under the settings that its engine resolved."""
+    engine = EngineSettings.load(real.runs[0].path).merged(case.engine)
+    workload = workload_as_produced(real.workload, real.runs[0], settings.artifacts)
+    return _simulate(case, settings, workload, real.bundle, engine)
+
+
+def simulate_alone(case: Case, settings: Settings) -> Run:
+    """Simulate without a real side: under the case's settings, then the bundle's own."""
+    from pytest_gpusim.bundle import read_bundle, resolve_root
+
+    bundle = read_bundle(resolve_root(settings.profiling_root, case.model.name, case.hardware.name))
+    workload = case_workload(case, settings.artifacts)
+    return _simulate(case, settings, workload, bundle, case.engine)
+
+
+def _simulate(
+    case: Case, settings: Settings, workload: Workload, bundle: Bundle, engine: EngineSettings
+) -> Run:
+    from pytest_gpusim.runs import read_run
+
+    out = settings.artifacts / f"{case.simulator}_runs" / new_id(case.case_name)
+    inputs = SimulationInputs(case.model, case.hardware, workload, bundle, engine, out, case.params)
+    run_simulator(case.simulator, settings.registry, inputs)
+    return read_run(out)
+
+
+def compare(case: Case, settings: Settings, real: RealSide, simulated: Run) -> Comparison:
+    """Compare the two sides and leave the comparison's directory behind."""
+    from pytest_gpusim.compare import compare_runs, write_comparison
+
+    comparison = compare_runs(real.runs, simulated, workload=real.workload)
+    out = settings.artifacts / "comparisons" / new_id(case.case_name)
+    write_comparison(comparison, out)
+    return comparison
+
+
+def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> None:
+    """Run a simulator by name, after what it is given has been held against each other."""
+    from pytest_gpusim.bundle.match import require_match
+
+    run = registry.simulators.get(name)
+    engine = inputs.engine.merged(inputs.bundle.engine_settings)
+    engine = engine.require_complete(inputs.bundle.path)
+    inputs.workload.require_fits(engine.max_model_len)
+    require_match(inputs.bundle, inputs.model, inputs.hardware, engine)
+    run(replace(inputs, engine=engine))
+
+
+def workload_as_produced(workload: Workload, run: Run, artifacts: Path) -> Workload:
+    """The workload with the lengths that the run really produced, where they differ."""
+    finished = run.finished
+    as_asked = (
+        len(finished) == len(run.requests)
+        and (finished["num_decode_tokens"] == finished["num_decode_tokens_actual"]).all()
+    )
+    if as_asked:
+        return workload
+    from pytest_gpusim.workload.importers.run import import_run
+
+    options = {"workload_dir": workload.path}
+    return read_workload(
+        store_workload(artifacts / "workloads", lambda out: import_run(run.path, out, options))
+    )
