@@ -83,19 +83,6 @@ def test_shared_prefixes_are_found_in_the_cache(tmp_path: Path) -> None:
         assert run.requests["num_cached_tokens"].tolist() == [0, 64, 64, 64]
 
 
-@needs_vllm
-def test_long_prompts_are_chunked_and_preemption_is_counted(tmp_path: Path) -> None:
-    # 7 usable blocks of 32: three requests of 64 + 40 tokens need 4 blocks each in the end.
-    workload = tiny_workload(tmp_path / "w", lengths=[(64, 40)] * 3, gap_ns=0)
-    engine = replace(ENGINE, num_gpu_blocks=9, max_num_batched_tokens=32)
-    (run,) = _measure(workload, [tmp_path / "run"], engine)
-    assert (run.requests["status"] == "ok").all()
-    assert run.steps is not None
-    assert run.steps["num_prefill_tokens"].max() <= 32
-    assert run.steps["preempted"].sum() >= 1
-    assert run.steps["kv_blocks_used"].max() <= 8
-
-
 def test_a_request_longer_than_the_context_is_refused_before_the_engine_starts(
     tmp_path: Path,
 ) -> None:
@@ -173,3 +160,16 @@ def test_a_hung_engine_is_found_out_and_killed(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 60
     statuses = set(read_run(tmp_path / "run").requests["status"])
     assert statuses == {"ok", "error"}
+
+
+@needs_vllm
+def test_long_prompts_are_chunked_and_preemption_is_counted(tmp_path: Path) -> None:
+    # 7 usable blocks of 32: three requests of 64 + 40 tokens need 4 blocks each in the end.
+    workload = tiny_workload(tmp_path / "w", lengths=[(64, 40)] * 3, gap_ns=0)
+    engine = replace(ENGINE, num_gpu_blocks=9, max_num_batched_tokens=32)
+    (run,) = _measure(workload, [tmp_path / "run"], engine)
+    assert (run.requests["status"] == "ok").all()
+    assert run.steps is not None
+    assert run.steps["num_prefill_tokens"].max() <= 32
+    assert run.steps["preempted"].sum() >= 1
+    assert run.steps["kv_blocks_used"].max() <= 8

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 from pytest_gpusim.vllm_runtime import (
     EngineStopped,
     LaunchSpec,
-    close_engines,
     pool,
     shared_engine,
 )
@@ -30,10 +28,8 @@ pytestmark = needs_vllm
 
 
 @pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
-    close_engines()
 
 
 def test_an_interrupted_profile_goes_on_to_a_valid_bundle(
