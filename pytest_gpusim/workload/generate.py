@@ -14,7 +14,8 @@ from typing import Literal, get_args
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, unique_prompts
-from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
+from pytest_gpusim.workload.trace import WorkloadRequest
+from pytest_gpusim.workload.writer import write_workload
 
 Arrivals = Literal["spaced", "poisson", "burst", "fixed"]
 ARRIVALS: tuple[str, ...] = get_args(Arrivals)

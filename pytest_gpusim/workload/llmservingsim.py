@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.prompts import Prompt
-from pytest_gpusim.workload.trace import WorkloadRequest, write_workload
+from pytest_gpusim.workload.trace import WorkloadRequest
+from pytest_gpusim.workload.writer import write_workload
 
 _FIX = "give the workload.jsonl of an LLMServingSim run"
 
