@@ -87,11 +87,17 @@ def _replay(
         "prompts": prompts,
         "wait": record is not None,
     }
-    for event in engine.stream(command):
-        if record is not None:
-            record.take(event)
-        if event["event"] == "ended":
-            return
+    ended = False
+    try:
+        for event in engine.stream(command):
+            if record is not None:
+                record.take(event)
+            if event["event"] == "ended":
+                ended = True
+                return
+    finally:
+        if not ended:
+            engine.kill()  # what it still has to say would be taken for the next run's
 
 
 def _warm_up(engine: EngineProcess, inputs: MeasureInputs, *, skip: bool) -> dict[str, Any]:

@@ -106,7 +106,11 @@ class EngineProcess:
         except (OSError, ValueError):
             raise self._died() from None
         while True:
-            event = self._next_event(timeout_s or self.hang_timeout_s)
+            try:
+                event = self._next_event(timeout_s or self.hang_timeout_s)
+            except KeyboardInterrupt:
+                self.kill()  # in the middle of something: of no use to anybody else
+                raise
             if event["event"] == "failed":
                 self.kill()
                 raise EngineStopped(f"{event['type']}: {event['message']}; see {self.log}")
@@ -133,6 +137,8 @@ class EngineProcess:
 
     def _next_event(self, timeout_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
+        waiting = select.poll()
+        waiting.register(self._events, select.POLLIN)
         while (end := self._buffer.find(b"\n")) < 0:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -141,7 +147,7 @@ class EngineProcess:
                     f"it hung: nothing heard for {timeout_s:.0f} s, so it was killed; "
                     f"see {self.log}"
                 )
-            if not select.select([self._events], [], [], left)[0]:
+            if not waiting.poll(left * 1000):
                 continue
             data = os.read(self._events, 1 << 16)
             if not data:

@@ -109,7 +109,6 @@ class LaunchSpec:
         }
         env.setdefault("VLLM_LOGGING_LEVEL", "INFO")
         if self.device == "cpu":
-            env["VLLM_TARGET_DEVICE"] = "cpu"
             env["OMP_NUM_THREADS"] = str(self.threads or 1)
             env["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
             env["VLLM_CPU_KVCACHE_SPACE"] = str(self._kv_cache_gib())
