@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, require_vacant
+from pytest_gpusim.artifacts import DEFAULT_ROOT, read_json, require_vacant
 from pytest_gpusim.cli.common import Subparsers, add_out
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.generate import ARRIVALS, Lengths, WorkloadSpec, generate_workload
@@ -82,7 +82,11 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.workload.importers.options import options_from
 
     importer = registry.workload_importers.get(options.kind)
-    print(_store(options, lambda out: importer(options.file, out, options_from(options))))
+    place = _store(options, lambda out: importer(options.file, out, options_from(options)))
+    generator = read_json(place / "workload_meta.json").get("generator") or {}
+    for what, number in (generator.get("counts") or {}).items():
+        print(f"{what.replace('_', ' ')}: {number}")
+    print(place)
     return 0
 
 
