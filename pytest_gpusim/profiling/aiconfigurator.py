@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.bundle import write_bundle
-from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, PER_SEQUENCE, TP
+from pytest_gpusim.bundle.schema import (
+    ALL_REDUCE,
+    ATTENTION,
+    MIXED_ATTENTION,
+    MLP,
+    PER_SEQUENCE,
+    TP,
+)
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.composition import attention_rows, coverage_of, mlp_rows
 from pytest_gpusim.profiling.llmservingsim import hardware_name
@@ -105,6 +112,7 @@ def compose(
         max_model_len=min(shape.max_position, int(decode["context"].max()) + 1),
         backend=f"{prefill_kernel}, {decode_kernel}",
     )
+    made[MIXED_ATTENTION] = _joint(prefill, decode)
     made[PER_SEQUENCE] = per_sequence
     write_bundle(
         out,
@@ -211,6 +219,20 @@ def _chunks(whole: pd.Series, decode: pd.DataFrame) -> pd.DataFrame:
                 time = max(time, reading, float(whole[int(chunk)]))
             rows.append({"chunk": int(chunk), "context": int(context), "time_ms": time})
     return pd.DataFrame(rows)
+
+
+def _joint(prefill: pd.DataFrame, decode: pd.DataFrame) -> pd.DataFrame:
+    """``mixed_attention.csv``: a step's prefill chunks in one kernel, its decodes in another."""
+    import pandas as pd
+
+    planes = [
+        prefill.rename(columns={"chunk": "prefill_chunk", "context": "kv_prefill"}),
+        decode.rename(columns={"sequences": "n_decode", "context": "kv_decode"}),
+    ]
+    joint = pd.concat(planes, ignore_index=True).fillna(0)
+    joint["time_ns"] = (joint["time_ms"] * _NS).round()
+    axes = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
+    return joint[[*axes, "time_ns"]].astype("int64")
 
 
 def _collectives(

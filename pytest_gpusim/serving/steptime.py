@@ -95,10 +95,13 @@ class StepTimeModel:
         }
         self._prefill, self._decode = interpolate(tables.prefill), interpolate(tables.decode)
         self._mixed: Interpolant | None = None
+        prefill: Interpolant | None = None
         if tables.mixed is not None:
             prefill, decode, self._mixed = mixed_parts(tables.mixed)
             self._prefill, self._decode = prefill or self._prefill, decode or self._decode
         self._one_kernel = self._mixed is not None
+        # A joint grid without decodes beside prefill: two kernels, each of all its sequences.
+        self._joint_prefill = tables.mixed is not None and prefill is not None
         self._overhead = interpolate_overhead(tables.overhead)
         self._all_reduce = interpolate(tables.all_reduce)
         self._skew = bundle.skew
@@ -219,7 +222,9 @@ class StepTimeModel:
                 return 0.0, 0.0, layers * joint, outside
             return layers * joint, 0.0, 0.0, outside
         prefill = decode = 0.0
-        for tokens, context in features.chunks:
+        if self._joint_prefill and prefill_tokens:
+            prefill, outside = self._joint(features, prefill_tokens)
+        for tokens, context in () if self._joint_prefill else features.chunks:
             value, beyond = _known(self._prefill).at(tokens, context)
             prefill += value
             outside = outside or beyond
@@ -233,12 +238,15 @@ class StepTimeModel:
 
         The joint grid is measured with one chunk a step. Several chunks are as one of all their
         tokens at a context that makes it as much work; where that would be negative (chunks do not
-        attend to each other), the grid is mirrored at no context, but not below the largest chunk.
+        attend to each other), the grid is mirrored at no context, but not below the largest chunk
+        nor, without decodes, above a kernel for each.
         """
 
+        mixed = self._mixed if features.num_decodes else None
+
         def kernel(tokens: int, context: float) -> tuple[float, bool]:
-            if features.num_decodes:
-                return self._skewed(_known(self._mixed), features, (tokens, context))
+            if mixed is not None:
+                return self._skewed(mixed, features, (tokens, context))
             return _known(self._prefill).at(tokens, context)
 
         context = _joint_context(features.chunks, prefill_tokens)
@@ -247,7 +255,10 @@ class StepTimeModel:
         without, outside = kernel(prefill_tokens, 0)
         beyond, _ = kernel(prefill_tokens, -context)
         largest, _ = kernel(*max(features.chunks))
-        return max(2 * without - beyond, largest), outside
+        time = max(2 * without - beyond, largest)
+        if mixed is None:
+            time = min(time, sum(kernel(*chunk)[0] for chunk in features.chunks))
+        return time, outside
 
     def _skewed(
         self, kernel: Interpolant, features: StepFeatures, prefill: tuple[float, ...]

@@ -229,3 +229,16 @@ def test_chunks_in_one_kernel_do_not_attend_to_each_other(mixed_bundle):
     assert largest < together < whole
     resumed = model.time(features([(64, 256)] * 4, [])).prefill_ns
     assert resumed == pytest.approx(together + 256 * 3 * TINY.num_layers)
+
+
+def test_two_kernels_where_the_grid_has_no_mixed_points(tmp_path):
+    grid = make_bundle(tmp_path / "made", mixed=True).mixed_attention
+    planes = grid[(grid["prefill_chunk"] == 0) | (grid["n_decode"] == 0)].astype("int64")
+    bundle = make_bundle(tmp_path / "bundle", tables={"mixed_attention.csv": planes})
+    model = StepTimeModel(bundle, TINY, ENGINE)
+    alone = model.time(features([(64, 256), (64, 256)], []))
+    decodes = model.time(features([], [256] * 16))
+    both = model.time(features([(64, 256), (64, 256)], [256] * 16))
+    assert (both.prefill_ns, both.decode_ns) == (alone.prefill_ns, decodes.decode_ns)
+    # One chunk of 128 at context 256 + 32 - 64.
+    assert alone.prefill_ns == pytest.approx(TINY.num_layers * mixed_attention_ns(128, 224, 0, 0))
