@@ -187,6 +187,23 @@ def test_failed_requests_are_left_out(tmp_path: Path) -> None:
     assert worst(compare(folder, tmp_path)) < 1e-5
 
 
+def test_settings_are_found_where_they_are_stated(tmp_path: Path) -> None:
+    """An older ``meta.json``: only what was asked for, limits by the profile's engine."""
+    folder = made.write_folder(tmp_path / "run", lone_requests(), cluster=made.cluster_of())
+    path = folder / "vllm_run" / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["resolved_config"], meta["kv_cache"], meta["hardware"]
+    meta["engine_kwargs"] = {"dtype": "bfloat16", "max_num_batched_tokens": 2048}
+    path.write_text(json.dumps(meta))
+    profile = folder / "profile" / "meta.yaml"
+    profile.write_text(profile.read_text().replace("block_size: 16", "max_num_seqs: 64"))
+    settings = compare(folder, tmp_path)["settings"]
+    assert settings["engine"]["max_num_seqs"] == 64
+    assert settings["engine"]["async_scheduling"]
+    assert settings["engine"]["tensor_parallel_size"] == 1
+    assert sum("not stated" in note for note in settings["notes"]) == 4
+
+
 def test_a_folder_of_folders_gives_a_run_each(tmp_path: Path) -> None:
     for name in ("b", "a"):
         made.write_folder(tmp_path / "all" / name, lone_requests())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
@@ -30,6 +32,7 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
     link = link_from_cluster(run.cluster, run.directory / "cluster.json")
     compose(files, run.model, hardware=hardware, link=link, out=work / "profile")
     run.notes.append(_MODE)
+    _fill_limits(run, files.meta.get("engine_effective") or {})
     return SimulationInputs(
         model=run.model,
         hardware=_hardware(registry, hardware, run),
@@ -38,6 +41,14 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
         engine=replace(run.engine, enforce_eager=None),
         out_dir=work / "sim",
     )
+
+
+def _fill_limits(run: PublishedRun, profiled: Mapping[str, Any]) -> None:
+    """Scheduler limits that the run does not state: those of the profile's engine."""
+    for key in ("max_num_seqs", "max_num_batched_tokens"):
+        if getattr(run.engine, key) is None and isinstance(profiled.get(key), int):
+            run.engine = replace(run.engine, **{key: profiled[key]})
+            run.notes.append(f"{key} is not stated; taken from the profile's engine")
 
 
 def _write_workload(run: PublishedRun, out: Path) -> None:
