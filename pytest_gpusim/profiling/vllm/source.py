@@ -179,6 +179,6 @@ def _method(separate_walls: bool) -> str:
     if separate_walls:
         return text + (
             "; operators were timed in an eager, synchronous engine, and overhead.csv is the "
-            "served engine's measured step less those operators, so it may be negative"
+            "served engine's measured step less what the other tables give, so it may be negative"
         )
-    return text + "; overhead.csv is the step's measured wall time less its own operators"
+    return text + "; overhead.csv is the measured step less what the other tables give for it"
