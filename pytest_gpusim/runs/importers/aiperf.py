@@ -84,7 +84,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             "arrival = credit_issued_ns, when the load generator released the request; "
             "AIPerf's own TTFT starts later, at request_start_ns",
         ],
-        meta={"model": model},
+        meta={"model": model, "warmup": {"requests": warmups} if warmups else None},
         tool={"aiperf_version": version},
     )
 

@@ -81,7 +81,10 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             "arrival = targeted_start, when the request was due; GuideLLM's own TTFT starts later, "
             "at request_start",
         ],
-        meta={"model": (config.get("backend") or {}).get("model")},
+        meta={
+            "model": (config.get("backend") or {}).get("model"),
+            "warmup": {"requests": warmups} if warmups else None,
+        },
         tool={
             "guidellm_version": metadata.get("guidellm_version"),
             "strategy": config.get("strategy"),

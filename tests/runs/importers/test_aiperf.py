@@ -36,6 +36,7 @@ def test_what_the_real_tool_wrote_agrees_with_the_figures_that_it_reports(tmp_pa
     assert medians_ms(run)["tpot"] == pytest.approx(6.06169075, abs=1e-6)
     assert run.requests["error_type"].tolist()[1] == "Bad Request"
     assert "1 warm-up records left out" in run.meta["params"]["import"]["notes"]
+    assert run.meta["warmup"] == {"requests": 1}
 
 
 def test_arrival_is_the_release_of_the_request_not_its_sending(tmp_path: Path) -> None:

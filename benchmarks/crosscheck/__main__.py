@@ -1,0 +1,191 @@
+"""Our openai backend and vLLM's own client on one live server: ``python -m benchmarks.crosscheck``.
+
+Both send the same lengths at the same times, in turns. Their results become runs (vLLM's by the
+``vllm-bench`` importer), and the p50 of TTFT, TPOT, ITL and E2E is compared. The noise floor is how
+far the repeats of one client are from their own median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
+from pytest_gpusim.artifacts import new_id, require_vacant, write_json
+from pytest_gpusim.compare.metrics import measure_run
+from pytest_gpusim.deployment import EngineSettings, Hardware
+from pytest_gpusim.errors import EngineError
+from pytest_gpusim.registry import MeasureInputs, builtin_registry
+from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.workload import Workload, read_workload
+from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
+
+METRICS = ("ttft", "tpot", "itl", "e2e")
+OURS, THEIRS = "gpusim openai", "vllm.benchmarks.serve"
+_CHUNK = 16
+
+
+def main() -> int:
+    """Run the cross-check; 1 where a p50 differs by more than the noise floor."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crosscheck", description=__doc__)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
+    parser.add_argument("--repeat", type=int, default=3, help="passes of each client")
+    parser.add_argument("--out", type=Path, help="default: a new directory below tmp/crosscheck")
+    options = parser.parse_args()
+    out: Path = options.out or Path("tmp") / "crosscheck" / new_id("crosscheck")
+    require_vacant(out)
+    out.mkdir(parents=True, exist_ok=True)
+    spec = WorkloadSpec(
+        "poisson",
+        requests=options.requests,
+        rate=options.rate,
+        seed=7,
+        prefill=Lengths(32, 256),
+        decode=Lengths(16, 48),
+    )
+    generate_workload(spec, out / "workload")
+    workload = read_workload(out / "workload")
+    trace = out / "trace.jsonl"
+    write_trace(workload, trace)
+    hardware = builtin_registry().hardware.get("cpu")
+
+    runs: dict[str, list[Run]] = {OURS: [], THEIRS: []}
+    with live_server(SMALL_QWEN3, out / "server") as url:
+        measure_ours(url, workload, hardware, out / "warm-up")
+        for number in range(1, options.repeat + 1):
+            # In turns, and in turns the first: a drift of the machine meets both alike.
+            turn = [OURS, THEIRS] if number % 2 else [THEIRS, OURS]
+            for client in turn:
+                place = out / f"{'ours' if client == OURS else 'theirs'}-{number}"
+                if client == OURS:
+                    runs[client].append(measure_ours(url, workload, hardware, place))
+                else:
+                    runs[client].append(measure_theirs(url, trace, out, place))
+                print(f"pass {number}: {client}: {len(runs[client][-1].finished)} requests")
+    rows = compare(runs)
+    write_json(out / "crosscheck.json", {"metrics": rows, "requests": options.requests})
+    table = as_table(rows)
+    (out / "crosscheck.md").write_text(table)
+    print(f"\n{table}\n{out}")
+    return 0 if all(row["agrees"] for row in rows.values()) else 1
+
+
+def write_trace(workload: Workload, path: Path) -> None:
+    """The workload as a ``timed_trace`` of vLLM's client: same times, lengths, nothing shared."""
+    lines = []
+    for request in workload.requests:
+        blocks = -(-request.num_prefill_tokens // _CHUNK)
+        first = request.request_id * 100_000
+        entry = {
+            "timestamp": request.arrival_time_ns / 1e9,
+            "input_length": request.num_prefill_tokens,
+            "output_length": request.num_decode_tokens,
+            "hash_ids": list(range(first, first + blocks)),
+        }
+        lines.append(json.dumps(entry) + "\n")
+    path.write_text("".join(lines))
+
+
+def measure_ours(url: str, workload: Workload, hardware: Hardware, out: Path) -> Run:
+    """One pass of the openai backend, without a warm-up of its own."""
+    from pytest_gpusim.backends.openai import measure
+
+    params = {"url": url, "warmup": "no"}
+    measure(MeasureInputs(SMALL_QWEN3, hardware, workload, EngineSettings(), [out], params))
+    return read_run(out)
+
+
+def measure_theirs(url: str, trace: Path, root: Path, out: Path) -> Run:
+    """One pass of vLLM's client, imported as a run."""
+    from pytest_gpusim.runs.importers.vllm_bench import import_run
+
+    result = out.with_suffix(".json")
+    program = (
+        "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
+        "parser = argparse.ArgumentParser(); add_cli_args(parser); main(parser.parse_args())"
+    )
+    command = [
+        *(sys.executable, "-c", program, "--backend", "vllm", "--base-url", url),
+        *("--model", SMALL_QWEN3.name, "--tokenizer", str(root / "server" / "model")),
+        *("--dataset-name", "timed_trace", "--dataset-path", str(trace), "--self-timed"),
+        *("--timed-trace-chunk-hash-size", str(_CHUNK)),
+        *("--num-prompts", str(len(trace.read_text().splitlines()))),
+        *("--ignore-eos", "--temperature", "0", "--disable-tqdm"),
+        *("--save-result", "--save-detailed"),
+        *("--result-dir", str(result.parent), "--result-filename", result.name),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    log = result.with_suffix(".log")
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            command, stdout=stream, stderr=subprocess.STDOUT, env=environment, check=False
+        )
+    if done.returncode != 0:
+        raise EngineError(f"{log}: vLLM's client ended with {done.returncode}")
+    import_run([result], out)
+    return read_run(out)
+
+
+def compare(runs: dict[str, list[Run]]) -> dict[str, dict[str, object]]:
+    """Per metric: both p50 (ns, medians over the passes), their distance, the noise floor."""
+    import numpy as np
+
+    rows: dict[str, dict[str, object]] = {}
+    for metric in METRICS:
+        medians, noise = {}, {}
+        for client, passes in runs.items():
+            each = np.array([p50(run, metric) for run in passes])
+            medians[client] = float(np.median(each))
+            noise[client] = float(np.max(np.abs(each / medians[client] - 1)))
+        distance = medians[OURS] / medians[THEIRS] - 1
+        floor = max(noise.values())
+        rows[metric] = {
+            "ours_ns": round(medians[OURS]),
+            "theirs_ns": round(medians[THEIRS]),
+            "difference": distance,
+            "noise_ours": noise[OURS],
+            "noise_theirs": noise[THEIRS],
+            "agrees": bool(abs(distance) <= floor),
+        }
+    return rows
+
+
+def p50(run: Run, metric: str) -> float:
+    """The median of a metric over a run, ns; raises where requests failed."""
+    import numpy as np
+
+    if len(run.finished) != len(run.requests):
+        raise EngineError(f"{run.path}: {len(run.requests) - len(run.finished)} requests failed")
+    values = measure_run(run).values(metric)
+    if values is None:
+        raise EngineError(f"{run.path}: has no {metric}: {measure_run(run).unavailable}")
+    return float(np.median(values))
+
+
+def as_table(rows: dict[str, dict[str, object]]) -> str:
+    """The comparison in Markdown."""
+    lines: Sequence[str] = [
+        f"| p50 | {OURS} | {THEIRS} | difference | noise (ours, theirs) | agree |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+        *(
+            f"| {metric.upper()} | {_ms(row['ours_ns'])} | {_ms(row['theirs_ns'])} "
+            f"| {row['difference']:+.1%} | {row['noise_ours']:.1%}, {row['noise_theirs']:.1%} "
+            f"| {'yes' if row['agrees'] else 'no'} |"
+            for metric, row in rows.items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ms(time: object) -> str:
+    return f"{float(str(time)) / 1e6:.2f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
