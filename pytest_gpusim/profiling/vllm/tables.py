@@ -46,7 +46,8 @@ def tables_of(
     """The tables of a bundle.
 
     A layer operator's time is its sum over the layers of one step divided by their number: the
-    layers differ, and a step pays for all of them. Over the steps of one point: the median.
+    layers differ, and a step pays for all of them. Over the steps of one point: the median, and
+    the operators of `mlp.csv` together so that their sum is the median of the sums.
 
     Args:
         samples: Steps with operator times.
@@ -61,7 +62,7 @@ def tables_of(
         PER_SEQUENCE: _per_sequence(samples),
         MIXED_ATTENTION: _mixed(samples, model, engine),
     }
-    return {**tables, OVERHEAD: _overhead(walls or samples, tables, model)}
+    return {**tables, OVERHEAD: _overhead(samples, walls, tables, model)}
 
 
 def repeatability(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -85,14 +86,30 @@ def repeatability(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _mlp(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]) -> pd.DataFrame:
-    tokens = sorted({sample.shape.num_tokens for sample in samples})
-    times: dict[str, list[float]] = {}
     present = {name for sample in samples for name in sample.operators}
-    for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS):
-        if name in present:
-            share = _NS_PER_MS * (1 if name in STEP_OPERATORS else model.num_layers)
-            points = _medians(samples, lambda s: s.shape.num_tokens, _operator(name))
-            times[name] = [points[count] / share for count in tokens]
+    names = [
+        name
+        for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS)
+        if name in present
+    ]
+
+    def size(sample: Sample) -> int:
+        return sample.shape.num_tokens
+
+    # Times are skewed, so the sum of medians lies below the median of the sums; a step is a sum.
+    alone = {name: _medians(samples, size, _operator(name)) for name in names}
+    together = _medians(samples, size, lambda s: sum(s.operators.get(n, 0) for n in names))
+    tokens = sorted(together)
+    times: dict[str, list[float]] = {}
+    for name in names:
+        share = _NS_PER_MS * (1 if name in STEP_OPERATORS else model.num_layers)
+        times[name] = [
+            alone[name][count]
+            * together[count]
+            / (sum(alone[other][count] for other in names) or 1.0)
+            / share
+            for count in tokens
+        ]
     return mlp_rows(model, int(engine["tensor_parallel_size"]), tokens, times)
 
 
@@ -149,28 +166,34 @@ def _per_sequence(samples: Sequence[Sample]) -> pd.DataFrame:
 
 
 def _overhead(
-    walls: Sequence[Sample], tables: Mapping[str, pd.DataFrame], model: ModelShape
+    samples: Sequence[Sample],
+    walls: Sequence[Sample] | None,
+    tables: Mapping[str, pd.DataFrame],
+    model: ModelShape,
 ) -> pd.DataFrame:
-    """What a step takes beside its operators, as the other tables price them.
-
-    Against the tables and not against the step's own operators: times are skewed, so a sum of
-    medians lies below the median of the sums, by 1 to 2% on a shared machine.
-    """
+    """Step time that no operator holds: of the same step, or of the engine that is served."""
     import pandas as pd
 
-    priced = StepTimeModel(
-        Bundle(
-            path=Path(OVERHEAD),
-            meta={"model_shape": model.to_json(), "model": model.name, "dtype": model.torch_dtype},
-            mlp=tables[MLP],
-            attention=tables[ATTENTION],
-            per_sequence=tables[PER_SEQUENCE],
-            mixed_attention=tables[MIXED_ATTENTION],
-        ),
-        model,
-        EngineSettings(tensor_parallel_size=int(tables[MLP][TP].iloc[0])),
-    )
-    rest = _medians(walls, _load, lambda s: s.wall_ns - priced.time(_features(s)).time_ns)
+    if walls is None:
+        rest = _medians(samples, _load, lambda s: s.wall_ns - sum(s.operators.values()))
+    else:
+        priced = StepTimeModel(
+            Bundle(
+                path=Path(OVERHEAD),
+                meta={
+                    "model_shape": model.to_json(),
+                    "model": model.name,
+                    "dtype": model.torch_dtype,
+                },
+                mlp=tables[MLP],
+                attention=tables[ATTENTION],
+                per_sequence=tables[PER_SEQUENCE],
+                mixed_attention=tables[MIXED_ATTENTION],
+            ),
+            model,
+            EngineSettings(tensor_parallel_size=int(tables[MLP][TP].iloc[0])),
+        )
+        rest = _medians(walls, _load, lambda s: s.wall_ns - priced.time(_features(s)).time_ns)
     rows = [(*place, round(time)) for place, time in sorted(rest.items())]
     return pd.DataFrame(rows, columns=["num_prefill_tokens", "num_sequences", "time_ns"])
 
