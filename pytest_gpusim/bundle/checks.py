@@ -103,7 +103,12 @@ class _Checker:
         self.path = path
         self.registry = registry
         self.checks: list[Check] = []
-        self.fix = "make the bundle again with 'gpusim profile'"
+        self.command = "gpusim profile"
+
+    @property
+    def fix(self) -> str:
+        """What mends most things."""
+        return f"make it again with '{self.command}'"
 
     def run(
         self,
@@ -121,7 +126,7 @@ class _Checker:
         except GpusimError as error:
             self._status("metadata", "fail", str(error))
             return self.checks
-        self.fix = f"make it again with '{profile_command(meta)}'"
+        self.command = profile_command(meta)
         if absent:
             return self.checks
         bundle = self._read(meta)
@@ -219,7 +224,13 @@ class _Checker:
                 f"{self.path / META}: block_size: the bundle is of {bundle.meta['block_size']}, "
                 f"asked for is {engine.block_size}"
             )
-        self._add("match", differing, "it is of what is asked")
+        asked = {
+            **bundle.meta,
+            "model": model.name if model is not None else bundle.meta["model"],
+            "hardware": hardware.name if hardware is not None else bundle.meta["hardware"],
+        }
+        fix = f"profile what is asked with '{profile_command(asked)}'"
+        self._add("match", differing, "it is of what is asked", fix=fix)
         version = engine.engine_version if engine is not None else None
         profiled = bundle.meta["engine_version"]
         if version and profiled and version != profiled:
@@ -265,7 +276,8 @@ class _Checker:
         status: Status = "fail" if worst > _COVERAGE_FAILS else "warn"
         found = [f"{self.path}/{each}" for each in ranges]
         fine = "all that the workload can reach is profiled"
-        self._add("coverage", found, fine, status, "profile larger sizes, or lower the limits")
+        fix = f"lower the engine's limits, or profile larger sizes with '{self.command}'"
+        self._add("coverage", found, fine, status, fix)
 
     def _named_hardware(self, bundle: Bundle) -> Hardware | None:
         name = str(bundle.meta["hardware"])

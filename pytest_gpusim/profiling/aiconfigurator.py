@@ -22,8 +22,12 @@ from pytest_gpusim.bundle.schema import (
     TP,
 )
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.profiling.composition import attention_rows, coverage_of, mlp_rows
-from pytest_gpusim.profiling.llmservingsim import hardware_name
+from pytest_gpusim.profiling.composition import (
+    attention_rows,
+    coverage_of,
+    hardware_name,
+    mlp_rows,
+)
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
 
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ class _Source:
             registry.model(arguments.model),
             tensor_parallel=arguments.tensor_parallel_size,
             block_size=arguments.block_size,
-            hardware=hardware_name(registry, {}, tables.device_name),
+            hardware=hardware_name(registry, tables.device_name),
             out=out,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pytest_gpusim.deployment import ModelShape
+    from pytest_gpusim.registry import Registry
 
 
 def mlp_rows(
@@ -120,3 +122,13 @@ def coverage_of(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, dict[str
                 column: [int(table[column].min()), int(table[column].max())] for column in columns
             }
     return found
+
+
+def hardware_name(registry: Registry, device: str | None, label: str | None = None) -> str:
+    """The registered device class that a GPU is of; else a name made of its label or its own."""
+    for name in registry.hardware.names():
+        hardware = registry.hardware.get(name)
+        if hardware.kind == "cuda" and device and hardware.matches(device):
+            return name
+    words = label or (device or "unknown").removeprefix("NVIDIA ")
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

@@ -8,8 +8,6 @@ Between GPUs it measures nothing: those operations are priced by the link of ``c
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,12 @@ from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.collectives import Link, all_reduce_table, link_from_cluster
-from pytest_gpusim.profiling.composition import attention_rows, coverage_of, mlp_rows
+from pytest_gpusim.profiling.composition import (
+    attention_rows,
+    coverage_of,
+    hardware_name,
+    mlp_rows,
+)
 from pytest_gpusim.profiling.llmservingsim_files import (
     ProfileFiles,
     find_profile,
@@ -64,8 +67,10 @@ class _Source:
         link = None
         if files.tensor_parallel > 1:
             link = _link(arguments.directory, arguments.cluster)
-        hardware = arguments.hardware or hardware_name(registry, files.meta)
-        compose(files, shape, hardware=hardware, link=link, out=out)
+        hardware = arguments.hardware or hardware_name(
+            registry, files.text("gpu"), files.text("hardware")
+        )
+        compose(files, shape, hardware=arguments.hardware or known, link=link, out=out)
 
 
 SOURCE = _Source()
@@ -156,17 +161,6 @@ def compose(
             "notes": notes,
         },
     )
-
-
-def hardware_name(registry: Registry, meta: Mapping[str, Any], device: str | None = None) -> str:
-    """The registered device class that the profile's GPU is of, else the profile's own label."""
-    device = str(device or meta.get("gpu") or "")
-    for name in registry.hardware.names():
-        hardware = registry.hardware.get(name)
-        if hardware.kind == "cuda" and device and hardware.matches(device):
-            return name
-    label = str(meta.get("hardware") or device.removeprefix("NVIDIA ") or "unknown")
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _shape(directory: Path, files: ProfileFiles, model: str | None, registry: Registry) -> Any:

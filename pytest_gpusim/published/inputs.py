@@ -11,7 +11,8 @@ from typing import Any
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.profiling.collectives import link_from_cluster
-from pytest_gpusim.profiling.llmservingsim import compose, hardware_name
+from pytest_gpusim.profiling.composition import hardware_name
+from pytest_gpusim.profiling.llmservingsim import compose
 from pytest_gpusim.profiling.llmservingsim_files import find_profile
 from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun, first_instance
 from pytest_gpusim.registry import Registry, SimulationInputs
@@ -28,7 +29,7 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
     _write_workload(run, work / "workload")
     files = find_profile(run.directory / "profile", run.tensor_parallel_size)
     device = (run.meta.get("hardware") or {}).get("device_name")
-    hardware = hardware_name(registry, files.meta, device)
+    hardware = hardware_name(registry, device or files.text("gpu"), files.text("hardware"))
     link = link_from_cluster(run.cluster, run.directory / "cluster.json")
     compose(files, run.model, hardware=hardware, link=link, out=work / "profile")
     run.notes.append(_MODE)
