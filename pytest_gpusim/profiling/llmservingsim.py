@@ -67,9 +67,7 @@ class _Source:
         link = None
         if files.tensor_parallel > 1:
             link = _link(arguments.directory, arguments.cluster)
-        hardware = arguments.hardware or hardware_name(
-            registry, files.text("gpu"), files.text("hardware")
-        )
+        known = hardware_name(registry, files.text("gpu"), files.text("hardware"))
         compose(files, shape, hardware=arguments.hardware or known, link=link, out=out)
 
 
