@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_events_do_not_depend_on_how_the_stream_is_cut(cuts: list[int]) -> None:
     decoder = EventDecoder()
     events = [
         event
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
         for event in decoder.feed(STREAM[start:end])
     ]
     assert events == ['{"a": "é"}', "one\ntwo", "[DONE]"]
