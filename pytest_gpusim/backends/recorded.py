@@ -195,11 +195,11 @@ def _require_one_case(workload: Workload, bundle: Bundle, runs: Sequence[Run]) -
         raise InputError(first.path, "engine", "the run recorded no engine settings")
 
 
-def _portable(engine: Any) -> Any:
-    """Engine settings without the place of a checkpoint on the machine that recorded."""
-    if not isinstance(engine, dict) or not engine.get("weights"):
-        return engine
-    return {**engine, "weights": Path(str(engine["weights"])).name}
+def _portable(settings: Any) -> Any:
+    """Settings without the place of a checkpoint on the machine that recorded."""
+    if not isinstance(settings, dict) or not settings.get("weights"):
+        return settings
+    return {**settings, "weights": Path(str(settings["weights"])).name}
 
 
 def _copy_run(run: Run, target: Path) -> None:
@@ -207,7 +207,8 @@ def _copy_run(run: Run, target: Path) -> None:
     for source in _files(run.path):
         if source.name == "run_meta.json":
             meta = {**run.meta, "workload_dir": f"../../{WORKLOAD}"}
-            meta["engine"] = _portable(meta["engine"])
+            for part in ("engine", "params"):
+                meta[part] = _portable(meta.get(part))
             write_json(target / source.name, meta)
         elif source.suffix != ".gz" and source.stat().st_size >= _COMPRESS_FROM_BYTES:
             # No time in it: the same run gives the same bytes.

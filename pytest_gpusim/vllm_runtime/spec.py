@@ -61,8 +61,8 @@ class LaunchSpec:
         if device == "cpu":
             filled = _for_cpu(filled)
             threads = threads or default_threads()
-        if weights is not None and not (Path(weights) / "config.json").is_file():
-            raise InputError(weights, "", "no config.json", "name the directory of a checkpoint")
+        if weights is not None:
+            _require_checkpoint_of(model, Path(weights))
         return cls(model, filled, device, Path(weights) if weights is not None else None, threads)
 
     @property
@@ -141,6 +141,18 @@ def default_threads() -> int:
         return int(stated)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) - 1)
+
+
+def _require_checkpoint_of(model: ModelShape, weights: Path) -> None:
+    if not (weights / "config.json").is_file():
+        raise InputError(weights, "", "no config.json", "name the directory of a checkpoint")
+    found = ModelShape.from_config_file(weights)
+    for field in found.differing_fields(model):
+        raise InputError(
+            weights / "config.json",
+            field,
+            f"is {getattr(found, field)}, that of {model.name} {getattr(model, field)}",
+        )
 
 
 def _for_cpu(settings: EngineSettings) -> EngineSettings:

@@ -51,6 +51,7 @@ def _run(out: Path, workload: Workload, **meta: Any) -> Path:
         "workload_dir": str(workload.path),
         "workload_digest": workload.digest,
         "engine": {**ENGINE.to_json(), "weights": "/home/somebody/checkpoint"},
+        "params": {"weights": "/home/somebody/checkpoint"},
     }
     write_run(out, requests=requests, tokens=tokens, meta={**known, **meta})
     return out

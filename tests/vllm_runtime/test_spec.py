@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.vllm_runtime import LaunchSpec
@@ -32,6 +33,12 @@ def test_what_vllm_cannot_do_on_a_cpu_is_refused_in_one_line(
 
 def test_weights_must_be_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json"):
+        LaunchSpec.resolve(QWEN3, ENGINE, "cpu", weights=tmp_path)
+
+
+def test_weights_must_be_of_the_model(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", replace(QWEN3, num_layers=3).to_hf_config())
+    with pytest.raises(InputError, match="num_layers: is 3, that of tiny/qwen3 2"):
         LaunchSpec.resolve(QWEN3, ENGINE, "cpu", weights=tmp_path)
 
 
