@@ -21,11 +21,7 @@ STREAM = (
 def test_events_do_not_depend_on_how_the_stream_is_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     decoder = EventDecoder()
-    events = [
-        event
-        for start, end in pairwise(edges)
-        for event in decoder.feed(STREAM[start:end])
-    ]
+    events = [event for start, end in pairwise(edges) for event in decoder.feed(STREAM[start:end])]
     assert events == ['{"a": "é"}', "one\ntwo", "[DONE]"]
 
 
