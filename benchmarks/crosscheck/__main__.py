@@ -1,7 +1,7 @@
 """Our openai backend and vLLM's own client on one live server: ``python -m benchmarks.crosscheck``.
 
 Both send the same lengths at the same times, in turns. Their results become runs (vLLM's by the
-``vllm-bench`` importer), and the p50 of TTFT, TPOT, ITL and E2E is compared. The noise floor is how
+``vllm-bench`` importer), and the p50 of TTFT, TPOT and E2E is compared. The noise floor is how
 far the repeats of one client are from their own median.
 """
 
@@ -25,7 +25,7 @@ from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 
-METRICS = ("ttft", "tpot", "itl", "e2e")
+METRICS = ("ttft", "tpot", "e2e")
 OURS, THEIRS = "gpusim openai", "vllm.benchmarks.serve"
 _CHUNK = 16
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+# Before pytester: it unloads what a session imports, and numpy does not load twice.
+import pandas  # noqa: F401
 import pytest
 
 from pytest_gpusim.runs import read_run
