@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-# Before pytester: it unloads what a session imports, and numpy does not load twice.
-import pandas  # noqa: F401
 import pytest
 
 from pytest_gpusim.runs import read_run
@@ -34,7 +32,8 @@ def test_tiny(sim_vs_real, workload):
 
 
 @pytest.fixture
-def session(pytester):
+def session(pytester, pytestconfig, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TEST.format(model=QWEN3.name))
     return pytester
@@ -51,7 +50,7 @@ def test_live_then_recorded(session):
 
     live = ["--gpusim-real", "live", "--gpusim-repeat", "2"]
     live += ["--profiling-root", str(root / "bundle"), "--gpusim-artifacts", "live"]
-    session.runpytest_inprocess(*live).assert_outcomes(passed=1)
+    session.runpytest_subprocess(*live).assert_outcomes(passed=1)
     runs = sorted((root / "live" / "real_runs").iterdir())
     assert len(runs) == 2
     assert (read_run(runs[0]).requests["status"] == "ok").all()
@@ -60,4 +59,4 @@ def test_live_then_recorded(session):
     assert metrics["ttft"]["p50"]["noise"] is not None
 
     recorded = ["--gpusim-recordings", str(root / "live" / "recordings")]
-    session.runpytest_inprocess("--gpusim-real", "recorded", *recorded).assert_outcomes(passed=1)
+    session.runpytest_subprocess("--gpusim-real", "recorded", *recorded).assert_outcomes(passed=1)
