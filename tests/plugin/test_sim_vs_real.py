@@ -21,8 +21,9 @@ def test_case(sim_vs_real):
 
 
 @pytest.fixture
-def session(pytester, tmp_path):
+def session(pytester, pytestconfig, monkeypatch, tmp_path):
     """A test directory with a recording and a plugin that knows its model."""
+    monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))  # for processes of their own
     pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
 
     def make(tolerances="ttft_p50=0.05, tpot_p50=0.05", simulator="reference", **recording):
