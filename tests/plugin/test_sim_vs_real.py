@@ -122,7 +122,7 @@ def test_under_benchmark_the_figures_are_extra_info(session):
 
 def test_under_xdist_the_summary_still_shows_the_comparison(session):
     pytester = session()
-    result = pytester.runpytest_inprocess("-n", "1")
+    result = pytester.runpytest_subprocess("-n", "1")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*simulated against real*"])
 
