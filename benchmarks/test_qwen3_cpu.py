@@ -22,4 +22,5 @@ def test_prerequisites(sim_vs_real, workload):
 @_workloads
 def test_qwen3(sim_vs_real, workload):
     comparison = sim_vs_real(model=MODEL, workload=workload)
-    comparison.check(ttft_p50=0.10, tpot_p50=0.05, e2e_p50=0.05)
+    # A CPU of a shared machine is seldom quiet: its own spread widens the tolerances.
+    comparison.check(ttft_p50=0.10, tpot_p50=0.05, e2e_p50=0.05, noise_factor=1.5)

@@ -3,6 +3,8 @@
 A tolerance is relative, with an absolute floor: an error below the floor is never held against the
 simulation, for a percentage of a very small time says nothing. The floor is 0.5 ms, and 0.05 ms
 for the metrics per token; ``floor_ms=2`` sets it for all metrics, ``ttft_floor_ms=2`` for one.
+``noise_factor=1.5`` widens each tolerance to at least so many times the noise of its figure, for
+machines that cannot be had quiet.
 """
 
 from __future__ import annotations
@@ -22,18 +24,23 @@ DEFAULT_FLOOR_MS = {
     metric: 0.05 if metric in ("tpot", "itl", "normalized_e2e") else 0.5 for metric in METRICS
 }
 _FLOOR = "floor_ms"
+_NOISE_FACTOR = "noise_factor"
 _EXAMPLE = "such as ttft_p50=0.10,tpot_p50=0.05"
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far one figure may be off: ``relative`` to the real one, or ``floor_ns`` if larger."""
+    """How far one figure may be off.
+
+    The largest of ``relative`` to the real one, ``floor_ns``, and ``noise_factor`` times the noise.
+    """
 
     name: str
     metric: str
     statistic: str | None
     relative: float
     floor_ns: float
+    noise_factor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Judgement:
 
 
 def parse_tolerances(text: str) -> dict[str, float]:
-    """Read ``ttft_p50=0.10,tpot_p50=0.05,floor_ms=2``.
+    """Read ``ttft_p50=0.10,tpot_p50=0.05,floor_ms=2,noise_factor=1.5``.
 
     Raises:
         UsageError: Not of that form, or an unknown name or impossible value.
@@ -84,9 +91,12 @@ def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
     """
     floors = dict(DEFAULT_FLOOR_MS)
     relative: dict[str, float] = {}
+    noise_factor = 0.0
     for name, value in given.items():
         number = _number(name, value)
-        if name == _FLOOR:
+        if name == _NOISE_FACTOR:
+            noise_factor = number
+        elif name == _FLOOR:
             floors.update({m: number for m in METRICS if f"{m}_{_FLOOR}" not in given})
         elif name.endswith(f"_{_FLOOR}") and name.removesuffix(f"_{_FLOOR}") in METRICS:
             floors[name.removesuffix(f"_{_FLOOR}")] = number
@@ -94,7 +104,7 @@ def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
             split_name(name)
             relative[name] = number
     return [
-        Tolerance(name, *split_name(name), value, floors[split_name(name)[0]] * 1e6)
+        Tolerance(name, *split_name(name), value, floors[split_name(name)[0]] * 1e6, noise_factor)
         for name, value in relative.items()
     ]
 
@@ -108,7 +118,7 @@ def split_name(name: str) -> tuple[str, str | None]:
         raise UsageError(
             f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of "
             f"{', '.join(DISTRIBUTIONS)} and a stat of {', '.join(STATISTICS)}; makespan; "
-            f"{_FLOOR} or <metric>_{_FLOOR}"
+            f"{_FLOOR}, <metric>_{_FLOOR} or {_NOISE_FACTOR}"
         )
     return metric, statistic
 
@@ -125,18 +135,21 @@ def judge(
     entry = metrics[tolerance.metric]
     if entry is not None and tolerance.statistic is not None:
         entry = entry[tolerance.statistic]
-    limits = {"tolerance": tolerance.relative, "floor_ns": tolerance.floor_ns}
+    noise = entry["noise"] if entry is not None else None
+    # What is held against the figure, so that every report shows it.
+    relative = max(tolerance.relative, tolerance.noise_factor * (noise or 0.0))
+    limits = {"tolerance": relative, "floor_ns": tolerance.floor_ns}
     if entry is None:
         reason = f"not available: {reasons.get(tolerance.metric, 'unknown')}"
         return Judgement(
             tolerance.name, "inconclusive", None, None, None, noise=None, reason=reason, **limits
         )
-    real, sim, noise = entry["real_ns"], entry["sim_ns"], entry["noise"]
+    real, sim = entry["real_ns"], entry["sim_ns"]
     error = entry["error"]
     # Judged on the exact ratio where there is one: the times are rounded to whole ns.
     off = abs(sim - real) if error is None else abs(error) * real
     # Half a ns: a time of the contract is exact to no more.
-    allowed = max(tolerance.relative * real, tolerance.floor_ns) + 0.5
+    allowed = max(relative * real, tolerance.floor_ns) + 0.5
     spread = (noise or 0.0) * real
     outcome: Verdict
     if spread > allowed:
@@ -147,7 +160,7 @@ def judge(
             outcome, reason = "inconclusive", f"{too_coarse}; measure again on a quiet machine"
     elif off <= allowed:
         outcome = "pass"
-        within = off <= tolerance.relative * real
+        within = off <= relative * real + 0.5
         reason = "" if within else f"within the absolute floor of {tolerance.floor_ns / 1e6:g} ms"
     else:
         outcome, reason = "fail", "off by more than the tolerance"

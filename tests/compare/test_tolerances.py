@@ -169,3 +169,19 @@ def test_a_failed_check_fails_although_all_tolerances_hold(tmp_path: Path) -> No
     assert overridden.verdict == "pass"
     with pytest.raises(UsageError, match="unknown check 'kv_blocks'"):
         compare_runs([real], sim, overrides=["kv_blocks"])
+
+
+def test_noise_factor_widens_a_tolerance_to_the_noise() -> None:
+    # 10% off, 8% noise: beyond 5%, within 1.5 times the noise, and not within once the noise.
+    entry = {"real_ns": 10_000_000, "sim_ns": 11_000_000, "error": 0.1, "noise": 0.08}
+    metrics = {"ttft": {"p50": entry}}
+    outcomes = {}
+    for factor in (0.0, 1.0, 1.5):
+        (limit,) = read_tolerances({"ttft_p50": 0.05, "noise_factor": factor})
+        judgement = judge(limit, metrics, {})
+        outcomes[factor] = (judgement.outcome, round(judgement.tolerance, 3))
+    assert outcomes == {
+        0.0: ("inconclusive", 0.05),
+        1.0: ("fail", 0.08),
+        1.5: ("pass", 0.12),
+    }
