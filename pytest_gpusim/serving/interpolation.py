@@ -1,7 +1,8 @@
 """Interpolation between profiled points: linear along each axis, exact at the points.
 
 Below the first point of an axis the value is that of the first point: a kernel has a floor. Above
-the last one it goes on as between the last two, but never falls. Both are flagged.
+the last one it goes on as between the last two, but never falls. Both are flagged, the latter from
+2% beyond the last point on: that much further a line is no worse than between the points.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 
 Point = tuple[float, ...]
+_SLACK = 1.02
 
 
 class Interpolant(Protocol):
@@ -42,7 +44,7 @@ class Curve:
         if x < self._first:
             return self._ys[0], True
         if x >= self._last:
-            return self._ys[-1] + self._tail * (x - self._last), x > self._last
+            return self._ys[-1] + self._tail * (x - self._last), x > self._last * _SLACK
         index = bisect_right(self._xs, x) - 1
         return self._ys[index] + self._slopes[index] * (x - self._xs[index]), False
 
@@ -73,7 +75,7 @@ class Surface:
                 before, _ = nodes[index - 1].at(*rest)
                 slope = max(0.0, (below - before) / (xs[index] - xs[index - 1]))
                 below += slope * (x - xs[index])
-            return below, True
+            return below, outside or x > xs[index] * _SLACK
         above, also_outside = nodes[index + 1].at(*rest)
         share = (x - xs[index]) / (xs[index + 1] - xs[index])
         return below + share * (above - below), outside or also_outside
