@@ -49,9 +49,10 @@ class Case:
 
     @property
     def workload_name(self) -> str:
-        """The workload's short name."""
+        """The workload's short name; seeds other than 0 are told apart."""
         if isinstance(self.workload, WorkloadSpec):
-            return self.workload.arrivals
+            seed = self.workload.seed
+            return f"{self.workload.arrivals}-{seed}" if seed else self.workload.arrivals
         return Path(self.workload).name
 
     def spec(self) -> WorkloadSpec | None:

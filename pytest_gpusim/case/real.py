@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.case.definition import Case, Settings, case_workload
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.registry import MeasureInputs, Registry
 from pytest_gpusim.workload.generate import generate_workload
 from pytest_gpusim.workload.trace import read_workload
@@ -60,9 +60,12 @@ def why_not_recorded(case: Case, settings: Settings) -> str | None:
         return "no recordings were named (--gpusim-recordings)"
     from pytest_gpusim.backends.recorded import why_not_replayable
 
-    place = settings.recordings / case.case_name
-    if not place.is_dir():
-        return f"no recording at {place}"
+    try:
+        place = _recording_of(case, settings)
+    except InputError as error:
+        return str(error)
+    if place is None:
+        return f"no recording at {settings.recordings / case.case_name}"
     spec = case.spec()
     with tempfile.TemporaryDirectory() as scratch:
         workload = case.workload
@@ -79,9 +82,19 @@ def recorded(case: Case, settings: Settings) -> RealSide:
     """The recording of a case that has one."""
     from pytest_gpusim.backends.recorded import open_recording
 
-    assert settings.recordings is not None
-    recording = open_recording(settings.recordings / case.case_name)
+    place = _recording_of(case, settings)
+    assert place is not None
+    recording = open_recording(place)
     return RealSide(recording.workload, recording.runs, recording.bundle)
+
+
+def _recording_of(case: Case, settings: Settings) -> Path | None:
+    from pytest_gpusim.backends.archive import find_recording
+
+    if settings.recordings is None:
+        return None
+    unpacked = settings.artifacts / "recordings" / ".unpacked"
+    return find_recording(settings.recordings, case.case_name, unpacked)
 
 
 def why_not_live(case: Case) -> str | None:

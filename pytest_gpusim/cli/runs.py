@@ -53,7 +53,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_out(imported, str(DEFAULT_ROOT / "real_runs"))
     imported.set_defaults(run=_import)
 
-    record = commands.add_parser("record", help="one folder that replays elsewhere")
+    record = commands.add_parser("record", help="one folder and one archive that replay elsewhere")
     record.add_argument("--workload", type=Path, required=True, metavar="DIR")
     record.add_argument("--profile", type=Path, required=True, metavar="BUNDLE")
     record.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -152,14 +152,18 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
 
 
 def _record(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.backends.archive import archive_of, pack_recording
     from pytest_gpusim.backends.recorded import write_recording
 
     require_vacant(options.out)
+    if archive_of(options.out).exists():
+        raise UsageError(f"{archive_of(options.out)}: exists; name another --out")
     write_recording(
         options.out,
         workload_dir=options.workload,
         bundle_dir=options.profile,
         run_dirs=options.runs,
     )
+    print(f"packed as {pack_recording(options.out)}")
     print(options.out)
     return 0

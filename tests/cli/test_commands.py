@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -122,6 +123,8 @@ def test_record_then_replay(capsys, parts):
     recording = json.loads((parts / "again" / "recording.json").read_text())
     assert sorted(recording["runs"]) == ["1", "2", "3"]
     assert str(parts) not in (parts / "again" / "real" / "1" / "run_meta.json").read_text()
+    with tarfile.open(parts / "again.tar.gz") as archive:
+        assert "again/real/3/run_meta.json" in archive.getnames()
 
 
 def test_check_of_a_good_bundle(capsys, parts):

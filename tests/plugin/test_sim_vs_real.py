@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from pytest_gpusim.backends.archive import pack_recording
 from tests.cases import make_recording
 
 TEST = """
@@ -75,6 +77,15 @@ def test_an_unknown_tolerance_fails_in_one_line(session):
     result.assert_outcomes(failed=1)
     assert "ttft_p42" in result.stdout.str()
     assert "Traceback" not in result.stdout.str()
+
+
+def test_an_archive_replays_like_the_folder(session):
+    pytester = session()
+    folder = pytester.path / "recordings" / "tiny"
+    pack_recording(folder)
+    shutil.rmtree(folder)
+    result = pytester.runpytest_inprocess("--gpusim-real", "recorded")
+    result.assert_outcomes(passed=1)
 
 
 def test_a_changed_recording_is_refused(session):

@@ -1,0 +1,92 @@
+"""A recording as one file: packed beside its folder, and unpacked where it is replayed."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from pathlib import Path
+
+from pytest_gpusim.artifacts import atomic_directory, sha256_file
+from pytest_gpusim.errors import InputError, UsageError
+
+SUFFIX = ".tar.gz"
+
+
+def archive_of(place: Path) -> Path:
+    """Where the archive of the recording at ``place`` lies: beside it."""
+    return place.with_name(place.name + SUFFIX)
+
+
+def pack_recording(place: Path) -> Path:
+    """Write the recording at ``place`` as one archive beside it; the same folder, the same bytes.
+
+    Raises:
+        UsageError: There is an archive already, or it cannot be written.
+    """
+    archive = archive_of(place)
+    partial = archive.with_name(f".{archive.name}.partial")
+    if archive.exists():
+        raise UsageError(f"{archive}: exists; name another --out")
+    try:
+        with (
+            partial.open("wb") as stream,
+            gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in sorted(place.rglob("*")):
+                name = Path(place.name) / path.relative_to(place)
+                tar.add(path, str(name), recursive=False, filter=_anonymous)
+        partial.rename(archive)
+    except OSError as error:
+        raise UsageError(f"{archive}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return archive
+
+
+def find_recording(recordings: Path, case_name: str, unpacked: Path) -> Path | None:
+    """The folder of a case's recording; None where there is neither a folder nor an archive.
+
+    Args:
+        recordings: Holds ``<case>/`` or ``<case>.tar.gz``; a folder goes first.
+        case_name: The case.
+        unpacked: Where archives are unpacked, each once for its content.
+
+    Raises:
+        InputError: The archive is broken, or does not hold the case.
+    """
+    place = recordings / case_name
+    if place.is_dir():
+        return place
+    archive = archive_of(place)
+    if not archive.is_file():
+        return None
+    out = unpacked / f"{case_name}-{sha256_file(archive)[:12]}"
+    if not out.is_dir():
+        _unpack(archive, out)
+    if not (out / case_name).is_dir():
+        raise InputError(
+            archive, "", f"holds no folder {case_name}", "pack it with 'gpusim record'"
+        )
+    return out / case_name
+
+
+def _unpack(archive: Path, out: Path) -> None:
+    try:
+        with atomic_directory(out) as partial, tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(partial, filter="data")
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+        raise InputError(
+            archive, "", f"cannot be unpacked: {error}", "pack it with 'gpusim record'"
+        ) from None
+    except UsageError:
+        if not out.is_dir():  # else another process has just unpacked it
+            raise
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without owner and time, which are of the machine that packed it."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.isdir() else 0o644
+    return entry
