@@ -11,6 +11,8 @@ HERE = Path(__file__).parent
 RECORDINGS = HERE / "recordings"
 ENGINES = HERE / "engines"
 WORKLOADS = ("spaced", "poisson", "burst")
+# Drawn after the simulator was done: nothing was chosen with an eye on them.
+UNSEEN = (("spaced", 101), ("poisson", 102), ("burst", 103))
 
 # Requests per second. One thread takes about a quarter of a second for a decode step and ten
 # milliseconds for a prompt token: the spaced requests never meet, the others stay below the knee.
@@ -41,8 +43,3 @@ def a100_workload(arrivals: str, seed: int = 0) -> WorkloadSpec:
         prefill=Lengths(128, 1024),
         decode=Lengths(64, 256),
     )
-
-
-def case_name(hardware: str, arrivals: str) -> str:
-    """The folder of a case's recording."""
-    return f"qwen3-0.6b-{hardware}-{arrivals}"

@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.cases import ENGINES, MODEL, WORKLOADS, cpu_workload
+from benchmarks.cases import ENGINES, MODEL, UNSEEN, WORKLOADS, cpu_workload
 
 REPEAT = 3
 # Measured on two cores: engine start and import, and the profile's full grid.
@@ -27,11 +27,13 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=REPEAT, help="real runs a workload")
     parser.add_argument("--out", type=Path, help="default: a new directory below tmp/live")
     parser.add_argument("--quick", action="store_true", help="the quick profiling grid")
+    parser.add_argument("--profile", type=Path, help="a bundle measured before, not a new one")
+    parser.add_argument("--unseen", action="store_true", help="the cases with seeds of their own")
     options = parser.parse_args()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     out: Path = options.out or Path("tmp") / "live" / stamp
     print(f"bench-live: about {_estimate_minutes(options)} minutes; artifacts in {out}", flush=True)
-    profile = out / "profile"
+    profile = options.profile or out / "profile"
     commands = {
         "profile": [
             *(sys.executable, "-m", "pytest_gpusim", "profile", "vllm", "--model", MODEL),
@@ -41,10 +43,13 @@ def main() -> int:
         ],
         "measure, simulate, compare": [
             *(sys.executable, "-m", "pytest", "benchmarks", "-m", "cpu", "--gpusim-real", "live"),
+            *("-k", "unseen" if options.unseen else "not unseen"),
             *("--gpusim-repeat", str(options.repeat), "--profiling-root", str(profile)),
             *("--gpusim-artifacts", str(out), "--gpusim-report", str(out / "report.html")),
         ],
     }
+    if options.profile:
+        del commands["profile"]
     stages = []
     code = 0
     for name, command in commands.items():
@@ -60,9 +65,11 @@ def main() -> int:
 
 
 def _estimate_minutes(options: argparse.Namespace) -> int:
+    cases = UNSEEN if options.unseen else [(name, 0) for name in WORKLOADS]
+    specs = [cpu_workload(name, seed) for name, seed in cases]
     passes = options.repeat + 1  # one more for the warm-up
-    arrivals = sum(cpu_workload(name).requests / cpu_workload(name).rate for name in WORKLOADS)
-    profile = _PROFILE_S / 4 if options.quick else _PROFILE_S
+    arrivals = sum(spec.requests / spec.rate for spec in specs)
+    profile = 0.0 if options.profile else _PROFILE_S / 4 if options.quick else _PROFILE_S
     return round((profile + 2 * _START_S + passes * arrivals) / 60)
 
 

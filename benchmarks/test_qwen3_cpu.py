@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cases import MODEL, WORKLOADS, cpu_workload
+from benchmarks.cases import MODEL, UNSEEN, WORKLOADS, cpu_workload
 
 pytestmark = pytest.mark.cpu
 
 _workloads = pytest.mark.parametrize(
-    "workload", [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS], indirect=True
+    "workload",
+    [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS]
+    + [pytest.param(cpu_workload(name, seed), id=f"{name}-unseen") for name, seed in UNSEEN],
+    indirect=True,
 )
 
 
