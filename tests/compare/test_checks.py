@@ -125,6 +125,36 @@ def test_the_workload_as_produced_is_the_same_workload(sides: Sides) -> None:
     assert sides.check("same_workload", real, sim).status == "pass"
 
 
+def test_the_prompt_of_a_failed_request_need_not_be_known(sides: Sides) -> None:
+    rows = steady(24)
+    failed = [*rows[:5], request(5, 5000, [], prefill=0, error="HTTPError"), *rows[6:]]
+    assert sides.check("same_workload", sides.real(failed)).status == "pass"
+
+
+def test_the_jitter_of_a_clients_clock_between_passes_warns(sides: Sides) -> None:
+    def late(milliseconds: float) -> Run:
+        rows = [request(0, 0, [150])]
+        rows += [request(i, i * 1000 + milliseconds, [i * 1000 + 150]) for i in range(1, 24)]
+        return sides.real(rows, meta={"params": {"clock": "client"}})
+
+    exact = sides.real([request(i, i * 1000, [i * 1000 + 150]) for i in range(24)])
+    sim = sides.sim([request(i, i * 1000, [i * 1000 + 150]) for i in range(24)])
+
+    def check(second: Run) -> Check:
+        comparison = compare_runs([exact, second], sim)
+        return next(found for found in comparison.checks if found.name == "same_workload")
+
+    assert check(late(19)).status == "warn"
+    assert "differ by up to 19 ms" in check(late(19)).detail
+    assert check(late(21)).status == "fail"
+
+
+def test_runs_of_one_name_do_not_hide_another_workload(sides: Sides) -> None:
+    named = {"run_id": "1", "workload_digest": "x" * 64}
+    comparison = compare_runs([sides.real(meta={"run_id": "1"}), sides.real(meta=named)], sides.sim())
+    assert comparison.checks[0].status == "warn"
+
+
 def test_other_digest_with_the_same_lengths_warns(sides: Sides) -> None:
     found = sides.check("same_workload", sim=sides.sim(meta={"workload_digest": "x" * 64}))
     assert found.status == "warn"

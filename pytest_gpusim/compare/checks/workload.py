@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, listed
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, listed, ms
 from pytest_gpusim.compare.statistics import PERCENTILES
 
 if TYPE_CHECKING:
@@ -14,32 +14,41 @@ if TYPE_CHECKING:
 
 MIN_REQUESTS = 20
 MAX_ERROR_SHARE = 0.05
+# Between passes of a client that stamps what it really sent: its own jitter, no other load.
+JITTER_NS, JITTER_SHARE = 5e6, 0.02
 
 
 def same_workload(context: CheckContext) -> Finding:
     """Same ids, arrivals (but for one shift of the clock) and prompt lengths in every run.
 
-    Output lengths may be those asked for or those that the real run produced. Where digests differ
-    although lengths agree, prompts may share other prefixes: a warning.
+    Output lengths may be those asked for or those that the real run produced, and the prompt of a
+    failed request need not be known. Where digests differ although lengths agree, prompts may
+    share other prefixes: a warning. So is the jitter of a client's clock between repeated runs, up
+    to 5 ms or 2% of the median gap.
     """
     expected = _arrivals(context.real[0])
+    jitter = 0.0
     for run in (*context.real[1:], context.sim):
         found = _arrivals(run)
+        if run is not context.sim and _on_clients_clock(run):
+            found, shift = _without_jitter(expected, found)
+            jitter = max(jitter, shift)
         trouble = _difference(expected, found)
         if trouble:
             return "fail", f"{run.run_id} and {context.real[0].run_id} differ: {trouble}"
     foreign = _of_another_workload(context)
     if foreign:
         return "fail", foreign
-    digests = {
-        run.run_id: run.meta.get("workload_digest")
-        for run in (*context.real, context.sim)
-        if run.meta.get("workload_digest")
-    }
+    digests = [run.meta.get("workload_digest") for run in (*context.real, context.sim)]
     rows = f"{len(expected)} requests, same arrivals and prompt lengths"
-    unknown = len(context.real) + 1 - len(digests)
-    if len(set(digests.values())) > 1 and not _derived(context):
+    unknown = digests.count(None)
+    if len({digest for digest in digests if digest}) > 1 and not _derived(context):
         return "warn", f"{rows}, but the workload digests differ: prompts may share other prefixes"
+    if jitter:
+        return "warn", (
+            f"{len(expected)} requests, same prompt lengths; arrivals of repeated runs, by the "
+            f"client's clock, differ by up to {ms(jitter)}"
+        )
     if unknown:
         return "pass", f"{rows}; the workload's digest is not recorded on {unknown} of the sides"
     return "pass", rows
@@ -76,7 +85,8 @@ def enough_samples(context: CheckContext) -> Finding:
     """
     counts = [len(metrics.requests) for metrics in (*context.real_metrics, context.sim_metrics)]
     smallest, runs = min(counts), len(context.real)
-    missing = listed([f"{name}: {why}" for name, why in context.reasons.items()])
+    reasons = [f"{name}: {why}" for name, why in context.reasons.items()]
+    missing = listed(reasons, len(reasons))
     notes = [f"not available: {missing}"] if missing else []
     if not smallest:
         return "fail", "; ".join(["no request finished in every run", *notes])
@@ -120,8 +130,11 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
     if not left.index.equals(right.index):
         alone = left.index.symmetric_difference(right.index)
         return f"{len(left)} and {len(right)} requests, request {alone[0]} is in one of them only"
-    for column in ("arrival_time_ns", "num_prefill_tokens"):
+    answered = (left["status"] != "error") & (right["status"] != "error")
+    for column, known in (("arrival_time_ns", None), ("num_prefill_tokens", answered)):
         unequal = left[column] != right[column]
+        if known is not None:
+            unequal &= known
         if unequal.any():
             i = left.index[unequal][0]
             return f"{column} of request {i} is {left[column][i]} and {right[column][i]}"
@@ -129,7 +142,7 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
     unequal = (left["num_decode_tokens"] != right["num_decode_tokens"]) & (
         produced != right["num_decode_tokens"]
     )
-    unequal &= (left["status"] != "error") & (right["status"] != "error")
+    unequal &= answered
     if unequal.any():
         i = left.index[unequal][0]
         return (
@@ -137,6 +150,23 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
             f"{right['num_decode_tokens'][i]}"
         )
     return None
+
+
+def _on_clients_clock(run: Run) -> bool:
+    params = run.meta.get("params")
+    return isinstance(params, dict) and params.get("clock") == "client"
+
+
+def _without_jitter(expected: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """``found`` with the expected arrivals where they differ by jitter alone, and its size, ns."""
+    if not expected.index.equals(found.index):
+        return found, 0.0
+    shift = (found["arrival_time_ns"] - expected["arrival_time_ns"]).abs().max()
+    gaps = expected["arrival_time_ns"].sort_values().diff().dropna()
+    allowed = max(JITTER_NS, JITTER_SHARE * float(gaps.median()) if len(gaps) else 0.0)
+    if not 0 < shift <= allowed:
+        return found, 0.0
+    return found.assign(arrival_time_ns=expected["arrival_time_ns"]), float(shift)
 
 
 def _of_another_workload(context: CheckContext) -> str | None:
