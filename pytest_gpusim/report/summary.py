@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_gpusim.report.attribution import TextTable, attribution_tables
 from pytest_gpusim.report.document import ComparisonDocument
 from pytest_gpusim.report.format import (
     LABELS,
@@ -36,6 +37,7 @@ def summary_markdown(document: ComparisonDocument) -> str:
         "",
         *([f"- {finding}" for finding in findings] or ["Nothing stands out."]),
         "",
+        *(line for table in attribution_tables(meta["attribution"]) for line in _table(table)),
         "## Figures",
         "",
         "Real is the median over the real runs, noise the largest distance of a run from it.",
@@ -53,6 +55,17 @@ def summary_markdown(document: ComparisonDocument) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _table(table: TextTable) -> list[str]:
+    return [
+        f"### {table.title}",
+        "",
+        f"| {' | '.join(table.header)} |",
+        f"| --- |{' ---: |' * (len(table.header) - 1)}",
+        *(f"| {' | '.join(map(_cell, row))} |" for row in table.rows),
+        "",
+    ]
 
 
 def _judgements(document: ComparisonDocument) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_gpusim.report.attribution import TextTable, attribution_tables
 from pytest_gpusim.report.document import ComparisonDocument, read_document
 from pytest_gpusim.report.format import (
     LABELS,
@@ -16,8 +17,12 @@ from pytest_gpusim.report.format import (
     signed_percent,
 )
 
-_WIDTH = 100
-_SHOWN = ("p50", "p90", "p95", "p99", "mean", "")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH = 120
+_STATISTICS = ("p50", "p90", "p95", "p99", "mean")
+_SHOWN_IN_FULL = 8  # comparisons of a session
 
 
 class HasDocument(Protocol):
@@ -28,7 +33,7 @@ class HasDocument(Protocol):
 
 
 def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
-    """One comparison: figures, judgements, checks, verdict."""
+    """One comparison: figures, judgements, where the error comes from, checks, verdict."""
     from rich.table import Table
 
     document = comparison if isinstance(comparison, ComparisonDocument) else comparison.document()
@@ -57,13 +62,49 @@ def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
         checks.add_column(name, overflow="fold")
     for check in document.comparison["checks"]:
         checks.add_row(check["name"], check["status"], check["detail"])
-    lines = [*_rendered(table), *_rendered(checks)]
-    lines.append(f"verdict: {document.verdict}")
-    return lines
+    attribution = document.meta["attribution"]
+    return [
+        *_rendered(table),
+        *(line for found in attribution_tables(attribution) for line in _rendered(_rich(found))),
+        *attribution["findings"],
+        *_rendered(checks),
+        f"verdict: {document.verdict}",
+    ]
 
 
 def session_lines(paths: Sequence[Path]) -> list[str]:
-    """The comparisons of a session: p50 errors beside noise, verdict, where the report lies."""
+    """The comparisons of a session: every figure of the first few, and a line for each."""
+    documents = [read_document(path) for path in paths]
+    lines = [
+        line for document in documents[:_SHOWN_IN_FULL] for line in _rendered(_figures(document))
+    ]
+    return [*lines, *_rendered(_overview(documents))]
+
+
+def _figures(document: ComparisonDocument) -> Table:
+    """Real and simulated median, and the error of every figure with the noise beside it."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"{document.name}: {document.verdict}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in ("", "real p50", "simulated", *_STATISTICS):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for metric, found in document.comparison["metrics"].items():
+        if found is None:
+            table.add_row(LABELS[metric], UNKNOWN)
+            continue
+        entries = [found] if metric == "makespan" else [found[name] for name in _STATISTICS]
+        table.add_row(
+            LABELS[metric],
+            milliseconds(entries[0]["real_ns"]),
+            milliseconds(entries[0]["sim_ns"]),
+            *(f"{signed_percent(e['error'])} ±{percent(e['noise'])}" for e in entries),
+        )
+    return table
+
+
+def _overview(documents: Sequence[ComparisonDocument]) -> Table:
     from rich.table import Table
 
     table = Table()
@@ -72,8 +113,7 @@ def session_lines(paths: Sequence[Path]) -> list[str]:
         table.add_column(f"{metric} p50 (noise)", justify="right")
     table.add_column("checks")
     table.add_column("verdict")
-    for path in paths:
-        document = read_document(path)
+    for document in documents:
         metrics = document.comparison["metrics"]
         cells = []
         for metric in ("ttft", "tpot", "e2e"):
@@ -88,7 +128,7 @@ def session_lines(paths: Sequence[Path]) -> list[str]:
             checks_in_short(document.comparison["checks"]),
             document.verdict,
         )
-    return _rendered(table)
+    return table
 
 
 def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
@@ -135,6 +175,17 @@ def failure_lines(
     if path is not None:
         lines.append(f"  report: {path / 'report.html'}")
     return lines
+
+
+def _rich(found: TextTable) -> Table:
+    from rich.table import Table
+
+    table = Table(title=found.title, title_justify="left")
+    for number, name in enumerate(found.header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in found.rows:
+        table.add_row(*row)
+    return table
 
 
 def _rendered(table: Any) -> list[str]:

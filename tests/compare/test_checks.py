@@ -151,7 +151,8 @@ def test_the_jitter_of_a_clients_clock_between_passes_warns(sides: Sides) -> Non
 
 def test_runs_of_one_name_do_not_hide_another_workload(sides: Sides) -> None:
     named = {"run_id": "1", "workload_digest": "x" * 64}
-    comparison = compare_runs([sides.real(meta={"run_id": "1"}), sides.real(meta=named)], sides.sim())
+    real = [sides.real(meta={"run_id": "1"}), sides.real(meta=named)]
+    comparison = compare_runs(real, sides.sim())
     assert comparison.checks[0].status == "warn"
 
 

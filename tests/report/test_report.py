@@ -125,6 +125,18 @@ def test_terminal(bad: Comparison) -> None:
     assert bad.path is not None
     line = "\n".join(session_lines([bad.path]))
     assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
+    assert re.search(r"TTFT +100\.5 ms +200\.0 ms +\+99\.0% ±0\.5% ", line)
+    assert re.search(r"makespan +23\.20 s ", line)
+
+
+def test_terminal_and_summary_say_where_the_error_comes_from(bad: Comparison) -> None:
+    assert bad.path is not None
+    terminal = "\n".join(comparison_lines(bad))
+    summary = (bad.path / "summary.md").read_text()
+    assert re.search(r"prefill +│ +100\.5 ms │ +200\.0 ms │ +\+49\.6%", terminal)
+    assert "| prefill | 100.5 ms | 200.0 ms | +49.6% |" in summary
+    assert "### By prompt length" not in summary  # all prompts are of one length
+    assert "| mlp_up_proj | 80.0% |" in summary
 
 
 def test_a_verdict_that_rests_on_checks_alone_says_so(tmp_path: Path) -> None:
@@ -142,8 +154,8 @@ def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:
     assert comparison.path is not None
     place = comparison.path.rename(comparison.path.with_name("x" * 120))
     lines = session_lines([place])
-    assert max(map(len, lines)) <= 100
-    assert sum(line.count("x") for line in lines) == 120
+    assert max(map(len, lines)) <= 120
+    assert sum(line.count("x") for line in lines) == 2 * 120
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path, good: Comparison) -> None:

@@ -1,0 +1,104 @@
+"""Where the error comes from, as tables of text; the same in terminal and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pytest_gpusim.report.format import LABELS, milliseconds, percent, signed_percent
+
+_SHARE_SHOWN = 0.01
+
+
+class TextTable(NamedTuple):
+    """A titled table; the first column is text, the others are figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: list[Sequence[str]]
+
+
+def attribution_tables(found: Mapping[str, Any]) -> list[TextTable]:
+    """The tables of ``attribution`` in a comparison's ``run_meta.json``, empty ones left out."""
+    return [table for table in _tables(found) if table.rows]
+
+
+def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
+    yield TextTable(
+        "Mean time per request",
+        ("phase", "real", "simulated", "of mean E2E"),
+        [
+            (
+                name,
+                milliseconds(phase["real_ns"]),
+                milliseconds(phase["sim_ns"]),
+                signed_percent(phase["contribution"]),
+            )
+            for name, phase in (found["phases"] or {}).items()
+        ],
+    )
+    steps = found["steps"] or {}
+    yield TextTable("Steps: schedule and step times told apart", ("what", ""), list(_steps(steps)))
+    yield TextTable(
+        "Decode steps by batch size (median)",
+        ("sequences", "real", "simulated", "error"),
+        [
+            (
+                _span(row["from"], row["to"]),
+                milliseconds(row["real_ns"]),
+                milliseconds(row["sim_ns"]),
+                signed_percent(row["error"]),
+            )
+            for row in steps.get("by_batch_size") or ()
+        ],
+    )
+    yield _parts("Over the course of the run (means)", "arrival", found["by_position"], _seconds)
+    yield _parts("By prompt length (means)", "prompt tokens", found["by_prompt_length"], _span)
+    shares = [
+        (name, percent(share))
+        for name, share in (found["operators"] or {}).items()
+        if abs(share) >= _SHARE_SHOWN
+    ]
+    if found["extrapolated_share"] is not None:
+        shares.append(("outside the profiled ranges", percent(found["extrapolated_share"])))
+    yield TextTable("Simulated time by operator", ("operator", "share"), shares)
+
+
+def _steps(steps: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    schedule, model = steps.get("schedule"), steps.get("model")
+    if schedule:
+        yield "steps, real and simulated", f"{schedule['real_steps']}, {schedule['sim_steps']}"
+        yield "same batch on both sides", percent(schedule["same_share"])
+        if schedule["first_difference"]:
+            yield "first difference", f"step {schedule['first_difference']['step']}"
+    if model:
+        for key, words in (
+            ("error", "time of the steps that agree"),
+            ("with_prefill", "… with prefill"),
+            ("decode_only", "… decode only"),
+        ):
+            yield words, signed_percent(model[key])
+
+
+def _parts(title: str, what: str, rows: Sequence[Mapping[str, Any]], place: Any) -> TextTable:
+    metrics = ("ttft", "tpot", "e2e")
+    return TextTable(
+        title,
+        (what, "requests", *(LABELS[metric] for metric in metrics)),
+        [
+            (
+                place(row["from"], row["to"]),
+                str(row["requests"]),
+                *(signed_percent(row[f"{metric}_error"]) for metric in metrics),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _seconds(low: int, high: int) -> str:
+    return f"{low / 1e9:.1f}–{high / 1e9:.1f} s"
