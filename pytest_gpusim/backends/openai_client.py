@@ -17,6 +17,10 @@ import aiohttp
 
 Counted = Literal["usage", "chunks"]
 _MESSAGE_LIMIT = 300
+_MAX_TOKENS = 10_000_000
+"""No request has more: a greater number is not a count."""
+_FAILED = ("abort", "error")
+"""What servers give as finish_reason of a request that they did not serve to its end."""
 
 
 class BrokenStream(Exception):
@@ -67,22 +71,24 @@ class Answer:
             raise _server_error("ErrorInStream", event)
         usage = event.get("usage")
         total = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        if type(total) is int and _count(total) is None:
+            raise BrokenStream(f"usage.completion_tokens is {total}: not a count of tokens")
         choices = event.get("choices")
         if isinstance(choices, list) and choices:
             self._take_choice(choices[0], total, at)
         if isinstance(usage, dict):
-            self.completion_tokens = total if isinstance(total, int) else self.completion_tokens
-            if isinstance(usage.get("prompt_tokens"), int):
-                self.prompt_tokens = usage["prompt_tokens"]
+            self.completion_tokens = total if type(total) is int else self.completion_tokens
+            # Zero is what a server says that does not count prompts.
+            self.prompt_tokens = _count(usage.get("prompt_tokens")) or self.prompt_tokens
             details = usage.get("prompt_tokens_details")
-            if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
-                self.cached_tokens = details["cached_tokens"]
+            cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+            self.cached_tokens = self.cached_tokens if cached is None else cached
 
     def _take_choice(self, choice: Any, total: Any, at: int) -> None:
         if not isinstance(choice, dict):
             raise BrokenStream("a choice is not an object")
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        if isinstance(total, int):
+        if type(total) is int:
             self.counted = "usage"
             new = total - len(self.token_times_ns)
         else:
@@ -120,6 +126,8 @@ async def complete(
             if response.status != 200:
                 raise _server_error(f"HTTP{response.status}", await _body_of(response))
             await _read_stream(response, answer)
+        if answer.finish_reason in _FAILED:
+            raise ServerError("Aborted", f"the finish_reason is {answer.finish_reason!r}")
         if answer.num_tokens == 0 or not answer.token_times_ns:
             raise BrokenStream("the stream ended without a token")
     except TimeoutError:
@@ -127,13 +135,14 @@ async def complete(
     except ServerError as error:
         answer.error = (error.kind, str(error))
     except (BrokenStream, aiohttp.ClientPayloadError) as error:
-        answer.error = ("BrokenStream", _one_line(str(error)))
+        answer.error = ("BrokenStream", str(error))
     except (aiohttp.ClientConnectorError, ConnectionRefusedError) as error:
-        answer.error = ("ConnectionFailed", _one_line(str(error)))
+        answer.error = ("ConnectionFailed", str(error))
     except (aiohttp.ClientError, OSError) as error:
-        answer.error = (type(error).__name__, _one_line(str(error)))
+        answer.error = (type(error).__name__, str(error))
     if answer.error is not None:
-        answer.error = (answer.error[0], scrub(answer.error[1]))
+        # In this order: of a secret that is cut in two, the rest would be kept.
+        answer.error = (answer.error[0], _one_line(scrub(answer.error[1])))
     return answer
 
 
@@ -146,10 +155,10 @@ async def _read_stream(response: aiohttp.ClientResponse, answer: Answer) -> None
                 return
             try:
                 document = json.loads(event)
-            except ValueError:
-                raise BrokenStream(f"an event is not JSON: {event[:80]}") from None
+            except (ValueError, RecursionError):
+                raise BrokenStream(f"an event is not JSON: {event}") from None
             if not isinstance(document, dict):
-                raise BrokenStream(f"an event is not an object: {event[:80]}")
+                raise BrokenStream(f"an event is not an object: {event}")
             answer.take(document, at)
     if answer.finish_reason is None:
         raise BrokenStream("the stream ended before it was done")
@@ -169,7 +178,12 @@ async def _body_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
 def _server_error(kind: str, document: Mapping[str, Any]) -> ServerError:
     error = document.get("error", document.get("message", document.get("detail", document)))
     message = error.get("message", error) if isinstance(error, dict) else error
-    return ServerError(kind, _one_line(str(message)))
+    return ServerError(kind, str(message))
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens as a server tells it; None where it is none."""
+    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
 
 
 def _one_line(text: str) -> str:
