@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import UsageError
 
 _PARAMS = (
@@ -60,6 +62,30 @@ class Options:
             warmup=str(params.get("warmup", "yes")).lower() not in ("no", "false", "0"),
         )
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the server can only be here: its address is a loopback one."""
+        host = urlsplit(self.root).hostname or ""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return host == "localhost"
+        return address.is_loopback or address.is_unspecified
+
+    def device_of(self, hardware: Hardware) -> str | None:
+        """The server's device, where it is stated or can only be this machine's."""
+        if self.device_name is not None:
+            return self.device_name
+        return hardware.present_device() if self.on_this_machine else None
+
+    def require_device(self, hardware: Hardware) -> None:
+        """Raise `UsageError` where nobody says what device the server has."""
+        if self.device_of(hardware) is None:
+            raise UsageError(
+                f"{self.root}: which {hardware.name} the server has is not known here: give the "
+                "backend's parameter device_name, such as 'NVIDIA A100-SXM4-80GB'"
+            )
+
     def scrub(self, text: str) -> str:
         """``text`` without the key."""
         return text.replace(self.key, "***") if self.key else text
@@ -83,8 +109,13 @@ class Options:
 def _root_of(url: Any) -> str:
     if not url:
         raise UsageError("the openai backend needs the server: give --url http://HOST:PORT")
-    parts = urlsplit(str(url))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(str(url))
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # an open bracket, a port that is no number
+        whole = False
+    if not whole:
+        # Not shown: what is no URL may hold a password all the same.
         raise UsageError("--url: expected http://HOST:PORT or https://HOST/PATH")
     if parts.username or parts.password or parts.query:
         raise UsageError("--url: must hold no credentials; put the key into the environment")
@@ -97,6 +128,11 @@ def _api_key(name: Any) -> tuple[str | None, str | None]:
     key = os.environ.get(str(name or _DEFAULT_KEY_ENV), "").strip()
     if not key and name:
         raise UsageError(f"the environment variable {name} (api_key_env) is not set")
+    if not key.isprintable():
+        raise UsageError(
+            f"the environment variable {name or _DEFAULT_KEY_ENV}: expected a key of one line, "
+            "without control characters"
+        )
     return (str(name or _DEFAULT_KEY_ENV), key) if key else (None, None)
 
 
