@@ -15,26 +15,25 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.backends.openai_options import Options
+from pytest_gpusim.backends.openai_prompts import PROBES, Prompts
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import require_package
+from pytest_gpusim.errors import EngineError, UsageError, require_package
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
-from pytest_gpusim.workload.prompts import load_tokenizer, token_ids
 
 if TYPE_CHECKING:
+    from pytest_gpusim.backends.openai_dialect import Dialect
     from pytest_gpusim.backends.openai_replay import Replay
-    from pytest_gpusim.backends.openai_server import Dialect, PromptForm, Server, ServerFacts
+    from pytest_gpusim.backends.openai_server import Server, ServerFacts
     from pytest_gpusim.workload import WorkloadRequest
 
 _WARMUP_SALT = 1
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def measure(inputs: MeasureInputs) -> None:
@@ -44,7 +43,8 @@ def measure(inputs: MeasureInputs) -> None:
     the rest is taken from ``inputs.engine``; where they differ, the server is right.
 
     Raises:
-        UsageError: A parameter cannot be, or a request is too long.
+        UsageError: A parameter cannot be, a request is too long, the server runs with what is not
+            modelled, or would meet the same prompts again and find them in its prefix cache.
         EngineError: No server answers, or it cannot be asked for completions.
     """
     require_package("aiohttp", "server", "the openai backend")
@@ -73,7 +73,7 @@ async def _measure(inputs: MeasureInputs, options: Options) -> None:
         engine, overruled = _merge(facts.settings, inputs.engine)
         for key, value in overruled.items():
             said = engine.to_json()[key]
-            print(f"gpusim: {options.root} says {key}={said}, not {value}", file=sys.stderr)
+            _say(f"{options.root} says {key}={said}, not {value}")
         inputs.workload.require_fits(engine.max_model_len)
         measurement = _Measurement(inputs, options, server, facts, engine)
         await measurement.prepare()
@@ -97,53 +97,94 @@ class _Measurement:
         self._server = server
         self._facts = facts
         self._engine = engine
+        self._prompts = Prompts(inputs.workload, inputs.model.vocab_size, options.tokenizer)
         self._dialect: Dialect
         self._exact = False
+        self._renewable = True
+        self._sent = False
         self._warmup: dict[str, Any] = {"passes": 0, "requests": 0}
 
     async def prepare(self) -> None:
-        """Agree on how to ask, and warm the server up with other prompts of the same lengths."""
-        probes: dict[PromptForm, list[int] | str] = {"token_ids": [3, 4, 5, 6]}
-        text = self._texts(0)
-        if text is not None:
-            probes["text"] = next(iter(text.values()))
-        self._dialect, self._exact = await self._server.agree(
-            self._facts.model_id, probes, self._options.timeout_s
+        """Agree on how to ask, and warm the server up."""
+        from pytest_gpusim.backends.openai_dialect import agree
+
+        self._dialect, self._exact = await agree(
+            self._server.session,
+            self._server.completions,
+            self._facts.model_id,
+            {form: PROBES[form] for form in self._prompts.forms},
+            timeout_s=self._options.timeout_s,
+            scrub=self._options.scrub,
         )
-        if self._options.warmup:
-            begun = asyncio.get_running_loop().time()
-            replay = await self._replay(_WARMUP_SALT, skip_idle=True)
-            failed = sum(answer.error is not None for answer in replay.answers.values())
-            self._warmup = {
-                "passes": 1,
-                "requests": len(replay.answers),
-                "failed": failed,
-                "token_ids": "others, of the same lengths and sharing",
-                "seconds": round(asyncio.get_running_loop().time() - begun, 3),
-            }
+        self._renewable = self._prompts.renewable(self._dialect.prompt)
+        hot = await self._would_be_hot()
+        if hot and len(self._inputs.out_dirs) > 1:
+            raise UsageError(f"{hot}: give --param tokenizer=FILE, or measure once (--repeat 1)")
+        if hot and self._options.warmup:
+            _say(f"no warm-up: {hot}; --param tokenizer=FILE makes other ones")
+            self._warmup["skipped"] = hot
+        elif self._options.warmup:
+            await self._warm_up()
+
+    async def _would_be_hot(self) -> str | None:
+        """Why the prompts may go to the server once only, in words; None where they may again."""
+        if self._independent() or await self._server.reset_prefix_cache():
+            return None
+        return (
+            f"{self._options.root} cannot empty its prefix cache, and text prompts are the same "
+            "each time without a tokenizer"
+        )
+
+    def _independent(self) -> bool:
+        """Whether what was sent before cannot be found in the cache by what is sent next."""
+        return self._renewable or self._facts.settings.enable_prefix_caching is False
+
+    async def _warm_up(self) -> None:
+        begun = asyncio.get_running_loop().time()
+        replay = await self._replay(_WARMUP_SALT, skip_idle=True)
+        failed = sum(answer.error is not None for answer in replay.answers.values())
+        served = len(replay.answers) - failed
+        self._warmup = {
+            "passes": 1 if served else 0,
+            "requests": served,
+            "failed": failed,
+            "others": self._renewable,
+            "prompts": "others, of the same lengths and sharing"
+            if self._renewable
+            else "those of the measured passes",
+            "seconds": round(asyncio.get_running_loop().time() - begun, 3),
+        }
 
     async def run(self, out: Path) -> None:
         """One measured pass, written at ``out``."""
         was_reset = await self._server.reset_prefix_cache()
-        # What cannot be forgotten must not be met again: other token ids in every pass.
-        salt = 0 if was_reset else secrets.randbits(31) | 2
+        if self._sent and not (was_reset or self._independent()):
+            raise EngineError(f"{self._options.root}: does not empty its prefix cache any more")
+        # What cannot be forgotten must not be met again: other prompts in every pass.
+        salt = 0 if was_reset or not self._renewable else secrets.randbits(31) | 2
         started = utc_now()
         replay = await self._replay(salt)
-        from pytest_gpusim.backends.openai_rows import lateness, request_rows, timing, token_rows
+        from pytest_gpusim.backends import openai_rows as rows
 
         requests = self._inputs.workload.requests
-        timed = timing(replay)
+        timed = rows.timing(replay)
+        lengths = rows.prompt_lengths(requests, replay)
+        if lengths["others"]:
+            _say(
+                f"{self._options.root} counts other prompt lengths than the workload in "
+                f"{lengths['others']} of {len(requests)} requests; {out} has the server's"
+            )
         write_run(
             out,
-            requests=request_rows(requests, replay),
-            tokens=token_rows(requests, replay) if timed["token_times"] else None,
+            requests=rows.request_rows(requests, replay),
+            tokens=rows.token_rows(requests, replay) if timed["token_times"] else None,
             meta={
                 "run_type": "real",
                 "backend": "openai",
                 "model": self._inputs.model.name,
                 "model_shape": self._inputs.model.to_json(),
                 "hardware": self._inputs.hardware.name,
-                "device_name": self._device_name(),
+                "device_name": self._options.device_of(self._inputs.hardware),
                 "workload_dir": str(self._inputs.workload.path),
                 "workload_digest": self._inputs.workload.digest,
                 "engine": self._engine.to_json(),
@@ -154,6 +195,7 @@ class _Measurement:
                     "clock": "client",
                     "prompts": self._dialect.prompt,
                     "prompt_salt": salt,
+                    "prompt_lengths": lengths,
                     "exact_length": list(self._dialect.exact_length) if self._exact else None,
                     "asked_engine": self._inputs.engine.to_json(),
                     "told_by_server": self._facts.settings.to_json(),
@@ -161,7 +203,7 @@ class _Measurement:
                     **timed,
                 },
                 "warmup": self._warmup,
-                "lateness": lateness(requests, replay),
+                "lateness": rows.lateness(requests, replay),
                 "prefix_cache_reset": was_reset,
             },
         )
@@ -169,6 +211,7 @@ class _Measurement:
     async def _replay(self, salt: int, *, skip_idle: bool = False) -> Replay:
         from pytest_gpusim.backends.openai_replay import replay
 
+        self._sent = True
         return await replay(
             self._server.session,
             self._server.completions,
@@ -181,11 +224,7 @@ class _Measurement:
         )
 
     def _payloads(self, salt: int) -> Callable[[WorkloadRequest], bytes]:
-        prompts: Mapping[int, list[int] | str]
-        if self._dialect.prompt == "token_ids":
-            prompts = token_ids(self._inputs.workload, self._inputs.model.vocab_size, salt=salt)
-        else:
-            prompts = self._texts(salt) or {}
+        prompts = self._prompts.expanded(self._dialect.prompt, salt)
 
         def payload_of(request: WorkloadRequest) -> bytes:
             body = self._dialect.payload(
@@ -195,24 +234,6 @@ class _Measurement:
 
         return payload_of
 
-    def _texts(self, salt: int) -> dict[int, str] | None:
-        """Prompts as text; None without a tokenizer, where not every prompt is one."""
-        workload = self._inputs.workload
-        if self._options.tokenizer is not None:
-            tokenizer = load_tokenizer(self._options.tokenizer)
-            ids = token_ids(workload, self._inputs.model.vocab_size, salt=salt)
-            return {prompt_id: tokenizer.decode(tokens) for prompt_id, tokens in ids.items()}
-        texts = {p.prompt_id: p.text for p in (workload.prompts or {}).values()}
-        known = {prompt_id: text for prompt_id, text in texts.items() if text is not None}
-        return known if known and len(known) == len(texts) else None
-
-    def _device_name(self) -> str | None:
-        """The device, where it is stated or can only be this machine's."""
-        if self._options.device_name is not None:
-            return self._options.device_name
-        here = urlsplit(self._options.root).hostname in _LOOPBACK
-        return self._inputs.hardware.present_device() if here else None
-
 
 def _merge(told: EngineSettings, asked: EngineSettings) -> tuple[EngineSettings, dict[str, Any]]:
     """What the server tells, the rest as stated by the user; and what of the latter it denies."""
@@ -221,3 +242,7 @@ def _merge(told: EngineSettings, asked: EngineSettings) -> tuple[EngineSettings,
         key: value for key, value in asked.to_json().items() if known.get(key, value) != value
     }
     return told.merged(asked), overruled
+
+
+def _say(line: str) -> None:
+    print(f"gpusim: {line}", file=sys.stderr)

@@ -38,6 +38,14 @@ def timing(replay: Replay) -> dict[str, Any]:
     }
 
 
+def prompt_lengths(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[str, int]:
+    """How many prompts have, by the server's count, the workload's length, another, or no count."""
+    told = [(request, replay.answers[request.request_id].prompt_tokens) for request in requests]
+    untold = sum(tokens is None for _, tokens in told)
+    same = sum(tokens == request.num_prefill_tokens for request, tokens in told)
+    return {"as_asked": same, "others": len(told) - same - untold, "not_told": untold}
+
+
 def lateness(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[str, Any]:
     """How late requests were sent, in ns: ``max_ns``, ``mean_ns`` and ``p99_ns`` by this process's
     own fault, ``max_since_arrival_ns`` with the wait for the concurrency limit.
@@ -74,7 +82,8 @@ def _row(request: WorkloadRequest, replay: Replay) -> dict[str, Any]:
         "sent_time_ns": answer.sent_ns - replay.origin_ns,
         "first_token_time_ns": times[0] if times else None,
         "ttft_ns": times[0] - request.arrival_time_ns if times else None,
-        "num_prefill_tokens": request.num_prefill_tokens,
+        # What was prefilled: where it is not what was asked, the workload is another one.
+        "num_prefill_tokens": answer.prompt_tokens or request.num_prefill_tokens,
         "num_cached_tokens": answer.cached_tokens,
         "num_decode_tokens": request.num_decode_tokens,
         "num_decode_tokens_actual": answer.num_tokens if times else None,

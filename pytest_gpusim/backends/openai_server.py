@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server says of itself, and how it wants to be asked.
+"""What an OpenAI-compatible server says of itself.
 
 Only `/v1/models` and `/v1/completions` are needed. vLLM also tells its version (`/version`), its KV
 cache (`/metrics`) and, in its development mode, everything (`/server_info`).
@@ -9,20 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
-from pytest_gpusim.backends.openai_client import complete
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 
-PromptForm = Literal["token_ids", "text"]
 _ASK_TIMEOUT_S = 20.0
-_PROBE_TOKENS = 4
-# Section of vLLM's configuration -> the settings in it.
+# Section of vLLM's configuration -> the settings in it, those that are not modelled among them.
 _SECTIONS = {
     "scheduler_config": (
         "max_num_seqs",
@@ -31,48 +28,18 @@ _SECTIONS = {
         "long_prefill_token_threshold",
         "scheduler_reserve_full_isl",
     ),
-    "cache_config": ("block_size", "num_gpu_blocks", "enable_prefix_caching"),
-    "model_config": ("max_model_len", "dtype", "enforce_eager"),
-    "parallel_config": ("tensor_parallel_size",),
+    "cache_config": ("block_size", "num_gpu_blocks", "enable_prefix_caching", "cache_dtype"),
+    "model_config": ("max_model_len", "dtype", "enforce_eager", "quantization"),
+    "parallel_config": (
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "enable_expert_parallel",
+    ),
 }
+_UNMODELLED_SECTIONS = ("speculative_config", "lora_config")
+_PLAIN_KV = ("auto", "float16", "bfloat16", "float32", "None")
 _CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a server is asked: in which form prompts go, and which extras it accepts."""
-
-    prompt: PromptForm = "token_ids"
-    exact_length: tuple[str, ...] = ("ignore_eos",)
-    running_usage: bool = True
-
-    def payload(self, model: str, prompt: Sequence[int] | str, tokens: int) -> dict[str, Any]:
-        """The JSON body that asks for ``tokens`` output tokens."""
-        body: dict[str, Any] = {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": tokens,
-            "temperature": 0.0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if "ignore_eos" in self.exact_length:
-            body["ignore_eos"] = True
-        if "min_tokens" in self.exact_length:
-            body["min_tokens"] = tokens
-        if self.running_usage:
-            body["stream_options"]["continuous_usage_stats"] = True
-        return body
-
-
-# What is given up, step by step, where a server refuses: (running usage, exact length). min_tokens
-# comes last: it costs vLLM a pass over the logits, which a run without it does not have.
-_LADDER: tuple[tuple[bool, tuple[str, ...]], ...] = (
-    (True, ("ignore_eos",)),
-    (False, ("ignore_eos",)),
-    (False, ("min_tokens",)),
-    (False, ()),
-)
 
 
 @dataclass(frozen=True)
@@ -108,7 +75,7 @@ class Server:
 
         Raises:
             EngineError: The server does not answer as one.
-            UsageError: It serves another model, or several.
+            UsageError: It serves another model, or several, or with what is not modelled.
         """
         models = await self._models()
         names = [str(entry.get("id")) for entry in models]
@@ -138,44 +105,6 @@ class Server:
         )
         return ServerFacts(name, version, settings)
 
-    async def agree(
-        self, model: str, probes: Mapping[PromptForm, Sequence[int] | str], timeout_s: float
-    ) -> tuple[Dialect, bool]:
-        """Find how the server can be asked, by asking it for a few tokens.
-
-        Args:
-            model: The served model's name.
-            probes: A short prompt in each form that may be used, the preferred one first.
-            timeout_s: For each try.
-
-        Returns:
-            The richest dialect that it accepts, and whether it gave exactly the tokens asked for.
-
-        Raises:
-            EngineError: It accepts none, or fails.
-        """
-        refused = ""
-        for form, prompt in probes.items():
-            for running_usage, exact_length in _LADDER:
-                dialect = Dialect(form, exact_length, running_usage)
-                body = dialect.payload(model, prompt, _PROBE_TOKENS)
-                answer = await complete(
-                    self.session,
-                    self.completions,
-                    json.dumps(body).encode(),
-                    timeout_s=timeout_s,
-                    scrub=self._scrub,
-                )
-                if answer.error is None:
-                    return dialect, answer.num_tokens == _PROBE_TOKENS
-                kind, message = answer.error
-                if kind not in ("HTTP400", "HTTP422"):
-                    raise EngineError(f"{self.completions}: {kind}: {message}")
-                refused = refused or message
-        raise EngineError(
-            f"{self.completions} refuses prompts of {' and '.join(probes)}: {refused}"
-        )
-
     async def reset_prefix_cache(self) -> bool:
         """Empty the prefix cache; False where the server has no way to (vLLM's, SGLang's)."""
         for path in ("/reset_prefix_cache", "/flush_cache"):
@@ -192,7 +121,7 @@ class Server:
         url = f"{self.root}/v1/models"
         try:
             status, text = await self._get("/v1/models")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = self._scrub(str(error)) or type(error).__name__
             raise EngineError(f"{url}: no server answers: {reason}") from None
         if status in (401, 403):
@@ -221,6 +150,8 @@ class Server:
                 told[key] = int(labels[key])
         if labels.get("enable_prefix_caching") in ("True", "False"):
             told["enable_prefix_caching"] = labels["enable_prefix_caching"] == "True"
+        if labels.get("cache_dtype", "auto") not in _PLAIN_KV:
+            told["cache_dtype"] = labels["cache_dtype"]
         return told
 
     async def _whole_config(self) -> dict[str, Any]:
@@ -234,6 +165,13 @@ class Server:
             values = config.get(section)
             if isinstance(values, dict):
                 told |= {key: values[key] for key in keys if values.get(key) is not None}
+        if told.get("cache_dtype") in _PLAIN_KV:
+            del told["cache_dtype"]
+        for section in _UNMODELLED_SECTIONS:
+            values = config.get(section)
+            if values:
+                # Its method says enough: a whole section does not fit in a line.
+                told[section] = (isinstance(values, dict) and values.get("method")) or True
         return told
 
     async def _json(self, path: str) -> dict[str, Any] | None:

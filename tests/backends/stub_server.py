@@ -8,11 +8,19 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from pytest_gpusim.backends.openai_prompts import PROBES
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.workload.prompts import Prompt
+from tests.factories import CPU, TINY, make_workload
 
 Body = dict[str, Any]
 
@@ -20,30 +28,36 @@ Body = dict[str, Any]
 class Reply:
     """The answer to one completion request: a stream of events over chunked HTTP."""
 
-    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+    def __init__(self, handler: BaseHTTPRequestHandler, prompt: Any = ()) -> None:
         self._handler = handler
         self._tokens = 0
+        self.prompt_tokens = len(prompt.split() if isinstance(prompt, str) else prompt)
         self._begun = False
 
     def fail(self, status: int, message: str) -> None:
         """An error instead of a stream."""
         self._send(status, json.dumps({"error": {"message": message}}).encode())
 
-    def tokens(self, count: int = 1, *, usage: bool = True, last: bool = False) -> None:
+    def tokens(
+        self, count: int = 1, *, usage: bool = True, last: bool = False, reason: str = "length"
+    ) -> None:
         """A chunk with ``count`` tokens, with the running usage or without."""
         self._tokens += count
-        choice = {"index": 0, "text": " w" * count, "finish_reason": "length" if last else None}
+        choice = {"index": 0, "text": " w" * count, "finish_reason": reason if last else None}
         event: Body = {"choices": [choice]}
         if usage:
-            event["usage"] = {"prompt_tokens": 4, "completion_tokens": self._tokens}
+            event["usage"] = self._usage()
         self.event(event)
 
     def usage(self, cached: int | None = None) -> None:
         """The closing event with the totals."""
-        usage: Body = {"prompt_tokens": 4, "completion_tokens": self._tokens}
+        usage = self._usage()
         if cached is not None:
             usage["prompt_tokens_details"] = {"cached_tokens": cached}
         self.event({"choices": [], "usage": usage})
+
+    def _usage(self) -> Body:
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self._tokens}
 
     def event(self, document: Any) -> None:
         """Any event."""
@@ -59,6 +73,10 @@ class Reply:
         self._handler.wfile.flush()
         self._handler.close_connection = True
         self._handler.connection.shutdown(2)
+
+    def close(self) -> None:
+        """Take no further request on this connection."""
+        self._handler.close_connection = True
 
     def raw(self, data: bytes) -> None:
         """A piece of the stream."""
@@ -107,10 +125,13 @@ class StubServer:
     bodies: list[Body] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
+    close: Callable[[], None] = lambda: None
+    """Free the port; answers that are under way go on."""
+
     @property
     def asked(self) -> list[Body]:
         """The completion requests but for the probe."""
-        return [body for body in self.bodies if body["prompt"] != [3, 4, 5, 6]]
+        return [body for body in self.bodies if body["prompt"] not in PROBES.values()]
 
 
 @contextmanager
@@ -139,7 +160,7 @@ def stub_server() -> Iterator[StubServer]:
                 stub.bodies.append(body)
                 stub.headers.append(dict(self.headers))
                 try:
-                    stub.answer(body, Reply(self))
+                    stub.answer(body, Reply(self, body["prompt"]))
                 except OSError:
                     self.close_connection = True  # the client went away
             else:
@@ -159,9 +180,55 @@ def stub_server() -> Iterator[StubServer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    stub.close = close
     try:
         yield stub
     finally:
-        server.shutdown()
+        close()
         thread.join()
-        server.server_close()
+
+
+def for_length(faults: dict[int, Any]) -> Any:
+    """Misbehave for the requests that ask for so many tokens; be steady for the others."""
+
+    def answer(body: Body, reply: Reply) -> None:
+        faults.get(body["max_tokens"], steady())(body, reply)
+
+    return answer
+
+
+def run_on(
+    stub: StubServer,
+    tmp_path: Path,
+    requests: Sequence[tuple[int, int, int]],
+    *,
+    engine: EngineSettings | None = None,
+    prompts: dict[int, Prompt] | None = None,
+    repeat: int = 1,
+    **params: Any,
+) -> list[Run]:
+    """Measure (prefill, decode, arrival) requests on a stub, without a warm-up unless asked for."""
+    from pytest_gpusim.backends.openai import measure
+
+    workload = make_workload(tmp_path / "workload", requests, prompts)
+    outs = [tmp_path / f"run-{number}" for number in range(repeat)]
+    given = {"url": stub.url, "warmup": "no", **params}
+    measure(MeasureInputs(TINY, CPU, workload, engine or EngineSettings(), outs, given))
+    return [read_run(out) for out in outs]
+
+
+def word_tokenizer(directory: Path, size: int) -> str:
+    """A ``tokenizer.json`` with one word per token id, so that text has as many words as ids."""
+    import pytest
+
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {f"w{number}": number for number in range(size)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="w0"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return str(directory / "tokenizer.json")

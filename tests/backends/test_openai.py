@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,19 @@ import pytest
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.registry import MeasureInputs
-from pytest_gpusim.runs import Run, read_run
-from pytest_gpusim.workload.prompts import Prompt
-from tests.backends.stub_server import Body, Reply, StubServer, steady, stub_server
-from tests.factories import CPU, TINY, make_workload
+from pytest_gpusim.runs import read_run
+from tests.backends.stub_server import (
+    Body,
+    Reply,
+    StubServer,
+    for_length,
+    run_on,
+    steady,
+    stub_server,
+)
+from tests.factories import TINY, make_workload
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
-
-from pytest_gpusim.backends.openai import measure
 
 MS = 1_000_000
 
@@ -31,32 +35,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with stub_server() as server:
         yield server
-
-
-def run_on(
-    stub: StubServer,
-    tmp_path: Path,
-    requests: Sequence[tuple[int, int, int]],
-    *,
-    engine: EngineSettings | None = None,
-    prompts: dict[int, Prompt] | None = None,
-    repeat: int = 1,
-    **params: Any,
-) -> list[Run]:
-    workload = make_workload(tmp_path / "workload", requests, prompts)
-    outs = [tmp_path / f"run-{number}" for number in range(repeat)]
-    given = {"url": stub.url, "warmup": "no", **params}
-    measure(MeasureInputs(TINY, CPU, workload, engine or EngineSettings(), outs, given))
-    return [read_run(out) for out in outs]
-
-
-def for_length(faults: dict[int, Any]) -> Any:
-    """Misbehave for the requests that ask for so many tokens; be steady for the others."""
-
-    def answer(body: Body, reply: Reply) -> None:
-        faults.get(body["max_tokens"], steady())(body, reply)
-
-    return answer
 
 
 def test_times_of_each_token_from_the_scheduled_arrival(stub: StubServer, tmp_path: Path) -> None:
@@ -160,6 +138,25 @@ def empty(body: Body, reply: Reply) -> None:
     reply.done()
 
 
+def aborted(body: Body, reply: Reply) -> None:
+    reply.tokens()
+    reply.tokens(last=True, reason="abort")
+    reply.usage()
+    reply.done()
+
+
+def negative(body: Body, reply: Reply) -> None:
+    reply.tokens()
+    reply.event({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": -3}})
+    reply.done()
+
+
+def beyond_all_bounds(body: Body, reply: Reply) -> None:
+    reply.tokens(usage=False)
+    reply.event({"choices": [], "usage": {"prompt_tokens": 10**30, "completion_tokens": 10**30}})
+    reply.done()
+
+
 @pytest.mark.parametrize(
     ("fault", "error_type", "message", "tokens"),
     [
@@ -172,6 +169,9 @@ def empty(body: Body, reply: Reply) -> None:
         (not_json, "BrokenStream", "an event is not JSON: {oops", 0),
         (empty, "BrokenStream", "the stream ended without a token", 0),
         (lambda b, r: r.cut(), "ServerDisconnectedError", "", 0),
+        (aborted, "Aborted", "the finish_reason is 'abort'", 2),
+        (negative, "BrokenStream", "completion_tokens is -3: not a count", 1),
+        (beyond_all_bounds, "BrokenStream", "not a count of tokens", 1),
     ],
 )
 def test_a_failed_request_is_an_error_row_and_the_others_go_on(
@@ -189,20 +189,20 @@ def test_a_failed_request_is_an_error_row_and_the_others_go_on(
     assert (run.tokens["request_id"] == 1).sum() == tokens
 
 
-def test_a_server_that_goes_away_gives_error_rows(stub: StubServer, tmp_path: Path) -> None:
-    """The port is closed after the probe: the connection of a later request is refused."""
-    import asyncio
+def test_a_server_that_goes_away_gives_error_rows(tmp_path: Path) -> None:
+    """The port is closed after the first answer: later connections are refused."""
+    with stub_server() as stub:
 
-    import aiohttp
+        def last(body: Body, reply: Reply) -> None:
+            steady()(body, reply)
+            reply.close()
+            stub.close()
 
-    from pytest_gpusim.backends.openai_client import complete
-
-    async def ask() -> Any:
-        async with aiohttp.ClientSession() as session:
-            return await complete(session, f"{closed_port()}/v1/completions", b"{}", timeout_s=5)
-
-    answer = asyncio.run(ask())
-    assert answer.error[0] == "ConnectionFailed"
+        stub.answer = for_length({9: last})
+        (run,) = run_on(stub, tmp_path, [(4, 9, 0), (4, 2, 600 * MS), (4, 3, 650 * MS)])
+    assert run.requests["status"].tolist() == ["ok", "error", "error"]
+    assert set(run.requests["error_type"].dropna()) == {"ConnectionFailed"}
+    assert run.requests["sent_time_ns"].iloc[2] >= 650 * MS
 
 
 def test_a_slow_server_does_not_slow_the_load(stub: StubServer, tmp_path: Path) -> None:
@@ -274,35 +274,23 @@ def test_the_key_is_sent_and_kept_nowhere(
         assert "sk-very-secret" not in path.read_text()
 
 
-def test_a_server_that_refuses_extras_is_asked_without_them(
-    stub: StubServer, tmp_path: Path
+@pytest.mark.parametrize("length", [75, 290, 295, 299])
+def test_no_part_of_a_key_is_kept_where_a_message_is_cut(
+    stub: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    def strict(body: Body, reply: Reply) -> None:
-        if "ignore_eos" in body or "continuous_usage_stats" in body["stream_options"]:
-            reply.fail(400, "unknown argument")
-        else:
-            steady(usage=False)(body, reply)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    echo = "x" * length + "sk-very-secret" + "y" * 300
 
-    stub.answer = strict
-    (run,) = run_on(stub, tmp_path, [(4, 2, 0)])
-    assert run.requests["status"].tolist() == ["ok"]
-    assert run.meta["params"]["exact_length"] == ["min_tokens"]
+    def not_json(body: Body, reply: Reply) -> None:
+        reply.raw(f"data: {echo}\n\n".encode())
+        reply.done()
 
-
-def test_a_server_that_refuses_token_ids_gets_text(stub: StubServer, tmp_path: Path) -> None:
-    def text_only(body: Body, reply: Reply) -> None:
-        if isinstance(body["prompt"], list):
-            reply.fail(422, "prompt must be a string")
-        else:
-            steady()(body, reply)
-
-    stub.answer = text_only
-    texts = {0: Prompt(0, text="some words of mine")}
-    (run,) = run_on(stub, tmp_path, [(4, 2, 0)], prompts=texts)
-    assert stub.bodies[-1]["prompt"] == "some words of mine"
-    assert run.meta["params"]["prompts"] == "text"
-    with pytest.raises(EngineError, match="refuses prompts of token_ids: prompt must be a string"):
-        run_on(stub, tmp_path / "other", [(4, 2, 0)])
+    stub.answer = for_length({7: lambda b, r: r.fail(401, echo), 9: not_json})
+    (run,) = run_on(stub, tmp_path, [(4, 7, 0), (4, 9, 0)])
+    assert run.requests["status"].tolist() == ["error", "error"]
+    for message in run.requests["error_msg"]:
+        assert len(message) <= 300
+        assert "sk" not in message
 
 
 VLLM_METRICS = """# TYPE vllm:cache_config_info gauge
@@ -325,6 +313,44 @@ def test_settings_are_what_the_server_tells_and_the_rest_as_stated(
         "engine_version": "0.19.0",
     }
     assert "says block_size=32, not 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"speculative_config": {"method": "ngram", "x": "y" * 900}}, "speculative decoding"),
+        ({"lora_config": {"max_loras": 1}}, "LoRA"),
+        ({"model_config": {"quantization": "fp8"}}, "quantized weights"),
+        ({"cache_config": {"cache_dtype": "fp8_e4m3"}}, "quantized KV cache"),
+        ({"parallel_config": {"pipeline_parallel_size": 2}}, "pipeline parallelism"),
+    ],
+)
+def test_what_is_not_modelled_is_refused_where_the_server_tells_it(
+    stub: StubServer, tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    stub.pages = {"/server_info?config_format=json": json.dumps({"vllm_config": config})}
+    with pytest.raises(UsageError, match=f"{stub.url}: .*{words} is not modelled") as caught:
+        run_on(stub, tmp_path, [(4, 2, 0)])
+    assert len(str(caught.value)) < 200
+    assert not stub.bodies
+
+
+def test_a_quantized_cache_shows_in_the_metrics_too(stub: StubServer, tmp_path: Path) -> None:
+    stub.pages = {"/metrics": VLLM_METRICS.replace("{block", '{cache_dtype="fp8",block')}
+    with pytest.raises(UsageError, match="quantized KV cache"):
+        run_on(stub, tmp_path, [(4, 2, 0)])
+
+
+def test_settings_that_change_nothing_are_no_obstacle(stub: StubServer, tmp_path: Path) -> None:
+    config = {
+        "speculative_config": None,
+        "cache_config": {"cache_dtype": "bfloat16"},
+        "model_config": {"quantization": None, "dtype": "torch.bfloat16"},
+        "parallel_config": {"pipeline_parallel_size": 1, "enable_expert_parallel": False},
+    }
+    stub.pages = {"/server_info?config_format=json": json.dumps({"vllm_config": config})}
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0)])
+    assert run.meta["engine"] == {"max_model_len": 4096, "dtype": "bfloat16"}
 
 
 def closed_port() -> str:
@@ -364,6 +390,9 @@ def test_a_request_longer_than_the_server_allows_is_refused_beforehand(
         ({"url": "localhost:8000"}, "expected http://HOST:PORT"),
         ({"url": "http://me:secret@host"}, "must hold no credentials"),
         ({"url": "http://host?key=secret"}, "must hold no credentials"),
+        ({"url": "http://[::1"}, "expected http://HOST:PORT"),
+        ({"url": "http://host:abc"}, "expected http://HOST:PORT"),
+        ({"url": "http://host:99999"}, "expected http://HOST:PORT"),
         ({"timeout": "soon"}, "parameter timeout=soon: expected a positive number"),
         ({"max_concurrency": "0"}, "parameter max_concurrency=0"),
         ({"api_key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE .* is not set"),
@@ -398,3 +427,23 @@ def test_from_the_command_line(
         assert run.meta["params"]["max_concurrency"] == 4
     assert main([*command[:-1], str(tmp_path / "more"), "--param", "timeout=-1"]) == 2
     assert "parameter timeout=-1" in capsys.readouterr().err
+
+
+def test_the_hardware_of_another_machine_must_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pytest_gpusim.cli import main
+
+    make_workload(tmp_path / "workload", [(5, 3, 0)])
+    model = tmp_path / "config.json"
+    model.write_text(json.dumps(TINY.to_hf_config()))
+    command = ["measure", "--backend", "openai", "--model", str(model)]
+    command += ["--workload", str(tmp_path / "workload"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--url", "http://gpu-box:8000/v1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "http://gpu-box:8000 is another machine" in line
+    assert "--hardware" in line
+    for url in ("http://[::1", "http://h:abc"):
+        assert main([*command, "--url", url, "--hardware", "cpu"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "--url: expected http://HOST:PORT" in line
