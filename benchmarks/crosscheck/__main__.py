@@ -2,8 +2,7 @@
 
 Both send the same lengths at the same times, and at once, so that whatever else the machine does
 meets both alike. Their results become runs (vLLM's by the ``vllm-bench`` importer), and the p50 of
-TTFT, TPOT and E2E is compared pass by pass. The noise floor is how far the passes' differences are
-from their own median.
+TTFT, TPOT and E2E must agree within the noise floor of the passes.
 """
 
 from __future__ import annotations
@@ -18,34 +17,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.crosscheck.agreement import as_table, compare
 from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
 from pytest_gpusim.artifacts import new_id, require_vacant, write_json
-from pytest_gpusim.compare.metrics import measure_run
 from pytest_gpusim.deployment import EngineSettings, Hardware
-from pytest_gpusim.errors import EngineError
+from pytest_gpusim.errors import EngineError, GpusimError, UsageError
 from pytest_gpusim.registry import MeasureInputs, builtin_registry
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 
-METRICS = ("ttft", "tpot", "e2e")
-TOO_NOISY = 0.25
-"""A floor above it would let any two clients agree."""
 OURS, THEIRS = "gpusim openai", "vllm.benchmarks.serve"
 _CHUNK = 16
 _STARTED = "Starting main benchmark run"
 _HEAD_START_S = 2.0
 """Our backend first asks the server some questions, and empties its idle prefix cache."""
+_CLIENT_START_S, _CLIENT_S = 300, 900
+"""How long vLLM's client may take to import vLLM, and then to finish after ours has."""
 
 
 def main() -> int:
-    """Run the cross-check; 1 where a p50 differs by more than the noise floor, or that is high."""
+    """Run the cross-check; 1 unless all p50 agree, 2 and 3 as the exit codes of ``gpusim``."""
+    try:
+        return _crosscheck()
+    except GpusimError as error:
+        print(f"crosscheck: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _crosscheck() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crosscheck", description=__doc__)
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
-    parser.add_argument("--repeat", type=int, default=3, help="passes of each client")
+    parser.add_argument("--repeat", type=int, default=3, help="passes; one tells no noise")
     parser.add_argument("--out", type=Path, help="default: a new directory below tmp/crosscheck")
     options = parser.parse_args()
+    for name in ("requests", "repeat"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} {getattr(options, name)}: expected at least 1")
     out: Path = options.out or Path("tmp") / "crosscheck" / new_id("crosscheck")
     require_vacant(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,12 +82,13 @@ def main() -> int:
             runs[OURS].append(ours)
             runs[THEIRS].append(read_run(place))
             print(f"pass {number}: done", flush=True)
-    rows = compare(runs)
-    write_json(out / "crosscheck.json", {"metrics": rows, "requests": options.requests})
-    table = as_table(rows)
+    rows = compare(runs[OURS], runs[THEIRS])
+    figures = {metric: row.to_json() for metric, row in rows.items()}
+    write_json(out / "crosscheck.json", {"metrics": figures, "requests": options.requests})
+    table = as_table(rows, OURS, THEIRS)
     (out / "crosscheck.md").write_text(table)
     print(f"\n{table}\n{out}")
-    return 0 if all(row["agrees"] for row in rows.values()) else 1
+    return 0 if all(row.agrees for row in rows.values()) else 1
 
 
 def write_trace(workload: Workload, path: Path) -> None:
@@ -131,68 +141,27 @@ def their_client(url: str, trace: Path, root: Path, out: Path) -> Iterator[None]
     with log.open("wb") as stream:
         client = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         try:
-            while client.poll() is None and _STARTED not in log.read_text(errors="replace"):
-                time.sleep(0.05)
+            _wait_for_start(client, log)
             yield
-            client.wait()
+            client.wait(_CLIENT_S)
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                f"{log}: vLLM's client did not end within {_CLIENT_S} s after ours"
+            ) from None
         finally:
             client.kill()
+            client.wait()
     if client.returncode != 0:
         raise EngineError(f"{log}: vLLM's client ended with {client.returncode}")
     import_run([result], out)
 
 
-def compare(runs: dict[str, list[Run]]) -> dict[str, dict[str, object]]:
-    """Per metric: both p50 (ns, medians over the passes), their distance, the noise floor."""
-    import numpy as np
-
-    rows: dict[str, dict[str, object]] = {}
-    for metric in METRICS:
-        ours = np.array([p50(run, metric) for run in runs[OURS]])
-        theirs = np.array([p50(run, metric) for run in runs[THEIRS]])
-        differences = ours / theirs - 1
-        distance = float(np.median(differences))
-        noise = float(np.max(np.abs(differences - distance)))
-        rows[metric] = {
-            "ours_ns": round(float(np.median(ours))),
-            "theirs_ns": round(float(np.median(theirs))),
-            "difference": distance,
-            "noise": noise,
-            "passes": [float(difference) for difference in differences],
-            "agrees": bool(abs(distance) <= noise < TOO_NOISY),
-        }
-    return rows
-
-
-def p50(run: Run, metric: str) -> float:
-    """The median of a metric over a run, ns; raises where requests failed."""
-    import numpy as np
-
-    if len(run.finished) != len(run.requests):
-        raise EngineError(f"{run.path}: {len(run.requests) - len(run.finished)} requests failed")
-    values = measure_run(run).values(metric)
-    if values is None:
-        raise EngineError(f"{run.path}: has no {metric}: {measure_run(run).unavailable}")
-    return float(np.median(values))
-
-
-def as_table(rows: dict[str, dict[str, object]]) -> str:
-    """The comparison in Markdown."""
-    lines = [
-        f"| p50 | {OURS} | {THEIRS} | difference, median of passes | noise floor | agree |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-        *(
-            f"| {metric.upper()} | {_ms(row['ours_ns'])} | {_ms(row['theirs_ns'])} "
-            f"| {row['difference']:+.1%} | {row['noise']:.1%} "
-            f"| {'yes' if row['agrees'] else 'no'} |"
-            for metric, row in rows.items()
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _ms(time: object) -> str:
-    return f"{float(str(time)) / 1e6:.2f} ms"
+def _wait_for_start(client: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _CLIENT_START_S
+    while client.poll() is None and _STARTED not in log.read_text(errors="replace"):
+        if time.monotonic() > deadline:
+            raise EngineError(f"{log}: vLLM's client did not start within {_CLIENT_START_S} s")
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
