@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
@@ -38,7 +39,10 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     measure = commands.add_parser("measure", help="run a workload on a real engine")
     measure.add_argument("--backend", default="vllm", help=", ".join(registry.backends.names()))
     add_model_and_hardware(measure, hardware=False)
-    measure.add_argument("--hardware", help="default: the GPU that is here, else cpu")
+    measure.add_argument(
+        "--hardware",
+        help="default: the GPU that is here, else cpu; needed with the --url of another machine",
+    )
     measure.add_argument("--workload", type=Path, required=True, metavar="DIR")
     add_engine(measure)
     measure.add_argument("--url", metavar="U", help="the endpoint of the openai backend")
@@ -116,7 +120,9 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
         params["url"] = options.url
     case = Case(
         model=registry.model(options.model),
-        hardware=registry.hardware.get(options.hardware or _present_hardware(registry)),
+        hardware=registry.hardware.get(
+            options.hardware or _hardware_of(options.backend, params, registry)
+        ),
         workload=options.workload,
         backend=options.backend,
         backend_params=params,
@@ -133,6 +139,19 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
     measure(case, registry, workload, engine_of(options), outs)
     print(options.out or outs[-1])
     return 0
+
+
+def _hardware_of(backend: str, params: Mapping[str, object], registry: Registry) -> str:
+    """The device class that is measured, where that can only be this machine's."""
+    if backend == "openai":
+        from pytest_gpusim.backends.openai_options import Options
+
+        server = Options.read(params)
+        if not server.on_this_machine:
+            raise UsageError(
+                f"{server.root} is another machine: say what it has, such as --hardware a100"
+            )
+    return _present_hardware(registry)
 
 
 def _present_hardware(registry: Registry) -> str:
