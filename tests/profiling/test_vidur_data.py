@@ -110,21 +110,128 @@ def test_the_bundle_passes_the_checks_and_says_what_is_missing(
     assert checks["overhead"].status == "warn"
 
 
-def test_cpu_overheads_become_engine_time(tree: Path, tmp_path: Path, registry: Registry) -> None:
-    folder = tree / "cpu_overhead" / "a100_dgx"
+def cpu_overheads(folder: Path, model: str = "tiny/model", factor: float = 1.0) -> None:
+    """Engine times of 0.4 and 0.6 ms at degree 1, ten times that at degree 2."""
     folder.mkdir(parents=True)
-    pd.DataFrame(
+    rows = [
         {
-            "model_name": "tiny/model",
-            "batch_size": [1, 8],
-            "tensor_parallel_degree": 1,
-            "schedule_median": [0.1, 0.2],
-            "prepare_inputs_e2e_median": [0.3, 0.4],
+            "model_name": model,
+            "batch_size": batch,
+            "tensor_parallel_degree": degree,
+            "schedule_median": schedule * factor * (10 if degree == 2 else 1),
+            "prepare_inputs_e2e_median": prepare * factor * (10 if degree == 2 else 1),
         }
-    ).to_csv(folder / "cpu_overheads.csv")
+        for batch, schedule, prepare in ((1, 0.1, 0.3), (8, 0.2, 0.4))
+        for degree in (1, 2)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "cpu_overheads.csv")
+
+
+@pytest.mark.parametrize("place", ["cpu_overhead/a100_dgx", "cpu_overhead/a100_dgx/tiny/model"])
+def test_cpu_overheads_become_engine_time(
+    tree: Path, tmp_path: Path, registry: Registry, place: str
+) -> None:
+    cpu_overheads(tree / place)
     overhead = produce(tree, tmp_path / "bundle", registry).overhead
     assert overhead is not None
     assert set(overhead["time_ns"]) == {400_000, 600_000}
+
+
+def test_cpu_overheads_are_of_the_network_the_folder_and_the_degree(
+    tree: Path, tmp_path: Path, registry: Registry
+) -> None:
+    cpu_overheads(tree / "cpu_overhead" / "a100_dgx" / "tiny" / "model")
+    cpu_overheads(tree / "cpu_overhead" / "a100_pair" / "tiny" / "model", factor=2)
+    cpu_overheads(tree / "cpu_overhead" / "h100_dgx" / "tiny" / "model", factor=3)
+    both = produce(tree, tmp_path / "ambiguous", registry)
+    assert both.overhead is None
+    assert any("give --network, it may be any of" in note for note in both.meta["notes"])
+    options = ["--network", "a100_pair", "--tensor-parallel-size", "2"]
+    pair = produce(tree, tmp_path / "pair", registry, *options)
+    assert pair.overhead is not None
+    assert set(pair.overhead["time_ns"]) == {8_000_000, 12_000_000}
+    assert pair.meta["tensor_parallel_sizes"] == [2]
+    several = produce(tree, tmp_path / "several", registry, "--network", "a100_pair")
+    assert several.overhead is None
+    assert any("give --tensor-parallel-size" in note for note in several.meta["notes"])
+
+
+def test_cpu_overheads_of_another_model_are_not_counted(
+    tree: Path, tmp_path: Path, registry: Registry
+) -> None:
+    registry.add_model(replace(MODEL, name="tiny/renamed"))
+    renamed = ["--model", "tiny/renamed", *AS_MODEL]
+    cpu_overheads(tree / "cpu_overhead" / "a100_dgx")
+    assert produce(tree, tmp_path / "renamed", registry, *renamed).overhead is not None
+    (tree / "cpu_overhead" / "a100_dgx" / "cpu_overheads.csv").unlink()
+    (tree / "cpu_overhead" / "a100_dgx").rmdir()
+    cpu_overheads(tree / "cpu_overhead" / "a100_dgx", model="another/model")
+    bundle = produce(tree, tmp_path / "bundle", registry)
+    assert bundle.overhead is None
+    assert any("nothing of tiny/model at degree 1" in note for note in bundle.meta["notes"])
+
+
+def test_transfers_between_devices_are_kept(tree: Path, tmp_path: Path, registry: Registry) -> None:
+    pd.DataFrame(
+        [
+            {
+                "time_stats.send_recv.median": 0.002 * per_node,
+                "size": size,
+                "collective": "send_recv",
+                "devices_per_node": per_node,
+            }
+            for size in (1024, 4096)
+            for per_node in (1, 2)
+        ]
+    ).to_csv(tree / "network" / "a100_dgx" / "send_recv.csv")
+    table = produce(tree, tmp_path / "bundle", registry, "--network", "a100_dgx").send_recv
+    assert table is not None
+    assert table.to_numpy().tolist() == [[1024, 4000], [4096, 4000]]
+
+
+def test_parallel_rows_alone_need_a_network(tree: Path, tmp_path: Path, registry: Registry) -> None:
+    for name in ("mlp", "attention"):
+        path = tree / "compute" / "a100" / "tiny" / "model" / f"{name}.csv"
+        frame = pd.read_csv(path)
+        frame[frame["num_tensor_parallel_workers"] > 1].to_csv(path, index=False)
+    with pytest.raises(UsageError, match=r"degrees .2. and no all-reduce.*a100_dgx, a100_pair"):
+        produce(tree, tmp_path / "bundle", registry)
+    assert produce(tree, tmp_path / "b", registry, "--network", "a100_dgx").all_reduce is not None
+    with pytest.raises(UsageError, match=r"--tensor-parallel-size 4: .*has .2."):
+        produce(tree, tmp_path / "bundle", registry, "--tensor-parallel-size", "4")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "cell", "words"),
+    [
+        ("mlp", "num_tokens", "many", "column num_tokens: expected a whole number, found 'many'"),
+        ("mlp", "use_gated_mlp", "yes", "expected True or False, found 'yes'"),
+        ("mlp", "use_gated_mlp", False, "use_gated_mlp: is .False., tiny/model has True"),
+        ("mlp", "time_stats.emb.median", "inf", "expected a finite number"),
+        ("attention", "is_prefill", "maybe", "expected True or False, found 'maybe'"),
+        ("attention", "block_size", "", "expected a whole number, found nothing"),
+        ("cpu_overheads", "schedule_median", "fast", "schedule_median: expected a finite number"),
+        ("cpu_overheads", "batch_size", "1.5", "column batch_size: expected a whole number"),
+    ],
+)
+def test_a_bad_cell_is_named(
+    tree: Path, tmp_path: Path, registry: Registry, name: str, column: str, cell: object, words: str
+) -> None:
+    cpu_overheads(tree / "cpu_overhead" / "a100_dgx")
+    (path,) = tree.rglob(f"{name}.csv")
+    frame = pd.read_csv(path, dtype=str)
+    frame[column] = str(cell)
+    frame.to_csv(path, index=False)
+    with pytest.raises(InputError, match=words):
+        produce(tree, tmp_path / "bundle", registry)
+
+
+def test_a_device_is_not_the_beginning_of_another_name(
+    tree: Path, tmp_path: Path, registry: Registry
+) -> None:
+    (tree / "network" / "a100_pair").rename(tree / "network" / "a1000_pair")
+    bundle = produce(tree, tmp_path / "bundle", registry)
+    assert "all-reduces of network a100_dgx" in bundle.meta["notes"]
 
 
 @pytest.mark.parametrize(
