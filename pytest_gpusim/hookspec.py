@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("pytest")
 
 
-@hookspec
+@hookspec(historic=True)
 def pytest_gpusim_register(registry: Registry) -> None:
     """Add simulators, backends, hardware, models, profile sources and importers.
 

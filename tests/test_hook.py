@@ -60,6 +60,32 @@ def test_a_registered_importer_runs_from_a_shell(tmp_path, capsys):
     assert run.tokens is None
 
 
+def test_a_registered_importer_is_used_from_a_session(pytester):
+    (pytester.path / "result.txt").write_text("0 10 30\n5 25 35\n")
+    pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
+    pytester.makepyfile(
+        """
+        from pathlib import Path
+        from pytest_gpusim.runs import read_run
+
+        def test_toy(gpusim_registry, gpusim_artifacts):
+            out = gpusim_artifacts / "real_runs" / "toy"
+            gpusim_registry.run_importers.get("toy")([Path("result.txt")], out)
+            assert read_run(out).requests["ttft_ns"].tolist() == [10, 20]
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_a_conftest_of_a_subdirectory_registers_too(pytester):
+    folder = pytester.mkdir("inner")
+    (folder / "conftest.py").write_text("from tests.toyplugin import pytest_gpusim_register\n")
+    (folder / "test_inner.py").write_text(
+        "def test_toy(gpusim_registry):\n    assert 'toy' in gpusim_registry.simulators.names()\n"
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
 def test_a_name_registered_twice_is_a_usage_error(pytester):
     pytester.makeconftest(
         """
@@ -76,3 +102,11 @@ def test_a_name_registered_twice_is_a_usage_error(pytester):
 def test_a_missing_plugin_module_is_a_usage_error(capsys):
     assert main(["-p", "no_such_module", "doctor"]) == 2
     assert capsys.readouterr().err.startswith("gpusim: -p no_such_module: cannot be imported")
+
+
+def test_a_broken_plugin_module_is_a_usage_error(capsys, tmp_path, monkeypatch):
+    (tmp_path / "broken_plugin.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["-p", "broken_plugin", "doctor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gpusim: -p broken_plugin: cannot be imported: SyntaxError")

@@ -37,10 +37,11 @@ def load_registry(modules: Sequence[str]) -> Registry:
             sys.path.insert(0, str(Path.cwd()))
         try:
             module = import_module(name)
-        except ImportError as error:
-            raise UsageError(f"-p {name}: cannot be imported: {error}") from None
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise UsageError(f"-p {name}: cannot be imported: {reason}") from None
         if not manager.is_registered(module):
             manager.register(module)
     registry = builtin_registry()
-    manager.hook.pytest_gpusim_register(registry=registry)
+    manager.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
     return registry

@@ -69,7 +69,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     registry = builtin_registry()
     try:
-        config.hook.pytest_gpusim_register(registry=registry)
+        # Historic: a conftest.py of a subdirectory, found later, is asked too.
+        config.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
         if config.getoption("--gpusim-repeat") < 1:
             raise UsageError(
                 f"--gpusim-repeat {config.getoption('--gpusim-repeat')}: expected at least 1"
@@ -78,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
             given = config.getoption(option)
             if given and not (config.invocation_params.dir / given).is_dir():
                 raise UsageError(f"{option} {given}: no such directory")
+        _require_writable(config)
     except GpusimError as error:
         raise pytest.UsageError(str(error)) from None
     given = config.getoption("--gpusim-artifacts")
@@ -90,16 +92,40 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: runs on, or is about, the hardware {name}")
 
 
+def _require_writable(config: pytest.Config) -> None:
+    """What is written at the end of a session, or in each test, is refused at its beginning."""
+    here = config.invocation_params.dir
+    artifacts, report = config.getoption("--gpusim-artifacts"), config.getoption("--gpusim-report")
+    if artifacts and (here / artifacts).exists() and not (here / artifacts).is_dir():
+        raise UsageError(f"--gpusim-artifacts {artifacts}: exists and is not a directory")
+    if report and (here / report).is_dir():
+        raise UsageError(f"--gpusim-report {report}: is a directory, expected the path of a page")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     names = config.stash[STATE].registry.hardware.names()
     for item in items:
         if "sim_vs_real" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.sim_vs_real)
+            _announce_benchmark(item)
             found = [name for name in names if item.get_closest_marker(name)]
             if len(found) > 1:
                 raise pytest.UsageError(
                     f"{item.nodeid}: two hardware markers, {' and '.join(found)}; keep one"
                 )
+
+
+def _announce_benchmark(item: pytest.Item) -> None:
+    """Let pytest-benchmark see what is asked for later, so that its own selection works."""
+    names = getattr(item, "fixturenames", None)
+    if (
+        names is not None
+        and "benchmark" not in names
+        and not item.get_closest_marker("prereq")
+        and item.config.pluginmanager.hasplugin("benchmark")
+    ):
+        names.append("benchmark")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -127,14 +153,17 @@ class ComparisonCollector:
             ]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        report = self._config.getoption("--gpusim-report")
         if not self._comparisons:
+            if report:
+                terminalreporter.write_line(f"no comparison was made, so no {report}")
             return
         from pytest_gpusim.report.terminal import session_lines
 
         terminalreporter.section("simulated against real")
         for line in session_lines(self._comparisons):
             terminalreporter.write_line(line)
-        if report := self._config.getoption("--gpusim-report"):
+        if report:
             from pytest_gpusim.report.html import write_session_report
 
             place = self._config.invocation_params.dir / report

@@ -35,4 +35,4 @@ def find_profiling_root(config: pytest.Config) -> tuple[Path, str]:
         return config.rootpath / str(ini), "gpusim_profiling_root"
     if variable := os.environ.get(ENV_PROFILING_ROOT):
         return here / variable, ENV_PROFILING_ROOT
-    return config.stash[STATE].artifacts / DEFAULT_PROFILING_ROOT, "default"
+    return config.rootpath / "tmp" / DEFAULT_PROFILING_ROOT, "default"

@@ -15,7 +15,7 @@ class TextTable(NamedTuple):
 
     title: str
     header: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
 
 
 def attribution_tables(found: Mapping[str, Any]) -> list[TextTable]:

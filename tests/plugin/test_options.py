@@ -46,10 +46,13 @@ def test_profiling_root_order(pytester, monkeypatch, source):
         (["--gpusim-recordings", "nowhere"], "--gpusim-recordings nowhere: no such directory"),
         (["--gpusim-repeat", "0"], "--gpusim-repeat 0: expected at least 1"),
         (["--gpusim-real", "imagined"], "invalid choice: 'imagined'"),
+        (["--gpusim-report", "."], "--gpusim-report .: is a directory"),
+        (["--gpusim-artifacts", "a_file"], "--gpusim-artifacts a_file: exists and is not a dir"),
     ],
 )
 def test_wrong_options_are_usage_errors(pytester, arguments, message):
     pytester.makepyfile(PASSING)
+    (pytester.path / "a_file").touch()
     result = pytester.runpytest_inprocess(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
@@ -59,11 +62,19 @@ def test_wrong_options_are_usage_errors(pytester, arguments, message):
 def test_artifacts_option(pytester):
     pytester.makepyfile(
         """
-        def test_place(gpusim_artifacts):
+        def test_place(gpusim_artifacts, profiling_root):
             assert gpusim_artifacts.name == "elsewhere"
+            assert profiling_root.parts[-2:] == ("tmp", "vidur_profiling")
         """
     )
     pytester.runpytest_inprocess("--gpusim-artifacts", "elsewhere").assert_outcomes(passed=1)
+
+
+def test_a_report_without_comparisons_is_said_not_to_be(pytester):
+    pytester.makepyfile(PASSING)
+    result = pytester.runpytest_inprocess("--gpusim-report", "page.html")
+    result.stdout.fnmatch_lines(["no comparison was made, so no page.html"])
+    assert not (pytester.path / "page.html").exists()
 
 
 def test_loading_the_plugin_imports_nothing_heavy():

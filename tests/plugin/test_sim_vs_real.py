@@ -131,6 +131,12 @@ def test_under_benchmark_the_figures_are_extra_info(session):
     assert "NaN" not in (pytester.path / "bench.json").read_text()
 
 
+def test_pytest_benchmarks_own_selection_works(session):
+    pytester = session()
+    pytester.runpytest_inprocess("--benchmark-only").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--benchmark-skip").assert_outcomes(skipped=1)
+
+
 def test_under_xdist_the_summary_still_shows_the_comparison(session):
     pytester = session()
     result = pytester.runpytest_subprocess("-n", "1")
