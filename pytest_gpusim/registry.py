@@ -155,13 +155,20 @@ class Registry:
         else:
             raise UsageError(f"importer {kind!r}: produces is 'run' or 'workload'")
 
-    def model(self, name: str) -> ModelShape:
-        """A registered model, or the shape in a ``config.json`` (or its directory) by path."""
+    def find_model(self, name: str) -> ModelShape | None:
+        """As `model`; None where there is neither a model nor a file of that name."""
         if name in self.models.names():
             return self.models.get(name)
         path = Path(name)
         if path.is_file() or (path / "config.json").is_file():
             return ModelShape.from_config_file(path)
+        return None
+
+    def model(self, name: str) -> ModelShape:
+        """A registered model, or the shape in a ``config.json`` (or its directory) by path."""
+        found = self.find_model(name)
+        if found is not None:
+            return found
         known = ", ".join(self.models.names())
         raise UsageError(
             f"unknown model {name!r}; known are {known}, or give the path of a config.json"

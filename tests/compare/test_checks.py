@@ -273,7 +273,10 @@ def test_overhead(sides: Sides) -> None:
     assert found({"mlp_up_proj": 0.9, "overhead": 0.1}) == "pass"
     assert found({"mlp_up_proj": 1.0}) == "fail"
     assert found({"mlp_up_proj": 1.0}, async_scheduling=True) == "warn"
+    assert found({"mlp_up_proj": 1.1, "overhead": -0.1}) == "pass"  # a compiled engine
     assert found(None) == "skip"
+    blind = sides.sim(meta={"operator_shares": None, "counts_engine_time": False})
+    assert sides.check("overhead_counted", sim=blind).status == "fail"
 
 
 def test_calibration(sides: Sides) -> None:

@@ -82,6 +82,24 @@ def test_run_vidur_sim_writes_a_run(tmp_path: Path, as_root: bool):
     assert (run.meta["run_type"], run.meta["hardware"]) == ("vidur", "cpu")
 
 
+def test_run_vidur_sim_takes_the_path_of_a_config(tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**TINY.to_hf_config(), "_name_or_path": TINY.name}))
+    make_bundle(tmp_path / "b")
+    make_workload(tmp_path / "w", [(20, 3, 0)])
+    run_vidur_sim(
+        VidurSimInputs(tmp_path / "w", tmp_path / "b", str(config)), out_dir=tmp_path / "o"
+    )
+    assert read_run(tmp_path / "o").meta["model"] == TINY.name
+
+
+def test_the_names_are_those_of_the_package():
+    import pytest_gpusim.simulators.vidur as package
+
+    assert package.run_vidur_sim is run_vidur_sim
+    assert package.ProfilingRootLayout is ProfilingRootLayout
+
+
 def test_run_vidur_sim_refuses_a_profile_of_something_else(tmp_path: Path):
     make_bundle(tmp_path / "b")
     make_workload(tmp_path / "w", [(20, 3, 0)])

@@ -45,8 +45,8 @@ def profile_matches(context: CheckContext) -> Finding:
             differing.append(
                 f"tensor_parallel_sizes: the profile has {sizes}, {where} ran with {tp}"
             )
-        profiled = profile.get("engine_settings")
-        for key in ("threads", "attention_backend") if isinstance(profiled, dict) else ():
+        profiled = profile.get("engine_settings") or {}
+        for key in ("threads", "attention_backend"):
             hold(key, profiled.get(key), settings.get(key), where)
     if differing:
         return "fail", listed(list(dict.fromkeys(differing)))
@@ -83,6 +83,8 @@ def overhead_counted(context: CheckContext) -> Finding:
     where the engine plans asynchronously, for most of that time is then hidden behind the device.
     """
     shares = operator_shares(context.sim.meta)
+    if context.sim.meta.get("counts_engine_time") is False:
+        return "fail", f"the simulator of {context.sim.run_id} counts no engine time per iteration"
     if shares is None:
         return "skip", f"{context.sim.run_id} does not say what its step times hold"
     share = shares.get("overhead", 0.0)

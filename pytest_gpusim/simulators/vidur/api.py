@@ -126,12 +126,12 @@ def run_vidur_sim(inputs: VidurSimInputs, *, out_dir: Path) -> None:
 
     workload = read_workload(inputs.workload_dir)
     registry = builtin_registry()
-    hardware = inputs.hardware or _only_hardware(inputs.profiling_root, inputs.model_id)
-    bundle = read_bundle(resolve_root(inputs.profiling_root, inputs.model_id, hardware))
-    if bundle.meta["model"] == inputs.model_id and inputs.model_id not in registry.models.names():
-        model = bundle.model_shape
-    else:
-        model = registry.model(inputs.model_id)
+    stated = registry.find_model(inputs.model_id)
+    name = stated.name if stated else inputs.model_id
+    hardware = inputs.hardware or _only_hardware(inputs.profiling_root, name)
+    bundle = read_bundle(resolve_root(inputs.profiling_root, name, hardware))
+    of_name = bundle.model_shape if bundle.meta["model"] == name else None
+    model = stated or of_name or registry.model(name)  # the last says which are known
     engine = inputs.engine or EngineSettings()
     if not isinstance(engine, EngineSettings):
         engine = EngineSettings.load(engine)

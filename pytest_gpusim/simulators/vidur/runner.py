@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.errors import EngineError, GpusimError, UsageError
@@ -46,7 +46,13 @@ def simulate(inputs: SimulationInputs) -> None:
     engine = ServingEngine.of_inputs(inputs)
     engine.keeps_spans = predictor == "random_forest"
     session = run(inputs, engine, scheduler, predictor)
-    details = {"simulator_version": version, "scheduler": scheduler, "predictor": predictor}
+    details: dict[str, Any] = {
+        "simulator_version": version,
+        "scheduler": scheduler,
+        "predictor": predictor,
+    }
+    if predictor == "random_forest":
+        details["counts_engine_time"] = False  # Vidur trains no operator for it
     if scheduler == "sarathi":
         from pytest_gpusim.simulators.vidur.output import write_sarathi_run
 
