@@ -75,7 +75,8 @@ def test_an_interrupted_profile_goes_on_to_a_valid_bundle(
 def test_steps_are_timed_without_hooks_for_an_engine_that_has_none(tmp_path: Path) -> None:
     engine = shared_engine(LaunchSpec.resolve(QWEN3, ENGINE, "cpu", threads=1))
     shapes = shapes_of(engine.engine, quick=True)[:4]
-    campaign = Campaign("walls", shapes, 1, tmp_path)
+    campaign = Campaign("walls", 1, tmp_path)
+    campaign.plan(engine.engine["num_gpu_blocks"], lambda blocks: shapes)
     campaign.run(engine, hooks=False, say=lambda text: None)
     samples = campaign.samples()
     assert {sample.shape for sample in samples} == set(shapes)

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_gpusim.bundle import read_bundle, write_bundle
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.profiling.vllm.campaign import Campaign, Sample
+from pytest_gpusim.profiling.vllm.campaign import Sample
 from pytest_gpusim.profiling.vllm.grid import Shape, shapes_of
 from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
@@ -89,16 +89,16 @@ def test_repeatability_is_the_spread_between_passes() -> None:
     assert found["passes"] == 3
     assert found["coefficient_of_variation"]["lm_head"] == 0.0
     assert found["coefficient_of_variation"]["step"] > 0.0
+    assert "served_engine" not in found
 
 
-def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
-    campaign = Campaign("x", [PREFILL, DECODE], 2, tmp_path)
-    row = '{"wall_ns":5,"prefills":[[10,0]],"decodes":[],"operators":{"emb":1}}'
-    campaign.path.write_text(f'{{"pass":0,"shape":0,"rows":[{row}]}}\n{{"pass":0,"shape":1,"ro')
-    again = Campaign("x", [PREFILL, DECODE], 2, tmp_path)
-    assert again.measured == 1
-    assert [sample.wall_ns for sample in again.samples()] == [5]
-    assert Campaign("y", [PREFILL, DECODE], 2, tmp_path).measured == 0
+def test_repeatability_of_the_served_engine_is_told_apart() -> None:
+    samples = _samples()
+    walls = [replace(s, operators={}, wall_ns=1000 * (s.number + 9)) for s in samples]
+    found = repeatability(samples, walls)
+    assert found["coefficient_of_variation"] == repeatability(samples)["coefficient_of_variation"]
+    # Population deviation of 9, 10 and 11 over their mean.
+    assert found["served_engine"] == {"passes": 3, "coefficient_of_variation": {"step": 0.0816}}
 
 
 @pytest.mark.parametrize("quick", [False, True])

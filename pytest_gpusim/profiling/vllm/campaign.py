@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, digest_json
+from pytest_gpusim.profiling.vllm.estimate import duration, from_first_steps
 from pytest_gpusim.profiling.vllm.grid import Shape
 from pytest_gpusim.vllm_runtime import EngineProcess
 
 STATE_ROOT = DEFAULT_ROOT / "profiling_state"
 _REPORT_EVERY_S = 15.0
 _DISTURBED = 0.04
+_FEWER_BLOCKS = 0.02  # shapes for so many KV blocks less are the engine's still
 _AGAIN = 2  # times that a disturbed shape is measured once more; in all, a third of the shapes
 
 
@@ -35,33 +37,57 @@ class Sample:
 class Campaign:
     """Passes over shapes on one engine, kept in a file by the digest of what is measured.
 
+    The file begins with the KV blocks that the shapes were made for: a GPU engine may find a few
+    more or less at each start, and going on needs the same shapes.
+
     Args:
         identity: JSON values that tell one measurement from another (model, settings, device…).
-        shapes: What a pass holds.
-        passes: How many.
+        passes: How often each shape is measured.
         root: Where the file is.
     """
 
-    def __init__(
-        self, identity: Any, shapes: Sequence[Shape], passes: int, root: Path = STATE_ROOT
-    ) -> None:
-        self.shapes, self.passes = list(shapes), passes
-        key = digest_json([identity, [asdict(shape) for shape in shapes]])
-        self.path = root / f"{key[:16]}.jsonl"
-        self._done: dict[tuple[int, int], list[Sample]] = {}
+    def __init__(self, identity: Any, passes: int, root: Path = STATE_ROOT) -> None:
+        self.passes = passes
+        self.path = root / f"{digest_json(identity)[:16]}.jsonl"
+        self.shapes: list[Shape] = []
+        self._blocks: int | None = None
+        self._done: dict[tuple[int, Shape], list[Sample]] = {}
+        self._whole = 0  # bytes of the file up to the end of its last good line
         self._read()
+
+    def plan(self, blocks: int, shapes_for: Callable[[int], Sequence[Shape]]) -> None:
+        """Settle the shapes: those of an interrupted campaign where they fit the engine.
+
+        Args:
+            blocks: KV blocks that the engine has now.
+            shapes_for: The shapes for a number of blocks.
+        """
+        before = self._blocks
+        if before is None or not 1 - _FEWER_BLOCKS <= before / blocks <= 1:
+            self._blocks = blocks
+        assert self._blocks is not None
+        self.shapes = list(shapes_for(self._blocks))
 
     @property
     def measured(self) -> int:
-        """Shapes that an earlier, interrupted campaign has measured."""
-        return len([key for key in self._done if key[0] < self.passes])
+        """Measurements that an earlier, interrupted campaign has made."""
+        return sum(place in self._done for place in self._order())
 
     def samples(self) -> list[Sample]:
         """Everything that was measured."""
-        return [sample for key in sorted(self._done) for sample in self._done[key]]
+        return [sample for place in self._order() for sample in self._done.get(place, [])]
 
-    def run(self, engine: EngineProcess, *, hooks: bool, say: Callable[[str], None]) -> None:
-        """Measure what is missing."""
+    def run(
+        self, engine: EngineProcess, *, hooks: bool, say: Callable[[str], None], again: bool = False
+    ) -> None:
+        """Measure what is missing.
+
+        Args:
+            engine: It forms the batches.
+            hooks: Time operators too.
+            say: Takes lines for the user.
+            again: The same shapes follow on another engine, which is said with the estimate.
+        """
         missing = [place for place in self._order() if place not in self._done]
         if not missing:
             return
@@ -73,23 +99,25 @@ class Campaign:
             begun = time.monotonic()
             engine.ask(shape.command(hooks))
             costs[_size(shape)] = time.monotonic() - begun
-        say(f"{len(missing)} measurements, about {_minutes(_estimate(costs, missing, self))}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = from_first_steps(costs, [shape for _, shape in missing])
+        say(f"{len(missing)} measurements, about {duration(seconds)}")
+        if again:
+            whole = seconds + from_first_steps(costs, self.shapes) * self.passes
+            say(f"then the engine as asked for: in all up to {duration(whole)}, and its start")
         begun = reported = time.monotonic()
         retries = len(missing) // 3
-        with self.path.open("a", encoding="utf-8") as stream:
-            for count, (number, index) in enumerate(missing, start=1):
-                rows, again = self._measure(engine, self.shapes[index], hooks, retries)
-                retries -= again
-                stream.write(json.dumps({"pass": number, "shape": index, "rows": rows}) + "\n")
-                stream.flush()
-                self._take(number, index, rows)
+        with self._append() as stream:
+            for count, (number, shape) in enumerate(missing, start=1):
+                rows, more = self._measure(engine, shape, hooks, retries)
+                retries -= more
+                _write(stream, {"pass": number, "shape": asdict(shape), "rows": rows})
+                self._take(number, shape, rows)
                 now = time.monotonic()
                 if now - reported > _REPORT_EVERY_S:
                     reported = now
                     left = (now - begun) / count * (len(missing) - count)
                     say(f"pass {number + 1} of {self.passes}, {count} of {len(missing)}, "
-                        f"{_minutes(left)} left")  # fmt: skip
+                        f"{duration(left)} left")  # fmt: skip
 
     def _measure(
         self, engine: EngineProcess, shape: Shape, hooks: bool, retries: int
@@ -112,34 +140,60 @@ class Campaign:
         """The bundle is written: nothing to go on with."""
         self.path.unlink(missing_ok=True)
 
-    def _order(self) -> Iterator[tuple[int, int]]:
+    def _order(self) -> Iterator[tuple[int, Shape]]:
         """Each pass in another order, so that a drift of the machine does not look like a shape."""
         for number in range(self.passes):
-            places = list(range(len(self.shapes)))
-            random.Random(number).shuffle(places)
-            yield from ((number, place) for place in places)
+            shapes = list(self.shapes)
+            random.Random(number).shuffle(shapes)
+            yield from ((number, shape) for shape in shapes)
 
-    def _take(self, number: int, index: int, rows: Sequence[dict[str, Any]]) -> None:
-        self._done[number, index] = [
+    def _take(self, number: int, shape: Shape, rows: Sequence[dict[str, Any]]) -> None:
+        self._done[number, shape] = [
             Sample(
-                self.shapes[index],
+                shape,
                 number,
-                row["wall_ns"],
+                int(row["wall_ns"]),
                 sum(row["decodes"]) / len(row["decodes"]) if row["decodes"] else 0.0,
-                row["operators"],
+                {str(name): int(time_ns) for name, time_ns in row["operators"].items()},
             )
             for row in rows
         ]
 
+    def _append(self) -> BinaryIO:
+        """The file, cut to its last good line: what a kill left of the next would spoil more."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+        stream = self.path.open("r+b")
+        stream.truncate(self._whole)
+        stream.seek(self._whole)
+        _write(stream, {"num_gpu_blocks": self._blocks})
+        return stream
+
     def _read(self) -> None:
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_bytes().splitlines(keepends=True):
             try:
                 entry = json.loads(line)
-                self._take(entry["pass"], entry["shape"], entry["rows"])
-            except (ValueError, KeyError, IndexError):
+                if "num_gpu_blocks" in entry:
+                    self._blocks = int(entry["num_gpu_blocks"])
+                else:
+                    self._take(int(entry["pass"]), _shape(entry["shape"]), entry["rows"])
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError):
                 return  # the line that a kill cut short
+            if not line.endswith(b"\n"):
+                return
+            self._whole += len(line)
+
+
+def _shape(entry: dict[str, Any]) -> Shape:
+    prefills = tuple((int(tokens), int(context)) for tokens, context in entry["prefills"])
+    return Shape(prefills, int(entry["num_decodes"]), int(entry["decode_context"]))
+
+
+def _write(stream: BinaryIO, entry: dict[str, Any]) -> None:
+    stream.write(json.dumps(entry).encode("utf-8") + b"\n")
+    stream.flush()
 
 
 def say(text: str) -> None:
@@ -155,23 +209,3 @@ def _disturbance(rows: Sequence[dict[str, Any]]) -> float:
 
 def _size(shape: Shape) -> int:
     return shape.num_tokens
-
-
-def _estimate(
-    costs: dict[int, float], missing: Sequence[tuple[int, int]], campaign: Campaign
-) -> float:
-    """Seconds: time per shape taken as linear in its tokens."""
-    sizes = sorted(costs)
-    low, high = sizes[0], sizes[-1]
-    slope = (costs[high] - costs[low]) / (high - low) if high > low else 0.0
-    total = 0.0
-    for _, index in missing:
-        shape = campaign.shapes[index]
-        step = max(costs[low] / 2, costs[low] + slope * (shape.num_tokens - low))
-        settling = costs[low] if shape.num_decodes else 0.0
-        total += step * shape.steps + settling
-    return total
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

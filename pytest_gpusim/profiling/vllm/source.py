@@ -94,6 +94,7 @@ def profile_vllm(
     from pytest_gpusim.bundle import write_bundle
     from pytest_gpusim.profiling.composition import coverage_of
     from pytest_gpusim.profiling.vllm.campaign import say
+    from pytest_gpusim.profiling.vllm.estimate import duration, guess
     from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
     from pytest_gpusim.vllm_runtime import LaunchSpec
 
@@ -101,15 +102,22 @@ def profile_vllm(
     if hardware.present_device() is None:
         raise UsageError(f"no {hardware.name} in this machine")
     asked = LaunchSpec.resolve(model, settings, hardware.kind, weights=weights, threads=threads)
-    # Contexts are put into the prefix cache; hooks need modules that run, one step at a time.
-    cached = asked.with_settings(enable_prefix_caching=True)
+    # Contexts are put into the prefix cache; a threshold would split the chunks that are wanted;
+    # hooks need modules that run, one step at a time.
+    cached = asked.with_settings(enable_prefix_caching=True, long_prefill_token_threshold=0)
     same = bool(asked.settings.enforce_eager) and (
         hardware.kind == "cpu" or asked.settings.async_scheduling is False
     )
     plain = cached if same else cached.with_settings(enforce_eager=True, async_scheduling=False)
     number = passes or (QUICK_PASSES if quick else FULL_PASSES)
+    count, seconds = guess(plain, hardware, number, quick=quick)
+    engines = 1 if same else 2
+    say(
+        f"about {count * engines} measurements on {engines} engine{'s' * (engines > 1)}, roughly "
+        f"{duration(seconds * engines)} by the model's size; a measured estimate follows"
+    )
     campaigns = []
-    samples, engine, campaign = _measure(plain, number, quick, hooks=True)
+    samples, engine, campaign = _measure(plain, number, quick, hooks=True, again=not same)
     campaigns.append(campaign)
     walls = None
     if not same:
@@ -117,8 +125,10 @@ def profile_vllm(
         walls, engine, campaign = _measure(cached, number, quick, hooks=False)
         campaigns.append(campaign)
     resolved = dict(engine.engine)
-    if settings.enable_prefix_caching is not None:
-        resolved["enable_prefix_caching"] = settings.enable_prefix_caching
+    for name in ("enable_prefix_caching", "long_prefill_token_threshold"):
+        stated = getattr(settings, name)
+        if stated is not None:
+            resolved[name] = stated
     tables = tables_of(samples, walls, model, resolved)
     write_bundle(
         out,
@@ -137,7 +147,7 @@ def profile_vllm(
             "tensor_parallel_sizes": [resolved["tensor_parallel_size"]],
             "source": "vllm",
             "coverage": coverage_of(tables),
-            "repeatability": repeatability(samples),
+            "repeatability": repeatability(samples, walls),
             "quick": quick,
             "method": _method(walls is not None),
         },
@@ -147,7 +157,7 @@ def profile_vllm(
 
 
 def _measure(
-    spec: LaunchSpec, passes: int, quick: bool, *, hooks: bool
+    spec: LaunchSpec, passes: int, quick: bool, *, hooks: bool, again: bool = False
 ) -> tuple[list[Any], EngineProcess, Any]:
     from pytest_gpusim.profiling.vllm.campaign import Campaign, say
     from pytest_gpusim.profiling.vllm.grid import shapes_of
@@ -155,15 +165,17 @@ def _measure(
 
     say(f"starting vLLM with {spec.model.name} on {spec.device}")
     engine = shared_engine(spec)
-    shapes = shapes_of(engine.engine, quick=quick)
-    if not shapes:
-        raise EngineError(
-            f"num_gpu_blocks={engine.engine['num_gpu_blocks']}: the KV cache has no room for a step"
-        )
-    identity = [spec.to_json(), engine.engine, engine.device_name, hooks]
-    campaign = Campaign(identity, shapes, passes)
+    resolved = dict(engine.engine)
+    # A stated number of blocks is in the spec; another may come out otherwise at the next start.
+    blocks = int(resolved.pop("num_gpu_blocks"))
+    campaign = Campaign([spec.to_json(), resolved, engine.device_name, hooks], passes)
+    campaign.plan(
+        blocks, lambda number: shapes_of({**resolved, "num_gpu_blocks": number}, quick=quick)
+    )
+    if not campaign.shapes:
+        raise EngineError(f"num_gpu_blocks={blocks}: the KV cache has no room for a step")
     try:
-        campaign.run(engine, hooks=hooks, say=say)
+        campaign.run(engine, hooks=hooks, say=say, again=again)
     except EngineStopped as error:
         raise EngineStopped(f"{error}; the same command goes on where it was") from None
     return campaign.samples(), engine, campaign

@@ -65,24 +65,35 @@ def tables_of(
     return {**tables, OVERHEAD: _overhead(samples, walls, tables, model)}
 
 
-def repeatability(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Coefficient of variation between passes: the median over the points, by operator."""
+def repeatability(
+    samples: Sequence[Sample], walls: Sequence[Sample] | None = None
+) -> dict[str, Any]:
+    """Coefficient of variation between passes: the median over the points, by operator.
+
+    ``served_engine`` is that of the whole steps in ``walls``, where those are of another engine.
+    """
     names = sorted({name for sample in samples for name in sample.operators})
     series: dict[str, Callable[[Sample], float]] = {"step": lambda sample: sample.wall_ns}
     series.update((name, _operator(name)) for name in names)
-    found = {}
-    for name, value in series.items():
-        spreads = []
-        for steps in _grouped(samples, lambda s: s.shape, lambda s: s).values():
-            passes = _grouped(steps, lambda s: s.number, value)
-            means = [fmean(times) for times in passes.values()]
-            if len(means) > 1 and fmean(means) > 0:
-                spreads.append(pstdev(means) / fmean(means))
-        found[name] = round(median(spreads), 4) if spreads else None
-    return {
+    found: dict[str, Any] = {
         "passes": len({sample.number for sample in samples}),
-        "coefficient_of_variation": found,
+        "coefficient_of_variation": {
+            name: _variation(samples, value) for name, value in series.items()
+        },
     }
+    if walls is not None:
+        found["served_engine"] = repeatability(walls)
+    return found
+
+
+def _variation(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float | None:
+    spreads = []
+    for steps in _grouped(samples, lambda s: s.shape, lambda s: s).values():
+        passes = _grouped(steps, lambda s: s.number, value)
+        means = [fmean(times) for times in passes.values()]
+        if len(means) > 1 and fmean(means) > 0:
+            spreads.append(pstdev(means) / fmean(means))
+    return round(median(spreads), 4) if spreads else None
 
 
 def _mlp(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]) -> pd.DataFrame:
