@@ -80,10 +80,7 @@ def compose(
     Raises:
         UsageError: The tables do not hold a shape that the model needs, or the degree does not fit.
     """
-    if tensor_parallel < 1 or shape.num_q_heads % tensor_parallel:
-        raise UsageError(
-            f"--tensor-parallel-size {tensor_parallel} does not divide {shape.num_q_heads} heads"
-        )
+    _require_divisible(shape, tensor_parallel)
     notes = [
         "norms, activation, rotary embedding, token embedding and sampling are not measured: "
         "memory traffic at the system's bandwidth",
@@ -101,7 +98,10 @@ def compose(
         notes.append(f"the LM head is priced as products of the widest measured width, {width}")
     made: dict[str, pd.DataFrame | None] = {}
     if tensor_parallel > 1:
-        made[ALL_REDUCE] = _collectives(tables, shape, tensor_parallel, tokens, dense, per_sequence)
+        made[ALL_REDUCE], per_sequence, more = _collectives(
+            tables, shape, tensor_parallel, tokens, dense, per_sequence
+        )
+        notes += more
         notes.append(
             "emb includes the all-reduce of the embedding, which is split by vocabulary, lm_head "
             "the all-gather of the logits"
@@ -140,6 +140,21 @@ def compose(
             "notes": notes,
         },
     )
+
+
+def _require_divisible(shape: ModelShape, workers: int) -> None:
+    """Refuse a degree that vLLM refuses."""
+    for count, what in (
+        (shape.num_q_heads, "heads"),
+        (shape.intermediate_size, "columns of the MLP"),
+    ):
+        if workers < 1 or count % workers:
+            raise UsageError(f"--tensor-parallel-size {workers} does not divide {count} {what}")
+    if shape.num_kv_heads % workers and workers % shape.num_kv_heads:
+        raise UsageError(
+            f"--tensor-parallel-size {workers}: {shape.num_kv_heads} key heads can neither be "
+            "split nor copied evenly"
+        )
 
 
 def _dense(
@@ -246,8 +261,12 @@ def _collectives(
     tokens: Sequence[int],
     dense: dict[str, Sequence[float]],
     per_sequence: pd.DataFrame,
-) -> pd.DataFrame:
-    """``all_reduce.csv``; adds the embedding's and the logits' collectives to their operators."""
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """``all_reduce.csv``, ``per_sequence.csv`` with the logits' all-gather, and what to say.
+
+    The embedding's all-reduce is added to its operator. Below the smallest measured message its
+    time is taken; above the largest nothing is.
+    """
     import numpy as np
     import pandas as pd
 
@@ -258,10 +277,21 @@ def _collectives(
     reduced = np.interp([count * shape.hidden_size * _WIDTH for count in tokens], sizes, times)
     dense["emb"] = [float(a + b) for a, b in zip(dense["emb"], reduced, strict=True)]
     gather_sizes, gather_times = tables.collective_ms("all_gather", workers)
-    heads = per_sequence["operator"] == "lm_head"
-    logits = per_sequence.loc[heads, "sequences"] * shape.vocab_size * _WIDTH
+    most = int(gather_sizes[-1] // (shape.vocab_size * _WIDTH))
+    kept = per_sequence[per_sequence["sequences"] <= most].reset_index(drop=True)
+    if kept.empty:
+        raise UsageError(
+            f"all-gathers of {shape.vocab_size * _WIDTH} bytes are needed, measured are "
+            f"{gather_sizes[-1]}"
+        )
+    heads = kept["operator"] == "lm_head"
+    logits = kept.loc[heads, "sequences"] * shape.vocab_size * _WIDTH
     gathered = np.interp(logits, gather_sizes, gather_times) * _NS
-    per_sequence.loc[heads, "time_ns"] += np.rint(gathered).astype("int64")
-    return pd.DataFrame(
+    kept.loc[heads, "time_ns"] += np.rint(gathered).astype("int64")
+    table = pd.DataFrame(
         {TP: workers, "size_bytes": sizes, "time_ns": np.rint(times * _NS).astype("int64")}
     )
+    notes = ["messages below the smallest measured one take its time"]
+    if len(kept) < len(per_sequence):
+        notes.append(f"no all-gather of the logits of more than {most} sequences was measured")
+    return table, kept, notes

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +15,7 @@ from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle.checks import check_bundle
 from pytest_gpusim.deployment.models import LLAMA_3_1_8B, QWEN3_0_6B
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.profiling.aiconfigurator import SOURCE
+from pytest_gpusim.profiling.aiconfigurator import SOURCE, _collectives, _require_divisible
 from pytest_gpusim.profiling.silicon_tables import PACKAGE, open_tables
 from pytest_gpusim.registry import builtin_registry
 
@@ -125,6 +126,65 @@ def test_tensor_parallel_bundles_have_collectives(tmp_path: Path) -> None:
         b.mlp.set_index("num_tokens")["time_stats.mlp_up_proj.median"] for b in (bundle, alone)
     )
     assert sharded[4096] < 0.5 * whole[4096]
+
+
+class Gathers:
+    """Collectives of known times: size / 1,000 ns, up to so many bytes."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+
+    def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:
+        sizes = np.array([0, self._largest if operation == "all_gather" else 1 << 30])
+        return sizes, sizes * 1e-9
+
+
+def test_gathers_beyond_the_table_are_left_out_not_flattened() -> None:
+    per_sequence = pd.DataFrame(
+        {"operator": ["lm_head"] * 3 + ["sampler"] * 3, "sequences": [1, 8, 64] * 2, "time_ns": 7}
+    )
+    logits = LLAMA_3_1_8B.vocab_size * 2
+    _, kept, notes = _collectives(
+        Gathers(8 * logits),  # type: ignore[arg-type]
+        LLAMA_3_1_8B,
+        4,
+        [1],
+        {"emb": [0.0]},
+        per_sequence,
+    )
+    assert kept["sequences"].tolist() == [1, 8, 1, 8]
+    assert kept["time_ns"].tolist() == [7 + round(logits / 1e3), 7 + round(8 * logits / 1e3), 7, 7]
+    assert "more than 8 sequences" in notes[-1]
+    with pytest.raises(UsageError, match=f"{logits} bytes are needed, measured are 9"):
+        _collectives(
+            Gathers(9),  # type: ignore[arg-type]
+            LLAMA_3_1_8B,
+            4,
+            [1],
+            {"emb": [0.0]},
+            per_sequence,
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers", "words"),
+    [
+        ({}, 0, "does not divide 32 heads"),
+        ({"num_q_heads": 12}, 8, "does not divide 12 heads"),
+        ({"num_q_heads": 24, "num_kv_heads": 6}, 4, "6 key heads can neither"),
+        ({"intermediate_size": 14338}, 4, "does not divide 14338 columns"),
+    ],
+)
+def test_a_degree_that_does_not_fit_is_refused(
+    changes: dict[str, int], workers: int, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        _require_divisible(replace(LLAMA_3_1_8B, **changes), workers)
+
+
+def test_key_heads_may_be_split_or_copied() -> None:
+    for workers in (1, 2, 4, 8, 16, 32):
+        _require_divisible(LLAMA_3_1_8B, workers)
 
 
 @needs_package
