@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -105,7 +106,7 @@ def read_json(path: Path | str, *, fix: str = "") -> Any:
     """Read a JSON document; raises `InputError` with the line where it breaks."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
     except IsADirectoryError:
@@ -114,8 +115,51 @@ def read_json(path: Path | str, *, fix: str = "") -> Any:
         raise InputError(path, "", "is not UTF-8 text", fix) from None
     except OSError as error:
         raise InputError(path, "", f"cannot be read: {error.strerror}", fix) from None
+    return parse_json(text, path, fix=fix)
+
+
+def parse_json(
+    text: str,
+    path: Path | str,
+    where: str = "",
+    *,
+    fix: str = "",
+    parse_float: Callable[[str], Any] | None = None,
+) -> Any:
+    """The JSON document ``text``, found in ``path`` at ``where`` (default: the line it breaks at).
+
+    Raises:
+        InputError: It is not JSON, or nested or numbered beyond what Python reads.
+    """
+    try:
+        return json.loads(text, parse_float=parse_float)
     except json.JSONDecodeError as error:
-        raise InputError(path, f"line {error.lineno}", f"not JSON: {error.msg}", fix) from None
+        said = "several JSON documents in one" if error.msg == "Extra data" else error.msg
+        place = where or f"line {error.lineno}"
+        raise InputError(path, place, f"not JSON: {said}", fix) from None
+    except RecursionError:
+        raise InputError(path, where, "not usable JSON: it is nested too deeply", fix) from None
+    except (ValueError, ArithmeticError):
+        raise InputError(path, where, "not usable JSON: a number is too long", fix) from None
+
+
+def plain_json(value: Any, *, depth: int = 64) -> Any:
+    """``value``, read from a foreign JSON file, as it can be written again.
+
+    NaN, infinities and what is nested deeper than ``depth`` become null; half surrogates, which no
+    file can hold, become question marks.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Mapping):
+        if not depth:
+            return None
+        return {plain_json(str(k)): plain_json(v, depth=depth - 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item, depth=depth - 1) for item in value] if depth else None
+    return value
 
 
 def check_schema_version(path: Path | str, document: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import check_schema_version, read_json
+from pytest_gpusim.artifacts import check_schema_version, plain_json, read_json
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import (
     BATCHES,
@@ -20,6 +20,7 @@ from pytest_gpusim.runs.schema import (
     STEP_COLUMNS,
     STEPS,
     TOKEN_COLUMNS,
+    TOKEN_ID,
     TOKENS,
     Run,
 )
@@ -68,7 +69,7 @@ def read_batches(directory: Path) -> list[dict[int, int]] | None:
         for number, line in enumerate(stream, start=1):
             try:
                 batches.append({int(k): int(v) for k, v in json.loads(line).items()})
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
                 raise InputError(
                     path, f"line {number}", "expected a JSON object, request id to tokens"
                 ) from None
@@ -81,7 +82,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
         raise InputError(
             directory, "", f"incomplete: no {META}; the run did not end, or is not a run directory"
         )
-    meta = read_json(path)
+    meta = plain_json(read_json(path))
     if not isinstance(meta, dict):
         raise InputError(path, "", "expected a JSON object")
     check_schema_version(path, meta)
@@ -137,7 +138,12 @@ def _read_requests(path: Path) -> pd.DataFrame:
 
 
 def _read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
-    tokens = read_table(path, required=TOKEN_COLUMNS, integers=TOKEN_COLUMNS)
+    tokens = read_table(
+        path,
+        required=TOKEN_COLUMNS,
+        integers=(*TOKEN_COLUMNS, TOKEN_ID),
+        nullable=(TOKEN_ID,),
+    )
     rows = tokens.sort_values(["request_id", "token_index"], kind="stable")
     owner = rows["request_id"]
     position = rows.groupby("request_id").cumcount()

@@ -57,6 +57,8 @@ NULLABLE_REQUEST_COLUMNS = (
     "num_decode_tokens_actual",
 )
 TOKEN_COLUMNS = ("request_id", "token_index", "token_time_ns", "token_latency_ns")
+# After those, where the source knows which token it was.
+TOKEN_ID = "token_id"
 STEP_COLUMNS = (
     "step",
     "start_ns",
@@ -78,7 +80,8 @@ class Run:
     """A run as read.
 
     ``requests`` has `REQUEST_COLUMNS` (absent optional ones are all-NA), one row per request in
-    order of id; ``tokens`` has `TOKEN_COLUMNS`, or is None where the source has no token times;
+    order of id; ``tokens`` has `TOKEN_COLUMNS`, and ``token_id`` where the source knows it, or is
+    None where the source has no token times;
     ``steps`` has `STEP_COLUMNS` where known.
     """
 

@@ -7,9 +7,10 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.artifacts import SCHEMA_VERSION, atomic_directory, provenance, write_json
 from pytest_gpusim.runs.reader import read_run
@@ -21,8 +22,14 @@ from pytest_gpusim.runs.schema import (
     STEP_COLUMNS,
     STEPS,
     TOKEN_COLUMNS,
+    TOKEN_ID,
     TOKENS,
+    Run,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # For a batching engine this order packs a third tighter than rows by request.
 _PACKED_COLUMNS = ("token_time_ns", "token_latency_ns", "request_id", "token_index")
@@ -68,7 +75,8 @@ def write_run(
         out: An absent or empty directory.
         requests: Rows of `REQUEST_COLUMNS`; a mapping may leave out what it does not know, a
             sequence has every column.
-        tokens: Rows of `TOKEN_COLUMNS`, or None where the source has no token times.
+        tokens: Rows of `TOKEN_COLUMNS`, or None where the source has no token times. Where the
+            first has a ``token_id`` (in a sequence a fifth value), that column is written too.
         meta: ``run_meta.json``; the keys of the contract that are absent become null, git state
             and versions are filled in.
         steps: Rows of `STEP_COLUMNS`, where known.
@@ -80,10 +88,12 @@ def write_run(
     """
     with atomic_directory(out) as partial:
         _write_rows(partial, REQUESTS, REQUEST_COLUMNS, requests, compress)
+        columns, rows = _with_token_ids(tokens or ())
         if compress:
-            _write_rows(partial, TOKENS, _PACKED_COLUMNS, _by_time(tokens or ()), compress)
+            packed = (*_PACKED_COLUMNS, *columns[len(_PACKED_COLUMNS) :])
+            _write_rows(partial, TOKENS, packed, _by_time(rows, columns, packed), compress)
         else:
-            _write_rows(partial, TOKENS, TOKEN_COLUMNS, tokens or (), compress)
+            _write_rows(partial, TOKENS, columns, rows, compress)
         if steps is not None:
             _write_rows(partial, STEPS, STEP_COLUMNS, steps, compress)
         if step_batches is not None:
@@ -102,12 +112,47 @@ def write_run(
         read_run(partial)
 
 
-def _by_time(rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    """Token rows in `_PACKED_COLUMNS`, by time: the tokens of one step share their times."""
-    order = [TOKEN_COLUMNS.index(column) for column in _PACKED_COLUMNS]
+def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any]) -> None:
+    """Write a run that was read, with other metadata."""
+    tokens = run.tokens
+    columns = [c for c in (*TOKEN_COLUMNS, TOKEN_ID) if tokens is not None and c in tokens.columns]
+    write_run(
+        out,
+        requests=_rows_of(run.requests, REQUEST_COLUMNS),
+        tokens=None if tokens is None else _rows_of(tokens, columns),
+        steps=None if run.steps is None else _rows_of(run.steps, STEP_COLUMNS),
+        step_batches=run.batches(),
+        meta=meta,
+    )
+
+
+def _rows_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
+    """Rows of a table, empty cells as None."""
+    table = frame[list(columns)].astype(object)
+    return list(table.where(table.notna(), None).values.tolist())
+
+
+def _with_token_ids(
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+) -> tuple[tuple[str, ...], Iterable[Mapping[str, Any] | Sequence[Any]]]:
+    """(columns, rows) of the token table: the first row tells whether token ids are known."""
+    rest = iter(rows)
+    first = next(rest, None)
+    if first is None:
+        return TOKEN_COLUMNS, ()
+    known = TOKEN_ID in first if isinstance(first, Mapping) else len(first) > len(TOKEN_COLUMNS)
+    return (*TOKEN_COLUMNS, TOKEN_ID) if known else TOKEN_COLUMNS, chain([first], rest)
+
+
+def _by_time(
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+    columns: Sequence[str],
+    packed: Sequence[str],
+) -> Iterator[Sequence[Any]]:
+    """Token rows as ``packed``, by time: the tokens of one step share their times."""
+    order = [columns.index(column) for column in packed]
     listed = [
-        [row[column] for column in TOKEN_COLUMNS] if isinstance(row, Mapping) else row
-        for row in rows
+        [row.get(column) for column in columns] if isinstance(row, Mapping) else row for row in rows
     ]
     listed.sort(key=itemgetter(order[0], order[2], order[3]))
     return map(itemgetter(*order), listed)

@@ -132,6 +132,20 @@ def test_an_occupied_directory_is_refused(tmp_path: Path) -> None:
         write(tmp_path / "r")
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_token_ids_are_kept_where_they_are_known(tmp_path: Path, compress: bool) -> None:
+    known = [{**row, "token_id": 50 + n} for n, row in enumerate(TOKENS)]
+    known[2]["token_id"] = None
+    write_run(tmp_path / "r", requests=REQUESTS, tokens=known, meta=META, compress=compress)
+    tokens = read_run(tmp_path / "r").tokens
+    assert tokens is not None
+    assert tokens["token_id"].fillna(-1).tolist() == [50, 51, -1, 53, 54, 55]
+    rows = [tuple(row.values()) for row in known]
+    write_run(tmp_path / "s", requests=REQUESTS, tokens=rows, meta=META, compress=compress)
+    name = "token_metrics.csv.gz" if compress else "token_metrics.csv"
+    assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "s" / name).read_bytes()
+
+
 @given(
     gaps=st.lists(st.lists(st.integers(0, 2**55), min_size=1, max_size=5), min_size=1, max_size=6),
     text=st.text(st.characters(codec="utf-8", exclude_characters="\r\0")),

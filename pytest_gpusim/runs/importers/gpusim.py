@@ -8,13 +8,8 @@ from typing import Any
 
 from pytest_gpusim.runs.importers.base import only_file, recognised_by
 from pytest_gpusim.runs.reader import read_run
-from pytest_gpusim.runs.schema import (
-    REQUEST_COLUMNS,
-    REQUESTS,
-    STEP_COLUMNS,
-    TOKEN_COLUMNS,
-)
-from pytest_gpusim.runs.writer import write_run
+from pytest_gpusim.runs.schema import REQUESTS
+from pytest_gpusim.runs.writer import rewrite_run
 from pytest_gpusim.tables import find_table
 
 KIND = "gpusim"
@@ -39,36 +34,26 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     meta.setdefault("params", {})
     if isinstance(meta["params"], dict):
         meta["params"] = {**meta["params"], "import": _import_of(run.meta, run.path)}
-    write_run(
-        out,
-        requests=_rows(run.requests, REQUEST_COLUMNS),
-        tokens=None if run.tokens is None else _rows(run.tokens, TOKEN_COLUMNS),
-        steps=None if run.steps is None else _rows(run.steps, STEP_COLUMNS),
-        step_batches=run.batches(),
-        meta=meta,
-    )
+    rewrite_run(run, out, meta)
 
 
 def _import_of(meta: dict[str, Any], path: Path) -> dict[str, Any]:
     """What is said of the times: an earlier import's word stands, else nothing is known."""
-    earlier = (meta.get("params") or {}).get("import")
+    params = meta.get("params")
+    params = params if isinstance(params, dict) else {}
+    earlier = params.get("import")
     if isinstance(earlier, dict):
         return earlier
+    clock = meta.get("clock") or params.get("clock")
     return {
         "kind": KIND,
         "file": path.name,
-        "clock": meta.get("clock"),
+        "clock": clock,
         "token_times": bool(meta.get("token_times", True)),
         "not_recovered": [],
-        "notes": [] if meta.get("clock") else ["the run does not say on whose clock its times are"],
+        "notes": [] if clock else ["the run does not say on whose clock its times are"],
     }
 
 
 def _without_null(meta: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in meta.items() if value is not None}
-
-
-def _rows(frame: Any, columns: Sequence[str]) -> list[list[Any]]:
-    """Rows of a table, empty cells as None."""
-    table = frame[list(columns)].astype(object)
-    return list(table.where(table.notna(), None).values.tolist())
