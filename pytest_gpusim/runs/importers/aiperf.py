@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
-    NS,
     ImportedRequest,
+    only_file,
+    recognised_by,
+    write_imported,
+)
+from pytest_gpusim.runs.importers.fields import (
+    NS,
     Record,
     check_integer,
     check_number,
-    only_file,
     peek,
     read_lines,
-    recognised_by,
-    write_imported,
 )
 
 KIND = "aiperf"
@@ -97,7 +100,7 @@ def _summary(path: Path) -> tuple[str | None, str | None]:
     try:
         (item,) = document["input_config"]["models"]["items"]
         model = str(item["name"])
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         model = None
     version = document.get("aiperf_version")
     return model, version if isinstance(version, str) else None
@@ -149,7 +152,7 @@ def _token_times(metrics: Record, first: int, last: int, produced: int) -> list[
         metric = metrics.record("inter_chunk_latency")
         scale = _unit(metric)
         gaps = [
-            round(check_number(metric.path, f"{metric.place('value')}[{k}]", gap) * scale)
+            _scaled(metric, f"value[{k}]", gap, scale)
             for k, gap in enumerate(metric.array("value"))
         ]
     if len(gaps) + 1 != produced:
@@ -166,7 +169,13 @@ def _token_times(metrics: Record, first: int, last: int, produced: int) -> list[
 
 def _time_ns(metrics: Record, key: str) -> int:
     metric = metrics.record(key)
-    return round(metric.number("value") * _unit(metric))
+    return _scaled(metric, "value", metric.value("value"), _unit(metric))
+
+
+def _scaled(metric: Record, key: str, value: Any, scale: int) -> int:
+    """``value`` in units of ``scale`` ns, held to what 64 bits of nanoseconds hold."""
+    number = check_number(metric.path, metric.place(key), value)
+    return round(check_number(metric.path, metric.place(key), number * scale))
 
 
 def _count(metrics: Record, key: str) -> int:

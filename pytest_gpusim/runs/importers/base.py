@@ -1,25 +1,21 @@
-"""What importers of other tools' results share: checked values, and one way into a Run.
-
-Errors name the file, the record and the field; units are never guessed.
-"""
+"""What importers of other tools' results share: one way into a Run."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pytest_gpusim.artifacts import package_version, sha256_file
+from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.runs.importers.fields import NS
 from pytest_gpusim.runs.writer import write_run
-from pytest_gpusim.tables import open_text
 
 Clock = Literal["client", "engine"]
 ImportFunction = TypeVar("ImportFunction", bound=Callable[[Sequence[Path], Path], None])
-NS = 1_000_000_000
+ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on error rows)"
+_LATEST_NS = 2**63
 
 
 @dataclass
@@ -99,10 +95,11 @@ def write_imported(
     """
     if not requests:
         raise InputError(path, "", "has no requests")
-    for request in requests:
-        _check_order(path, request)
     rows = sorted(requests, key=lambda request: request.arrival_ns)
     origin = rows[0].arrival_ns
+    for request in requests:
+        _check_order(path, request)
+        _check_range(path, request, origin)
     done = [request for request in rows if request.error_type is None]
     untimed = [request for request in done if request.token_times_ns is None]
     lost = list(not_recovered)
@@ -111,7 +108,7 @@ def write_imported(
     elif untimed:
         lost.append("token times")
     if any(request.num_decode_tokens is None for request in rows):
-        lost.append("output lengths asked for (num_decode_tokens is what came; 0 on error rows)")
+        lost.append(ASKED_UNKNOWN)
     write_run(
         out,
         requests=[_request_row(i, request, origin, kind) for i, request in enumerate(rows)],
@@ -119,7 +116,7 @@ def write_imported(
         meta={
             "run_type": "real",
             "backend": kind,
-            **(meta or {}),
+            **plain_json(meta or {}),
             "params": {
                 "import": {
                     "kind": kind,
@@ -131,7 +128,7 @@ def write_imported(
                     "notes": list(notes),
                     "requests": len(rows),
                     "failed": len(rows) - len(done),
-                    "tool": dict(tool or {}),
+                    "tool": plain_json(tool or {}),
                     "importer_version": package_version("pytest-gpusim"),
                 }
             },
@@ -144,7 +141,8 @@ def _check_order(path: Path, request: ImportedRequest) -> None:
         return
     previous, before = "arrival", request.arrival_ns
     for name, time in (
-        ("sent", request.sent_ns),
+        ("sending", request.sent_ns),
+        ("scheduling", request.scheduled_ns),
         ("first token", request.first_token_ns),
         ("completion", request.completion_ns),
     ):
@@ -156,6 +154,14 @@ def _check_order(path: Path, request: ImportedRequest) -> None:
             )
         if time is not None:
             previous, before = name, time
+
+
+def _check_range(path: Path, request: ImportedRequest, origin: int) -> None:
+    known = (request.arrival_ns, request.sent_ns, request.scheduled_ns, request.completion_ns)
+    latest = [time for time in known if time is not None]
+    latest.extend((request.token_times_ns or [])[-1:])
+    if max(latest) - origin >= _LATEST_NS:
+        raise InputError(path, request.where, "its times span more than 64 bits of nanoseconds")
 
 
 def _request_row(number: int, request: ImportedRequest, origin: int, kind: str) -> dict[str, Any]:
@@ -180,9 +186,14 @@ def _request_row(number: int, request: ImportedRequest, origin: int, kind: str) 
         "num_decode_tokens_actual": came,
         "status": "error" if failed else "early_stop" if short else "ok",
         "backend": kind,
-        "error_type": request.error_type,
-        "error_msg": None if request.error_msg is None else " ".join(request.error_msg.split()),
+        "error_type": _one_line(request.error_type),
+        "error_msg": _one_line(request.error_msg),
     }
+
+
+def _one_line(text: str | None) -> str | None:
+    """A tool's words as a cell of a CSV can hold them."""
+    return None if text is None else " ".join(plain_json(text).replace("\0", " ").split())
 
 
 def _token_rows(rows: Sequence[ImportedRequest], origin: int) -> Iterator[tuple[int, ...]]:
@@ -192,147 +203,3 @@ def _token_rows(rows: Sequence[ImportedRequest], origin: int) -> Iterator[tuple[
             for index, time in enumerate(request.token_times_ns or ()):
                 yield number, index, time - origin, time - before
                 before = time
-
-
-def to_ns(seconds: float) -> int:
-    """Seconds as whole nanoseconds."""
-    return round(seconds * NS)
-
-
-def describe_error(text: str) -> tuple[str, str]:
-    """(type, message) of an error text, which may be a Python traceback or a class and message."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else "unknown error"
-    name, colon, message = last.partition(":")
-    short = name.rsplit(".", 1)[-1]
-    if colon and short.isidentifier():
-        return short, message.strip() or short
-    return "error", last
-
-
-class Record:
-    """A JSON object whose fields are taken with their type checked; ``where`` names it."""
-
-    def __init__(self, path: Path, where: str, fields: Any) -> None:
-        self.path = path
-        self.where = where
-        if not isinstance(fields, dict):
-            raise InputError(path, where, "expected a JSON object")
-        self.fields: dict[str, Any] = fields
-
-    def __contains__(self, key: str) -> bool:
-        return self.fields.get(key) is not None
-
-    def place(self, key: str) -> str:
-        """How messages name a field."""
-        return f"{self.where}, {key}" if self.where else key
-
-    def fail(self, key: str, problem: str, fix: str = "") -> InputError:
-        """The error of one field, to be raised."""
-        return InputError(self.path, self.place(key), problem, fix)
-
-    def value(self, key: str) -> Any:
-        """A field that must be there and not null."""
-        if key not in self:
-            raise self.fail(key, "is missing")
-        return self.fields[key]
-
-    def record(self, key: str) -> Record:
-        """A field that is an object."""
-        value = self.value(key)
-        if not isinstance(value, dict):
-            raise self.fail(key, "expected a JSON object")
-        return Record(self.path, self.place(key), value)
-
-    def array(self, key: str, length: int | None = None, of: str = "") -> list[Any]:
-        """A field that is an array, as long as the array named ``of`` where that is given."""
-        value = self.value(key)
-        if not isinstance(value, list):
-            raise self.fail(key, "expected an array")
-        if length is not None and len(value) != length:
-            raise self.fail(key, f"has {len(value)} entries, {of} has {length}")
-        return value
-
-    def number(self, key: str, *, signed: bool = False) -> float:
-        """A field that is a finite number, not negative unless ``signed``."""
-        return check_number(self.path, self.place(key), self.value(key), signed=signed)
-
-    def integer(self, key: str) -> int:
-        """A field that is a whole number, not negative."""
-        return check_integer(self.path, self.place(key), self.value(key))
-
-    def text(self, key: str) -> str:
-        """A field that is a string."""
-        value = self.value(key)
-        if not isinstance(value, str):
-            raise self.fail(key, f"expected a string, found {value!r}")
-        return value
-
-
-def check_number(path: Path, where: str, value: Any, *, signed: bool = False) -> float:
-    """``value``, if it is a finite number."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value):
-        raise InputError(path, where, f"expected a finite number, found {value!r}")
-    if value < 0 and not signed:
-        raise InputError(path, where, f"expected a number that is not negative, found {value!r}")
-    return float(value)
-
-
-def check_integer(path: Path, where: str, value: Any) -> int:
-    """``value``, if it is a whole number that is not negative (``3.0`` counts)."""
-    number = check_number(path, where, value)
-    if number != int(number):
-        raise InputError(path, where, f"expected a whole number, found {value!r}")
-    return int(value)
-
-
-def read_document(path: Path) -> Any:
-    """A JSON file; a plain hint where it holds several documents (JSON lines) or none."""
-    with open_text(path) as stream:
-        text = stream.read()
-    if not text.strip():
-        raise InputError(path, "", "is empty")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "several JSON documents in one file" if error.msg == "Extra data" else error.msg
-        raise InputError(path, f"line {error.lineno}", f"not JSON: {hint}") from None
-
-
-def read_lines(path: Path) -> Iterator[Record]:
-    """The objects of a JSON-lines file, one at a time."""
-    number = 0
-    with open_text(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                try:
-                    fields = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(path, f"line {number}", f"not JSON: {error.msg}") from None
-                yield Record(path, f"line {number}", fields)
-    if number == 0:
-        raise InputError(path, "", "is empty")
-
-
-def peek(path: Path, limit: int = 1 << 28) -> Any:
-    """What the file holds, or its first line does; None where that is not JSON. Never raises."""
-    try:
-        if not path.is_file() or path.stat().st_size > limit:
-            return None
-        with open_text(path) as stream:
-            first = stream.readline()
-            try:
-                return json.loads(first)
-            except ValueError:
-                return json.loads(first + stream.read())
-    except (InputError, ValueError, OSError):
-        return None
-
-
-def split_index(path: Path) -> tuple[Path, int | None]:
-    """``FILE#3`` as the file and 3, for files that hold several runs; other paths as they are."""
-    name, mark, index = path.name.rpartition("#")
-    if mark and index.isdecimal() and not path.exists():
-        return path.with_name(name), int(index)
-    return path, None

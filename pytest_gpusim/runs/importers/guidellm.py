@@ -14,15 +14,17 @@ from typing import Any
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    only_file,
+    recognised_by,
+    write_imported,
+)
+from pytest_gpusim.runs.importers.fields import (
     Record,
     describe_error,
-    only_file,
     peek,
     read_document,
-    recognised_by,
     split_index,
     to_ns,
-    write_imported,
 )
 
 KIND = "guidellm"
@@ -53,7 +55,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     path, index = split_index(only_file(files, KIND))
     report = Record(path, "", read_document(path))
     benchmark = _benchmark(report, index)
-    measured_from = benchmark.number("start_time")
+    measured_from = benchmark.seconds("start_time")
     warmed = "warmup_duration" in benchmark and benchmark.number("warmup_duration") > 0
     requests, warmups = [], 0
     for record, outcome in _records(benchmark):
@@ -62,8 +64,8 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             warmups += 1
         else:
             requests.append(request)
-    config = benchmark.fields.get("config") or {}
-    metadata = report.fields.get("metadata") or {}
+    config = benchmark.record_or_empty("config")
+    metadata = report.record_or_empty("metadata")
     write_imported(
         out,
         KIND,
@@ -82,12 +84,12 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             "at request_start",
         ],
         meta={
-            "model": (config.get("backend") or {}).get("model"),
+            "model": config.record_or_empty("backend").text_or_none("model"),
             "warmup": {"requests": warmups} if warmups else None,
         },
         tool={
-            "guidellm_version": metadata.get("guidellm_version"),
-            "strategy": config.get("strategy"),
+            "guidellm_version": metadata.fields.get("guidellm_version"),
+            "strategy": config.fields.get("strategy"),
             "benchmark": index or 0,
         },
     )
@@ -116,8 +118,8 @@ def _records(benchmark: Record) -> list[tuple[Record, str]]:
         if outcome in by_outcome
         for i, entry in enumerate(by_outcome.array(outcome))
     ]
-    metrics = benchmark.fields.get("scheduler_metrics") or {}
-    made = (metrics.get("requests_made") or {}).get("total")
+    metrics = benchmark.record_or_empty("scheduler_metrics")
+    made = metrics.record_or_empty("requests_made").fields.get("total")
     if isinstance(made, int) and made > len(found):
         raise by_outcome.fail(
             "successful",
@@ -133,7 +135,7 @@ def _request(record: Record, outcome: str) -> ImportedRequest:
     sent = _optional(timings, "request_start")
     due = _optional(timings, "targeted_start")
     if due is None:
-        due = sent if sent is not None else timings.number("resolve_start")
+        due = sent if sent is not None else timings.seconds("resolve_start")
     request = ImportedRequest(
         record.where,
         # Two clocks' readings: a request is not sent before it is due.
@@ -149,7 +151,7 @@ def _request(record: Record, outcome: str) -> ImportedRequest:
         return request
     if sent is None:
         raise timings.fail("request_start", "is missing")
-    first, last = timings.number("first_token_iteration"), timings.number("last_token_iteration")
+    first, last = timings.seconds("first_token_iteration"), timings.seconds("last_token_iteration")
     _check_unit(record, sent, first)
     request.first_token_ns, request.completion_ns = to_ns(first), to_ns(last)
     produced = record.integer("output_tokens")
@@ -166,7 +168,7 @@ def _request(record: Record, outcome: str) -> ImportedRequest:
 
 
 def _optional(timings: Record, key: str) -> float | None:
-    return timings.number(key) if key in timings else None
+    return timings.seconds(key) if key in timings else None
 
 
 def _asked(record: Record) -> int | None:
@@ -174,7 +176,7 @@ def _asked(record: Record) -> int | None:
     try:
         body: Any = json.loads(record.fields["request_args"])["body"]
         asked = body.get("max_tokens", body.get("max_completion_tokens"))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     return asked if type(asked) is int and asked > 0 else None
 

@@ -14,15 +14,11 @@ from typing import Any
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
-    Record,
-    check_number,
     only_file,
-    peek,
-    read_document,
     recognised_by,
-    to_ns,
     write_imported,
 )
+from pytest_gpusim.runs.importers.fields import Record, check_seconds, peek, read_document, to_ns
 
 KIND = "inference-perf"
 FILE = "per_request_lifecycle_metrics.json"
@@ -80,13 +76,13 @@ def _sent_body(entry: Record) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _request(entry: Record, body: dict[str, Any]) -> ImportedRequest:
-    start, end = entry.number("start_time"), entry.number("end_time")
+    start, end = entry.seconds("start_time"), entry.seconds("end_time")
     if end < start:
         raise entry.fail("end_time", f"is {start - end:.6g} s before start_time")
     request = ImportedRequest(entry.where, to_ns(start), 0, sent_ns=to_ns(start))
@@ -121,11 +117,9 @@ def _request(entry: Record, body: dict[str, Any]) -> ImportedRequest:
             if "cached_tokens" in details:
                 request.num_cached_tokens = details.integer("cached_tokens")
     times = _token_times(entry, response, start, end)
-    request.first_token_ns = times[0]
-    if len(times) == produced:
-        request.token_times_ns, request.completion_ns = times, times[-1]
-    else:
-        request.completion_ns = to_ns(end)
+    # The record ends later than its last token: with the end of the connection.
+    request.first_token_ns, request.completion_ns = times[0], times[-1]
+    request.token_times_ns = times if len(times) == produced else None
     return request
 
 
@@ -139,7 +133,7 @@ def _token_times(entry: Record, response: Record, start: float, end: float) -> l
         raise response.fail(key, "is missing or empty, so TTFT is unknown", "use streaming: true")
     values = response.array(key)
     times = [
-        check_number(entry.path, f"{response.place(key)}[{k}]", t) for k, t in enumerate(values)
+        check_seconds(entry.path, f"{response.place(key)}[{k}]", t) for k, t in enumerate(values)
     ]
     before = start
     for k, time in enumerate(times):

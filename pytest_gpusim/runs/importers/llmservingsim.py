@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,10 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
-    Record,
-    only_file,
-    read_lines,
     recognised_by,
-    to_ns,
     write_imported,
 )
+from pytest_gpusim.runs.importers.fields import Record, read_lines, to_ns
 
 KIND = "llmservingsim"
 REQUESTS, META = "requests.jsonl", "meta.json"
@@ -34,36 +32,34 @@ _UNMODELLED = ("speculative_config", "quantization", "enable_lora", "pipeline_pa
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is the folder of such a run, or one that holds it as ``vllm_run``."""
+    """Whether this is such a run's folder, one that holds it as ``vllm_run``, or its requests."""
+    if path.name == REQUESTS:
+        return path.is_file() and path.with_name(META).is_file()
     return _run_folder(path) is not None
 
 
 @recognised_by(recognises)
 def import_run(files: Sequence[Path], out: Path) -> None:
-    """Write the run of a folder with ``requests.jsonl`` and ``meta.json``.
+    """Write the run of a folder with ``requests.jsonl`` and ``meta.json``, or of the two files.
 
     Raises:
         InputError: A file is missing, or a record cannot be read.
     """
-    path = only_file(files, KIND)
-    folder = _run_folder(path)
-    if folder is None:
-        raise InputError(path, "", f"no {REQUESTS} in it: not a run of LLMServingSim's bench")
-    meta = read_meta(folder)
-    settings, notes = engine_settings(meta, folder / META)
-    hardware = meta.get("hardware") or {}
-    requests = read_requests(folder / REQUESTS)
+    path, meta_path = _two_files(files)
+    meta = _read_meta(meta_path)
+    settings, notes = engine_settings(meta, meta_path)
+    stated = Record(meta_path, "", meta)
     write_imported(
         out,
         KIND,
-        folder / REQUESTS,
-        requests,
+        path,
+        read_requests(path),
         clock="engine",
         not_recovered=["cached tokens"],
         notes=["arrivals are queued_ts, when the engine took the request", *notes],
         meta={
-            "model": meta.get("model"),
-            "device_name": hardware.get("device_name"),
+            "model": stated.text_or_none("model"),
+            "device_name": stated.record_or_empty("hardware").text_or_none("device_name"),
             "engine": settings.to_json(),
             "started_at": meta.get("started_at"),
             "ended_at": meta.get("finished_at"),
@@ -78,10 +74,14 @@ def import_run(files: Sequence[Path], out: Path) -> None:
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """``meta.json`` of a run."""
-    meta = read_json(folder / META)
-    if not isinstance(meta, dict):
-        raise InputError(folder / META, "", "expected a JSON object")
-    return meta
+    return _read_meta(folder / META)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    meta = Record(path, "", read_json(path))
+    for section in ("hardware", "kv_cache", "engine_kwargs", "resolved_config"):
+        meta.record_or_empty(section)
+    return meta.fields
 
 
 def read_requests(path: Path) -> list[ImportedRequest]:
@@ -123,7 +123,7 @@ def _request(record: Record, clock_offset: int) -> ImportedRequest:
 
 
 def _ns(record: Record, key: str) -> int:
-    return to_ns(record.number(key))
+    return to_ns(record.seconds(key))
 
 
 def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings, list[str]]:
@@ -165,8 +165,30 @@ def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings
         if key not in stated:
             stated[key] = default
             notes.append(f"{key} is not stated; taken as vLLM's default, {default}")
-    stated["block_size"] = int(stated["block_size"])
+    with suppress(TypeError, ValueError):  # what is no number is refused below, by name
+        stated["block_size"] = int(stated["block_size"])
     return EngineSettings.from_mapping(stated, path, strict=False), notes
+
+
+def _two_files(files: Sequence[Path]) -> tuple[Path, Path]:
+    """(requests, meta) of what was given: a folder, the requests, or both in either order."""
+    if len(files) == 2:
+        first, second = files
+        return (second, first) if second.suffix == ".jsonl" else (first, second)
+    if len(files) != 1:
+        raise UsageError(f"import-run {KIND}: takes a folder or two files, {len(files)} were given")
+    path = files[0]
+    folder = _run_folder(path)
+    if folder is not None:
+        return folder / REQUESTS, folder / META
+    if path.is_file():
+        meta = path.with_name(META)
+        if not meta.is_file():
+            raise InputError(path, "", f"no {META} beside it", f"give it too: {path} {META}")
+        return path, meta
+    if not path.exists():
+        raise InputError(path, "", "no such file or folder")
+    raise InputError(path, "", f"no {REQUESTS} and {META} in it: not a run of LLMServingSim")
 
 
 def _run_folder(path: Path) -> Path | None:
@@ -177,5 +199,5 @@ def _run_folder(path: Path) -> Path | None:
 
 
 def _release(version: Any) -> tuple[int, int]:
-    match = re.match(r"v?(\d+)\.(\d+)", str(version or ""))
+    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", str(version or ""))
     return (int(match[1]), int(match[2])) if match else (99, 0)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.runs.importers.base import split_index
+from pytest_gpusim.runs.importers.fields import split_index
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.schema import META, REQUESTS, Run
 from pytest_gpusim.tables import find_table
@@ -66,7 +66,7 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
     found = []
     for kind in importers.names():
         recognises = getattr(importers.get(kind), "recognises", None)
-        if recognises is not None and recognises(path):
+        if recognises is not None and _holds(recognises, path):
             found.append(kind)
     if len(found) == 1:
         return found[0]
@@ -84,3 +84,10 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
         f"is not a run directory, nor a {what} of a known kind ({', '.join(importers.names())})",
         "import it by name with gpusim import-run KIND",
     )
+
+
+def _holds(recognises: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return recognises(path)
+    except Exception:  # a file that breaks a plugin's look at it is not of its kind
+        return False

@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    only_file,
+    recognised_by,
+    write_imported,
+)
+from pytest_gpusim.runs.importers.fields import (
     Record,
     check_integer,
-    check_number,
+    check_seconds,
     describe_error,
-    only_file,
     peek,
     read_document,
-    recognised_by,
+    shown,
     to_ns,
-    write_imported,
 )
 
 KIND = "vllm-bench"
@@ -103,12 +107,13 @@ def _requests(result: Record, notes: list[str], lost: list[str]) -> list[Importe
 
     requests: list[ImportedRequest] = []
     ends: list[tuple[float, int]] = []
+    served: list[float] = []
     for i in range(count):
-        start = check_number(path, f"start_times[{i}]", starts[i], signed=True)
+        start = check_seconds(path, f"start_times[{i}]", starts[i], signed=True)
         wait = 0.0
         if waits is not None:
             # A clock read in two places: a negative zero is not an error.
-            wait = max(0.0, check_number(path, f"queue_times[{i}]", waits[i], signed=True))
+            wait = max(0.0, check_seconds(path, f"queue_times[{i}]", waits[i], signed=True))
         request = ImportedRequest(
             where=f"request {i}",
             arrival_ns=to_ns(start - wait),
@@ -120,13 +125,13 @@ def _requests(result: Record, notes: list[str], lost: list[str]) -> list[Importe
         if errors[i] or produced == 0:
             _fail(path, i, request, errors[i])
             continue
-        ttft = check_number(path, f"ttfts[{i}]", ttfts[i])
+        ttft = check_seconds(path, f"ttfts[{i}]", ttfts[i])
         if not isinstance(all_itls[i], list):
             raise InputError(path, f"itls[{i}]", "expected an array")
-        itls = [check_number(path, f"itls[{i}][{k}]", gap) for k, gap in enumerate(all_itls[i])]
+        itls = [check_seconds(path, f"itls[{i}][{k}]", gap) for k, gap in enumerate(all_itls[i])]
         latency = ttft + sum(itls)
         if latencies is not None:
-            stated = check_number(path, f"latencies[{i}]", latencies[i])
+            stated = check_seconds(path, f"latencies[{i}]", latencies[i])
             if abs(stated - latency) > _SLACK_S + 1e-6 * latency:
                 raise InputError(
                     path,
@@ -138,7 +143,8 @@ def _requests(result: Record, notes: list[str], lost: list[str]) -> list[Importe
         request.num_decode_tokens_actual = produced
         request.token_times_ns = times if len(times) == produced else None
         ends.append((start + latency, i))
-    _check_unit(result, starts, ends)
+        served.append(ttft)
+    _check_unit(result, starts, ends, served)
     return requests
 
 
@@ -159,22 +165,47 @@ def _starts(result: Record, count: int, notes: list[str]) -> list[Any]:
 
 def _fail(path: Path, i: int, request: ImportedRequest, error: Any) -> None:
     if not isinstance(error, str):
-        raise InputError(path, f"errors[{i}]", f"expected a string, found {error!r}")
+        raise InputError(path, f"errors[{i}]", f"expected a string, found {shown(error)}")
     if error:
         request.error_type, request.error_msg = describe_error(error)
     else:
         request.error_type, request.error_msg = "no_output", "output_lens is 0"
 
 
-def _check_unit(result: Record, starts: list[Any], ends: list[tuple[float, int]]) -> None:
-    """All requests lie within the ``duration`` that the tool measured, in seconds, around them."""
-    if not ends or "duration" not in result:
+def _check_unit(
+    result: Record, starts: list[Any], ends: list[tuple[float, int]], ttfts: list[float]
+) -> None:
+    """Hold the times against a figure whose unit is known; without one they may be in any.
+
+    All requests lie within the ``duration`` that the tool measured, in seconds, around them; old
+    files may only have its own statistics, whose names say milliseconds.
+    """
+    if not ends:
+        return
+    if "duration" not in result:
+        _check_statistics(result, ttfts)
         return
     last, i = max(ends)
-    span, duration = last - min(starts), result.number("duration")
+    span, duration = last - min(starts), result.seconds("duration")
     if span > duration * 1.01 + 0.01:
         raise result.fail(
             f"ttfts[{i}]",
             f"ends {span:.6g} after the first start, the duration is {duration:.6g}: "
             "times are not all in seconds",
         )
+
+
+def _check_statistics(result: Record, ttfts: list[float]) -> None:
+    """The tool's own TTFT, in ms by its name, is of the size of the array's."""
+    for key, ours in (("median_ttft_ms", median(ttfts)), ("mean_ttft_ms", fmean(ttfts))):
+        if key in result:
+            stated = result.number(key)
+            # Which requests it counts differs between releases; a unit is off by a thousand.
+            if not stated / 10 <= ours * 1000 <= stated * 10:
+                raise result.fail(
+                    key, f"is {stated:.6g}, ttfts give {ours * 1000:.6g}: times are not in seconds"
+                )
+            return
+    raise result.fail(
+        "duration", "is missing, so nothing tells that the times are in seconds", _FIX
+    )

@@ -48,6 +48,18 @@ def test_an_error_record_stays_in(tmp_path: Path) -> None:
     assert len(run.requests) == 6
 
 
+def test_where_a_chunk_held_several_tokens_the_last_one_ends_the_request(tmp_path: Path) -> None:
+    document = entries()
+    times = response(document)["output_token_times"]
+    response(document)["server_usage"]["completion_tokens"] += 2
+    run = import_changed(import_run, tmp_path, "requests.json", document)
+    row = run.requests.iloc[3]
+    assert run.tokens is None
+    assert times[-1] < document[3]["end_time"]
+    last = (times[-1] - document[3]["start_time"]) * 1e9
+    assert row["completion_time_ns"] - row["arrival_time_ns"] == pytest.approx(last, abs=2)
+
+
 def response(document: list[dict[str, Any]]) -> dict[str, Any]:
     metrics: dict[str, Any] = document[3]["info"]["response_metrics"]
     return metrics

@@ -65,6 +65,21 @@ def test_it_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None:
     assert load_real_run(folder.parent, builtin_registry(), store=tmp_path / "other")
 
 
+def test_its_two_files_may_be_named_too(folder: Path, tmp_path: Path) -> None:
+    requests, meta = folder / "requests.jsonl", folder / "meta.json"
+    elsewhere = meta.rename(tmp_path / "other.json")
+    import_run([requests, elsewhere], tmp_path / "a")
+    import_run([elsewhere, requests], tmp_path / "b")
+    elsewhere.rename(meta)
+    import_run([requests], tmp_path / "c")
+    found = load_real_run(requests, builtin_registry(), store=tmp_path / "store").path
+    tables = [
+        (place / "request_metrics.csv").read_bytes()
+        for place in (tmp_path / "a", tmp_path / "b", tmp_path / "c", found)
+    ]
+    assert len(set(tables)) == 1
+
+
 def test_a_request_that_never_got_a_token_is_an_error_row(tmp_path: Path) -> None:
     lost = {"input_toks": 5, "output_toks": 5, "arrival_time": 1.7e9 + 50.25}
     made.write_run(tmp_path / "vllm_run", [*REQUESTS, lost])

@@ -11,10 +11,11 @@ import pytest
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.registry import Registry, builtin_registry
-from pytest_gpusim.runs import read_run
+from pytest_gpusim.runs import read_run, write_run
 from pytest_gpusim.runs.importers import load_real_run, recognised_by
 from pytest_gpusim.runs.importers.gpusim import import_run as import_gpusim
 from pytest_gpusim.runs.importers.load import recognise
+from tests.runs.factory import META, REQUESTS, TOKENS
 from tests.runs.importers.samples import AIPERF, GUIDELLM, INFERENCE_PERF, VLLM_BENCH
 
 SAMPLES = {
@@ -80,6 +81,30 @@ def test_a_run_directory_of_another_tool_becomes_one_of_ours(tmp_path: Path) -> 
     assert (run.meta["run_id"], run.meta["note"]) == ("r", "mine")
     assert run.meta["engine"] == {"block_size": 16}
     assert run.meta["params"]["import"]["clock"] is None
+
+
+def test_the_clock_and_the_token_ids_of_a_run_are_kept(tmp_path: Path) -> None:
+    tokens = [{**row, "token_id": 7 + n} for n, row in enumerate(TOKENS)]
+    meta = {**META, "params": {"clock": "client", "rate": float("nan")}}
+    write_run(tmp_path / "theirs", requests=REQUESTS, tokens=tokens, meta={**META})
+    (tmp_path / "theirs" / "run_meta.json").write_text(json.dumps({"schema_version": 1, **meta}))
+    import_gpusim([tmp_path / "theirs"], tmp_path / "ours")
+    run = read_run(tmp_path / "ours")
+    assert run.tokens is not None
+    assert run.tokens["token_id"].tolist() == list(range(7, 13))
+    assert run.meta["params"]["import"]["clock"] == "client"
+    assert run.meta["params"]["rate"] is None
+
+
+def test_a_look_that_breaks_finds_nothing() -> None:
+    @recognised_by(lambda path: bool(1 / 0))
+    def broken(files: Sequence[Path], out: Path) -> None:
+        raise AssertionError("must not be called")
+
+    registry = Registry()
+    registry.add_importer("broken", broken)
+    with pytest.raises(InputError, match="is not a run directory"):
+        recognise(VLLM_BENCH, registry)
 
 
 def test_an_incomplete_run_directory_is_called_so(tmp_path: Path) -> None:

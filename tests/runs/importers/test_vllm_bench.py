@@ -112,6 +112,22 @@ def test_without_start_times_only_a_run_that_sent_everything_at_once(tmp_path: P
     assert imported(tmp_path, old).requests["arrival_time_ns"].tolist() == [0, 0, 0]
 
 
+def test_without_a_duration_the_tools_own_statistics_tell_the_unit(tmp_path: Path) -> None:
+    old = result(duration=None, median_ttft_ms=375.0)
+    assert imported(tmp_path, old).requests["ttft_ns"].tolist()[:2] == [500_000_000, 750_000_000]
+
+
+def test_what_is_copied_can_be_written_again(tmp_path: Path) -> None:
+    errors = ["", "", "OSError: \0 no \ud800 answer"]
+    document = result(
+        label=float("nan"), burstiness=float("inf"), tokenizer_id="\udfff", errors=errors
+    )
+    run = imported(tmp_path, document)
+    tool = run.meta["params"]["import"]["tool"]
+    assert (tool["label"], tool["burstiness"], tool["tokenizer_id"]) == (None, None, "?")
+    assert run.requests["error_msg"].tolist()[2] == "no ? answer"
+
+
 def test_several_tokens_in_a_chunk_leave_no_token_times(tmp_path: Path) -> None:
     run = imported(tmp_path, result(output_lens=[4, 1, 0]))
     assert run.tokens is None
