@@ -19,6 +19,7 @@ from pytest_gpusim.workload.writer import write_workload
 
 Arrivals = Literal["spaced", "poisson", "burst", "fixed"]
 ARRIVALS: tuple[str, ...] = get_args(Arrivals)
+_LATEST_NS = 2**63
 # A prompt token is cheaper than an output token, since prompts are processed many at a time.
 _PREFILL_TOKENS_PER_DECODE_TOKEN = 32
 
@@ -136,7 +137,8 @@ def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
             if len(found) == count:
                 break
             for column in columns:
-                if not (row[column] or "").isdecimal() or int(row[column]) < 1:
+                cell = row[column] or ""
+                if not cell.isdecimal() or len(cell) > 18 or int(cell) < 1:
                     raise InputError(
                         path,
                         f"line {reader.line_num}, column {column}",
@@ -149,9 +151,16 @@ def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
 
 
 def arrival_gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int]:
-    """Nanoseconds between arrivals; the first request arrives at 0."""
-    mean = 1e9 / spec.rate
+    """Nanoseconds between arrivals; the first request arrives at 0.
+
+    Raises:
+        UsageError: The rate is so low that the times do not fit in 64 bits.
+    """
     count = spec.requests
+    mean = 1e9 / spec.rate
+    # A gap may be many times the mean.
+    if mean * count >= _LATEST_NS / 100:
+        raise UsageError(f"--rate {spec.rate}: {count} requests would take more than two years")
     if spec.arrivals == "poisson":
         stream = random.Random(f"arrivals:{spec.seed}")
         return [0] + [round(stream.expovariate(1.0) * mean) for _ in range(count - 1)]

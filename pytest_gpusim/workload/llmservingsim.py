@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.prompts import Prompt
@@ -66,10 +67,7 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def _line(path: Path, where: str, text: str) -> Line:
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(path, where, f"not JSON: {error.msg}", _FIX) from None
+    record = parse_json(text, path, where, fix=_FIX)
     if not isinstance(record, dict):
         raise InputError(path, where, "expected a JSON object", _FIX)
     if "sub_requests" in record:
@@ -77,9 +75,10 @@ def _line(path: Path, where: str, text: str) -> Line:
 
     def integer(key: str, least: int) -> int:
         value = record.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if type(value) is not int or not least <= value < 2**63:
+            found = reprlib.repr(value)
             raise InputError(
-                path, f"{where}, {key}", f"expected a whole number of at least {least}: {value!r}"
+                path, f"{where}, {key}", f"expected a whole number of at least {least}: {found}"
             )
         return value
 

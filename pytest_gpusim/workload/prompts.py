@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.artifacts import parse_json, plain_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
 
@@ -100,10 +101,7 @@ def check_prefixes(path: Path, prompts: Mapping[int, Prompt]) -> None:
 
 
 def _read_prompt(path: Path, where: str, line: str) -> Prompt:
-    try:
-        document = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(path, where, f"not JSON: {error.msg}") from None
+    document = parse_json(line, path, where)
     if not isinstance(document, dict):
         raise InputError(path, where, "expected a JSON object")
     forms = _FORMS & document.keys()
@@ -113,7 +111,7 @@ def _read_prompt(path: Path, where: str, line: str) -> Prompt:
     for key in _FIELDS & document.keys():
         value = document[key]
         if key == "text":
-            good = isinstance(value, str)
+            good = isinstance(value, str) and plain_json(value) == value
         elif key in ("token_ids", "block_hashes"):
             good = isinstance(value, list) and all(
                 type(item) is int and (item >= 0 or key == "block_hashes") for item in value

@@ -26,6 +26,7 @@ LENGTHS, INTERVALS, PROMPTS, META = (
     "workload_meta.json",
 )
 OUTPUTS = "outputs.jsonl"
+_DIGITS = 19
 _FIX = "make one with 'gpusim workload generate'"
 
 
@@ -118,7 +119,7 @@ def read_outputs(workload: Workload) -> list[list[int]] | None:
     with open_text(path) as stream:
         try:
             return [json.loads(line)["token_ids"] for line in stream]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise InputError(path, "", "expected JSON lines with token_ids") from None
 
 
@@ -171,22 +172,20 @@ def _integer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, ...]]:
         for row in reader:
             if not row:
                 continue
-            try:
-                values = tuple([int(row[place]) for place in places])
-            except (ValueError, IndexError):
-                values = (-1,)
-            if min(values) < 0:
-                cells = [row[place] if place < len(row) else "" for place in places]
+            cells = [row[place] if place < len(row) else "" for place in places]
+            # Python's int() takes more than digits: signs, underscores, blanks.
+            if not all(map(str.isdecimal, cells)) or len(max(cells, key=len)) > _DIGITS:
                 column, found = next(
-                    (pair for pair in zip(columns, cells, strict=True) if not pair[1].isdecimal()),
-                    (columns[0], cells[0]),
+                    pair
+                    for pair in zip(columns, cells, strict=True)
+                    if not pair[1].isdecimal() or len(pair[1]) > _DIGITS
                 )
                 raise InputError(
                     path,
                     f"line {reader.line_num}, column {column}",
                     f"expected a whole number that is not negative, found {found[:40]!r}",
                 )
-            yield values
+            yield tuple(map(int, cells))
 
 
 def check_prompts(

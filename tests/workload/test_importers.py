@@ -77,6 +77,14 @@ def test_azure_times_with_a_zone(write: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_azure_as_vidur_processed_it_is_told_by_its_header(write: Any, tmp_path: Path) -> None:
+    path = write("arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,374,44\n0.75,9,0\n1,396,1\n")
+    workload = run_import("azure", path, tmp_path / "w")
+    assert rows(workload) == [(500_000_000, 374, 44), (1_000_000_000, 396, 1)]
+    assert workload.meta["generator"]["form"] == "processed"
+    assert workload.meta["generator"]["counts"] == {"left_out_without_output": 1}
+
+
 def test_burstgpt_is_read_by_column_name(write: Any, tmp_path: Path) -> None:
     text = (
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -209,6 +217,7 @@ VIDUR = "arrived_at,num_prefill_tokens,num_decode_tokens\n" + "".join(
         ({"first": 1, "max_model_len": 105}, [(0, 100, 5)]),
         ({"first": 1, "max_model_len": 100}, [(0, 99, 1)]),
         ({"first": 1, "clip_prefill": 7, "clip_decode": 3}, [(0, 7, 3)]),
+        ({"first": 1, "rate": 2.0}, [(0, 100, 10)]),
     ],
 )
 def test_options(
@@ -229,7 +238,9 @@ def test_options(
         ({"rate": 1.0, "rate_scale": 2.0}, "--rate and --rate-scale: give one"),
         ({"start": 5.0, "end": 5.0}, "--start 5.0 --end 5.0: expected 0 <= start < end"),
         ({"start": 50.0}, "no record is left by --start 50.0"),
-        ({"first": 1, "rate": 2.0}, "all records of .* arrive at once"),
+        ({"end": float("inf")}, "--end inf: expected 0 <= start < end"),
+        ({"rate_scale": 1e-300}, "--rate-scale 1e-300: too low, the trace would take centuries"),
+        ({"rate": 1e-300}, "--rate 1e-300: too low, the trace would take centuries"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -374,6 +385,34 @@ def test_the_workload_of_a_run(tmp_path: Path) -> None:
     assert rows(dropped) == [(0, 16, 3), (100, 16, 2), (300, 16, 1)]
     assert dropped.meta["generator"]["source_request_ids"] == [0, 1, 3]
     assert dropped.meta["generator"]["counts"] == {"failed_left_out": 1}
+
+
+def test_the_ids_of_chosen_requests_are_those_of_the_run(tmp_path: Path) -> None:
+    folder = write_measured(tmp_path / "run", None)
+    found = run_import("run", folder, tmp_path / "w", start=1.5e-7, first=1)
+    assert found.meta["generator"]["source_request_ids"] == [2]
+    dropped = run_import("run", folder, tmp_path / "d", start=1.5e-7, drop_failed=True)
+    assert dropped.meta["generator"]["source_request_ids"] == [3]
+    assert "source_request_ids" not in run_import("run", folder, tmp_path / "a").meta["generator"]
+
+
+def test_a_failed_request_that_knows_no_length_has_that_of_the_workload(tmp_path: Path) -> None:
+    asked = [(16, 9, 0), (16, 9, 100), (16, 9, 200), (16, 9, 300)]
+    workload = make_workload(tmp_path / "asked", asked, PROMPTS, prompt_ids=[0, 1, 0, 1])
+    unknown = {"num_prefill_tokens": 0, "num_decode_tokens": 0}
+    requests = [{**row, **unknown} if row["status"] == "error" else row for row in REQUESTS]
+    meta = {**META, "workload_dir": str(workload.path), "workload_digest": workload.digest}
+    write_run(tmp_path / "run", requests=requests, tokens=TOKENS, meta=meta)
+    assert rows(run_import("run", tmp_path / "run", tmp_path / "w"))[2] == (200, 16, 9)
+    write_run(tmp_path / "alone", requests=requests, tokens=TOKENS, meta=META)
+    assert rows(run_import("run", tmp_path / "alone", tmp_path / "v"))[2] == (200, 1, 1)
+
+
+def test_a_rate_needs_two_moments(write: Any, tmp_path: Path) -> None:
+    path = write("arrived_at,num_prefill_tokens,num_decode_tokens\n5,1,1\n5,1,1\n")
+    assert rows(run_import("vidur", path, tmp_path / "w", first=1, rate=3.0)) == [(5 * 10**9, 1, 1)]
+    with pytest.raises(UsageError, match=r"all records of .* arrive at once"):
+        run_import("vidur", path, tmp_path / "v", rate=3.0)
 
 
 def test_a_prompt_whose_beginning_is_not_used_keeps_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -21,12 +22,17 @@ _LATEST = 2**63
 
 
 class Record(NamedTuple):
-    """One request of a trace; ``prompt_id`` is a key of the trace's prompts, where it has any."""
+    """One request of a trace.
+
+    ``prompt_id`` is a key of the trace's prompts, where it has any; ``source_id`` the request's id
+    in the run that it comes from.
+    """
 
     arrival_time_ns: int
     num_prefill_tokens: int
     num_decode_tokens: int
     prompt_id: int | None = None
+    source_id: int | None = None
 
 
 @dataclass
@@ -64,7 +70,10 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         records = list(records)
         factor = _rate_factor(trace, records, options.rate)
     requests: list[WorkloadRequest] = []
-    for number, (arrival, prefill, decode, prompt_id) in enumerate(records):
+    source_ids: list[int] = []
+    for number, (arrival, prefill, decode, prompt_id, source_id) in enumerate(records):
+        if source_id is not None:
+            source_ids.append(source_id)
         kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
         requests.append(
             WorkloadRequest(
@@ -72,7 +81,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
                 number if prompt_id is None else prompt_id,
                 kept_prefill,
                 kept_decode,
-                arrival if factor == 1 else round(arrival / factor),
+                arrival if factor == 1 else _scaled(arrival, factor, options),
             )
         )
     if not requests:
@@ -80,6 +89,8 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         chosen = " ".join(f"{flag} {value}" for flag, value in window if value is not None)
         problem = f"no record is left by {chosen}" if chosen else "has no records"
         raise InputError(trace.file, "", problem)
+    if source_ids != list(range(len(source_ids))):
+        trace.source["source_request_ids"] = source_ids
     prompts = None
     if trace.prompts is not None:
         used = {request.prompt_id for request in requests}
@@ -128,6 +139,8 @@ def with_arrivals(
 
 def nanoseconds(text: str | int | Decimal, unit_ns: int) -> int | None:
     """A time in units of ``unit_ns``, exact to the ns; None for what is no time from 0 on."""
+    if isinstance(text, str) and "_" in text:
+        return None  # Decimal takes Python's 1_000
     try:
         value = Decimal(text) * unit_ns
         return int(value.to_integral_value()) if 0 <= value < _LATEST else None
@@ -148,9 +161,18 @@ def _selected(trace: Trace, options: ImportOptions) -> Iterator[Record]:
         yield record._replace(arrival_time_ns=record[0] - start) if start else record
 
 
+def _scaled(arrival: int, factor: float, options: ImportOptions) -> int:
+    """``arrival`` at ``factor`` times the request rate."""
+    time = arrival / factor if factor else math.inf
+    if time >= _LATEST:
+        asked = ("--rate", options.rate) if options.rate else ("--rate-scale", options.rate_scale)
+        raise UsageError(f"{asked[0]} {asked[1]}: too low, the trace would take centuries")
+    return round(time)
+
+
 def _rate_factor(trace: Trace, records: list[Record], rate: float) -> float:
-    if not records:
-        return 1.0
+    if len(records) < 2:
+        return 1.0  # one request has no rate
     span = records[-1].arrival_time_ns - records[0].arrival_time_ns
     if span == 0:
         raise UsageError(f"--rate {rate}: all records of {trace.file} arrive at once")

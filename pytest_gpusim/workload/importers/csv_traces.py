@@ -1,7 +1,8 @@
 """Traces of lengths as CSV: no contents, so no prompt shares anything.
 
 - ``azure``: Azure LLM inference traces, ``TIMESTAMP,ContextTokens,GeneratedTokens``. Wall-clock
-  times; the first record arrives at 0. Requests without output are left out and counted.
+  times; the first record arrives at 0. Requests without output are left out and counted. The form
+  that Vidur made of them (the columns of ``vidur``) is told by its header; its clock is kept.
 - ``vidur``: Vidur's processed traces, ``arrived_at`` (s), ``num_prefill_tokens``,
   ``num_decode_tokens``.
 - ``burstgpt``: by column name, ``Timestamp`` (s), ``Request tokens``, ``Response tokens``. Its
@@ -39,20 +40,28 @@ _WALL_CLOCK = re.compile(
 )
 
 
+_AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_VIDUR = ("arrived_at", "num_prefill_tokens", "num_decode_tokens")
+_SECONDS = "seconds from 0 on"
+_DIGITS = 18
+
+
 def import_azure(file: Path, out: Path, options: Mapping[str, Any]) -> None:
-    """Import an Azure LLM inference trace (``TIMESTAMP,ContextTokens,GeneratedTokens``)."""
-    columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+    """Import an Azure LLM inference trace, as published or as Vidur processed it."""
     trace = Trace("azure", Path(file), ())
-    trace.records = _timed(trace, columns, _wall_clock, "a date and time", drop_unanswered=True)
-    trace.records = _from_first(trace.records)
+    if _is_processed(trace.file):
+        trace.source["form"] = "processed"
+        trace.records = _timed(trace, _VIDUR, _seconds, _SECONDS, drop_unanswered=True)
+    else:
+        records = _timed(trace, _AZURE, _wall_clock, "a date and time", drop_unanswered=True)
+        trace.records = _from_first(records)
     write_trace(trace, out, ImportOptions.of(options))
 
 
 def import_vidur(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     """Import a trace in Vidur's format (``arrived_at`` in s)."""
-    columns = ("arrived_at", "num_prefill_tokens", "num_decode_tokens")
     trace = Trace("vidur", Path(file), ())
-    trace.records = _timed(trace, columns, _seconds, "seconds from 0 on", drop_unanswered=False)
+    trace.records = _timed(trace, _VIDUR, _seconds, _SECONDS, drop_unanswered=False)
     write_trace(trace, out, ImportOptions.of(options))
 
 
@@ -60,7 +69,7 @@ def import_burstgpt(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     """Import BurstGPT (``Timestamp`` in s), without its failed requests."""
     columns = ("Timestamp", "Request tokens", "Response tokens")
     trace = Trace("burstgpt", Path(file), ())
-    trace.records = _timed(trace, columns, _seconds, "seconds from 0 on", drop_unanswered=True)
+    trace.records = _timed(trace, columns, _seconds, _SECONDS, drop_unanswered=True)
     write_trace(trace, out, ImportOptions.of(options))
 
 
@@ -100,10 +109,9 @@ def _timed(
             trace.count("left_out_without_output")
             continue
         # The quick way for good cells; what is wrong is told apart behind it.
-        try:
+        prefill = decode = 0
+        if cells[1].isdecimal() and cells[2].isdecimal() and len(cells[1] + cells[2]) <= _DIGITS:
             prefill, decode = int(cells[1]), int(cells[2])
-        except ValueError:
-            prefill = decode = 0
         if prefill < 1 or decode < 1:
             prefill = _tokens(trace, line, columns, cells, 1)
             decode = _tokens(trace, line, columns, cells, 2)
@@ -117,6 +125,28 @@ def _from_first(records: Iterator[Record]) -> Iterator[Record]:
         yield Record(record[0] - origin, record[1], record[2])
 
 
+def _is_processed(path: Path) -> bool:
+    """Whether the header is that of Vidur's form, and not that of the published one."""
+    header = _header(path)
+    known = [form for form in (_AZURE, _VIDUR) if not set(form) - set(header)]
+    if not known and not set(header) & {*_AZURE, *_VIDUR}:
+        raise InputError(
+            path,
+            "line 1",
+            f"expected the columns {','.join(_AZURE)} or {','.join(_VIDUR)}; found: "
+            f"{', '.join(header)[:80]}",
+        )
+    return known == [_VIDUR] or (not known and "arrived_at" in header)
+
+
+def _header(path: Path) -> list[str]:
+    with open_text(path) as stream:
+        header = [name.strip() for name in next(csv.reader(stream), [])]
+    if not header:
+        raise InputError(path, "", "is empty")
+    return header
+
+
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
     """(line, the cells of ``columns``) of each row."""
     with open_text(path) as stream:
@@ -127,7 +157,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[st
         for column in columns:
             if column not in header:
                 raise InputError(
-                    path, f"column {column}", f"is missing; columns found: {', '.join(header)}"
+                    path, f"column {column}", f"is missing; columns found: {', '.join(header)[:80]}"
                 )
         places = [header.index(column) for column in columns]
         width = len(header)
@@ -148,7 +178,7 @@ def _tokens(
 ) -> int:
     text = cells[place].strip()
     whole = text.removesuffix(".0")
-    if not whole.isdecimal() or int(whole) < 1:
+    if not whole.isdecimal() or len(whole) > _DIGITS or int(whole) < 1:
         raise _wrong(trace.file, line, columns[place], "a whole number of at least 1", text)
     return int(whole)
 

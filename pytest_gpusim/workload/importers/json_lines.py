@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.tables import open_text
+
+LARGEST = 2**63
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -19,10 +22,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if not line.strip():
                 continue
             where = f"line {number}"
-            try:
-                document = json.loads(line, parse_float=Decimal)
-            except json.JSONDecodeError as error:
-                raise InputError(path, where, f"not JSON: {error.msg}") from None
+            document = parse_json(line, path, where, parse_float=Decimal)
             if not isinstance(document, dict):
                 raise InputError(path, where, "expected a JSON object")
             yield where, document
@@ -31,7 +31,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def integer(path: Path, where: str, document: dict[str, Any], key: str, least: int = 1) -> int:
     """A whole number of at least ``least`` under ``key``."""
     value = document.get(key)
-    if type(value) is not int or value < least:
+    if type(value) is not int or not least <= value < LARGEST:
         raise InputError(
             path,
             f"{where}, {key}",
@@ -51,4 +51,9 @@ def integers(path: Path, where: str, document: dict[str, Any], key: str) -> tupl
 
 
 def _shown(document: dict[str, Any], key: str) -> str:
-    return str(document[key])[:40] if key in document else "nothing"
+    return shown(document[key]) if key in document else "nothing"
+
+
+def shown(value: Any) -> str:
+    """``value`` as messages show it, shortened."""
+    return str(value)[:40] if isinstance(value, Decimal | str) else reprlib.repr(value)

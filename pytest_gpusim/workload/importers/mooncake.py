@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.workload.importers.base import Record, Trace, nanoseconds, write_trace
-from pytest_gpusim.workload.importers.json_lines import integer, integers, read_objects
+from pytest_gpusim.workload.importers.json_lines import integer, integers, read_objects, shown
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt
 
@@ -37,7 +37,9 @@ def _records(trace: Trace) -> Iterator[Record]:
         time = nanoseconds(stamp, MILLISECOND) if is_number else None  # type: ignore[arg-type]
         if time is None:
             raise InputError(
-                path, f"{where}, timestamp", f"expected milliseconds from 0 on, found {stamp!s:.40}"
+                path,
+                f"{where}, timestamp",
+                f"expected milliseconds from 0 on, found {shown(stamp)}",
             )
         if time < before:
             raise InputError(

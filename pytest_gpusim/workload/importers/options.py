@@ -10,6 +10,8 @@ from typing import Any
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.workload.generate import ARRIVALS, Arrivals
 
+_LATEST_S = 9e9
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -20,7 +22,7 @@ class ImportOptions:
     request rate, ``rate`` sets its mean (requests per second). ``clip_prefill``, ``clip_decode``
     and ``max_model_len`` shorten requests; the last as an engine does, the output first.
     ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none.
-    ``drop_failed`` leaves out the failed requests of a run.
+    ``drop_failed`` leaves out the failed requests of a run, whose ids then are other ones.
     """
 
     first: int | None = None
@@ -60,9 +62,10 @@ class ImportOptions:
                 raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
         if made.rate is not None and made.rate_scale is not None:
             raise UsageError("--rate and --rate-scale: give one of them")
-        start, end = made.start or 0.0, made.end if made.end is not None else float("inf")
-        if not 0 <= start < end:
-            raise UsageError(f"--start {made.start} --end {made.end}: expected 0 <= start < end")
+        start, end = made.start or 0.0, made.end if made.end is not None else _LATEST_S
+        if not 0 <= start < end <= _LATEST_S:
+            window = f"--start {made.start} --end {made.end}"
+            raise UsageError(f"{window}: expected 0 <= start < end, in seconds up to 9e9")
         if made.arrivals not in ARRIVALS:
             raise UsageError(f"--arrivals {made.arrivals}: known are {', '.join(ARRIVALS)}")
         return made
@@ -98,7 +101,10 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--burst-size", type=int, metavar="N")
     make.add_argument("--seed", type=int, metavar="S", help="default: 0")
     take.add_argument(
-        "--drop-failed", action="store_true", default=None, help="of a run: without its failed ones"
+        "--drop-failed",
+        action="store_true",
+        default=None,
+        help="of a run: without its failed ones (ids change: it compares no more)",
     )
     parser.add_argument("--tokenizer", metavar="DIR", help="a local tokenizer.json, for texts")
     parser.add_argument("--model", help="noted in the metadata")

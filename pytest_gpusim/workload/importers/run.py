@@ -1,23 +1,28 @@
 """The workload of a recorded run, with the lengths that it really produced.
 
 Prompts come from the workload that the run names, where that still exists with the same digest;
-else nothing is known of what they share. Failed requests stay, with the length that they were asked
-for, and are counted: a comparison pairs requests by id and leaves them out of its figures. The
-option ``drop_failed`` leaves them out here. Where ids change, ``source_request_ids`` in the
-metadata says which request of the run each one is.
+else nothing is known of what they share. Failed requests stay, with the lengths that they were
+asked for, and are counted: a comparison pairs requests by id, and holds neither lengths nor times
+of failed ones against each other. What a failed request does not know of itself comes from that
+workload, else it is one token. The option ``drop_failed`` leaves them out here; ids then change, so
+that such a workload's simulations do not compare with the run. Where ids change,
+``source_request_ids`` in the metadata says which request of the run each one is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload.importers.base import Record, Trace, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.trace import Workload, read_workload
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
@@ -38,29 +43,37 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     failed = len(run.requests) - len(run.finished)
     if failed:
         trace.counts["failed_left_out" if chosen.drop_failed else "failed_as_asked"] = failed
-    ids = [int(number) for number in rows["request_id"]]
-    if ids != list(range(len(ids))):
-        trace.source["source_request_ids"] = ids
-    prompt_ids: dict[int, int] = {}
     if workload is not None:
         trace.prompts = workload.prompts
         trace.tokenizer_ref = workload.meta.get("tokenizer_ref")
-        prompt_ids = {request.request_id: request.prompt_id for request in workload.requests}
-        unknown = [number for number in ids if number not in prompt_ids]
-        if unknown:
-            raise InputError(
-                run.path, f"request_id {unknown[0]}", f"is not in the workload {workload.path}"
-            )
-    # An error row may not even know its lengths; a request has one token of each at least.
-    prefill = rows["num_prefill_tokens"].clip(lower=1)
-    decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"]).clip(lower=1)
-    trace.records = [
-        Record(int(arrival), int(prefill), int(tokens), prompt_ids.get(number))
-        for number, arrival, prefill, tokens in zip(
-            ids, rows["arrival_time_ns"], prefill, decode, strict=True
-        )
-    ]
+    trace.records = _records(run, rows, workload)
     write_trace(trace, out, chosen)
+
+
+def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Record]:
+    asked = {r.request_id: r for r in workload.requests} if workload else {}
+    decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"])
+    records = []
+    for number, arrival, prefill, tokens, status in zip(
+        rows["request_id"].tolist(),
+        rows["arrival_time_ns"].tolist(),
+        rows["num_prefill_tokens"].tolist(),
+        decode.tolist(),
+        rows["status"].tolist(),
+        strict=True,
+    ):
+        known = asked.get(number)
+        if known is None:
+            if workload is not None:
+                raise InputError(
+                    run.path, f"request_id {number}", f"is not in the workload {workload.path}"
+                )
+            records.append(Record(arrival, max(prefill, 1), max(tokens, 1), None, number))
+            continue
+        if status == "error":
+            prefill, tokens = known.num_prefill_tokens, tokens or known.num_decode_tokens
+        records.append(Record(arrival, prefill, max(tokens, 1), known.prompt_id, number))
+    return records
 
 
 def _workload_of(run: Run, moved_to: Path | str | None) -> Workload | None:

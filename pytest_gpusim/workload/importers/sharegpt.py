@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.artifacts import plain_json, read_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.workload.importers.base import Record, Trace, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
@@ -61,6 +61,6 @@ def _turns(trace: Trace) -> Iterator[tuple[str, str]]:
 
 def _text(path: Path, where: str, turns: list[Any], place: int) -> str:
     text = turns[place].get("value") if isinstance(turns[place], dict) else None
-    if not isinstance(text, str):
+    if not isinstance(text, str) or plain_json(text) != text:
         raise InputError(path, f"{where}, conversations[{place}].value", "expected a text")
     return text
