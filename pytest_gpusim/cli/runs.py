@@ -54,6 +54,12 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     imported = commands.add_parser("import-run", help="another tool's result, as a run")
     imported.add_argument("kind", metavar="KIND", help=", ".join(registry.run_importers.names()))
     imported.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    known = imported.add_argument_group("what is known of the run and its file does not say")
+    known.add_argument("--model", help="a known name, or the path of a config.json")
+    known.add_argument("--hardware", help="a known name, such as cpu or a100")
+    known.add_argument("--device-name", metavar="NAME", help="what the device calls itself")
+    known.add_argument("--workload", type=Path, metavar="DIR", help="the workload it replayed")
+    add_engine(imported)
     add_out(imported, str(DEFAULT_ROOT / "real_runs"))
     imported.set_defaults(run=_import)
 
@@ -163,9 +169,20 @@ def _present_hardware(registry: Registry) -> str:
 
 
 def _import(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.runs.importers.stated import Stated, import_stated
+    from pytest_gpusim.workload import read_workload
+
     importer = registry.run_importers.get(options.kind)
+    stated = Stated(
+        model=registry.model(options.model).name if options.model else None,
+        hardware=registry.hardware.get(options.hardware) if options.hardware else None,
+        device_name=options.device_name,
+        engine=engine_of(options) if options.engine else None,
+        workload=read_workload(options.workload) if options.workload else None,
+    )
     out = out_of(options, "real_runs", options.kind)
-    importer(options.files, out)
+    for note in import_stated(importer, options.files, out, stated):
+        print(note)
     print(out)
     return 0
 

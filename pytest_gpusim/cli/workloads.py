@@ -82,12 +82,25 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.workload.importers.options import options_from
 
     importer = registry.workload_importers.get(options.kind)
-    place = _store(options, lambda out: importer(options.file, out, options_from(options)))
+    chosen, file = options_from(options), options.file
+    if options.kind == "run":
+        file = _run_directory(options.file, registry)
+    place = _store(options, lambda out: importer(file, out, chosen))
     generator = read_json(place / "workload_meta.json").get("generator") or {}
     for what, number in (generator.get("counts") or {}).items():
         print(f"{what.replace('_', ' ')}: {number}")
     print(place)
     return 0
+
+
+def _run_directory(path: Path, registry: Registry) -> Path:
+    """A run directory as it is; another tool's file as the run directory that it becomes."""
+    from pytest_gpusim.runs.importers import load_real_run
+
+    found = load_real_run(path, registry).path
+    if found != path:
+        print(f"run: {found}")
+    return found
 
 
 def _export(options: argparse.Namespace, registry: Registry) -> int:
