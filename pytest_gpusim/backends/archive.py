@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import zlib
 from pathlib import Path
 
 from pytest_gpusim.artifacts import atomic_directory, sha256_file
@@ -75,7 +76,7 @@ def _unpack(archive: Path, out: Path) -> None:
     try:
         with atomic_directory(out) as partial, tarfile.open(archive, "r:gz") as tar:
             tar.extractall(partial, filter="data")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(
             archive, "", f"cannot be unpacked: {error}", "pack it with 'gpusim record'"
         ) from None

@@ -23,7 +23,7 @@ from pytest_gpusim.artifacts import (
     write_json,
 )
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -142,12 +142,12 @@ def why_not_replayable(
     """Why the recording at ``place`` is not of this case, in one line; None where it is.
 
     ``engine`` states settings that the recorded engine must have resolved to.
+
+    Raises:
+        InputError: The recording is broken.
     """
-    try:
-        meta = _read_meta(Path(place))
-        shape = ModelShape.from_json(meta["model_shape"], Path(place) / RECORDING)
-    except GpusimError as error:
-        return str(error)
+    meta = _read_meta(Path(place))
+    shape = ModelShape.from_json(meta["model_shape"], Path(place) / RECORDING)
     recorded: Mapping[str, Any] = meta["engine"]
     pairs: list[tuple[str, Any, Any]] = [
         ("model", meta["model"], model.name),
@@ -187,8 +187,12 @@ def _require_one_case(workload: Workload, bundle: Bundle, runs: Sequence[Run]) -
         for key in ("model", "hardware", "device_name"):
             if run.meta.get(key) != first.meta.get(key):
                 raise InputError(run.path, key, f"differs from that of {first.path}")
-            if key in ("model", "hardware") and run.meta.get(key) != bundle.meta[key]:
-                raise InputError(run.path, key, f"differs from that of {bundle.path}")
+            if bundle.meta[key] and run.meta.get(key) != bundle.meta[key]:
+                raise InputError(
+                    run.path,
+                    key,
+                    f"is {run.meta.get(key)}, that of {bundle.path} {bundle.meta[key]}",
+                )
         if _portable(run.meta.get("engine")) != _portable(first.meta.get("engine")):
             raise InputError(run.path, "engine", f"differs from that of {first.path}")
     if not isinstance(first.meta.get("engine"), dict):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
 from pytest_gpusim.workload.presets import preset
@@ -15,6 +16,8 @@ from pytest_gpusim.workload.store import store_workload
 from pytest_gpusim.workload.trace import read_workload
 
 if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.runs import Run
     from pytest_gpusim.workload import Workload
 
 RealMode = Literal["live", "recorded"]
@@ -66,14 +69,42 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are, and how the real side is had."""
+    """Where things are, and how the real side is had.
+
+    ``root_is_named``: the user named the profiling root; then it stands for a recording's profile.
+    """
 
     registry: Registry
     artifacts: Path
     profiling_root: Path
+    root_is_named: bool = False
     recordings: Path | None = None
     real: RealMode | None = None
     repeat: int = 3
+
+
+class CannotRunHere(GpusimError):
+    """The case has neither a recording that matches nor the hardware to measure on."""
+
+
+@dataclass(frozen=True)
+class RealSide:
+    """Real runs of one workload, and the bundle to simulate it with."""
+
+    workload: Workload
+    runs: list[Run]
+    bundle: Bundle
+
+
+def case_bundle(case: Case, settings: Settings, engine: EngineSettings) -> Bundle:
+    """The case's bundle in the profiling root.
+
+    Raises:
+        InputError: There is none, or none that fits the engine's settings.
+    """
+    from pytest_gpusim.bundle import read_bundle, resolve_root
+
+    return read_bundle(resolve_root(settings.profiling_root, case.model.name, case.hardware.name))
 
 
 def case_workload(case: Case, artifacts: Path) -> Workload:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.case.definition import Case, Settings, case_workload
-from pytest_gpusim.case.real import CannotRunHere, recorded, why_not_live, why_not_recorded
+from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload
+from pytest_gpusim.case.live import why_not_live
+from pytest_gpusim.case.recorded import recorded, why_not_recorded
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import new_id
-from pytest_gpusim.case.definition import Case, Settings, case_workload
-from pytest_gpusim.case.real import RealSide
+from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import Registry, SimulationInputs
 from pytest_gpusim.workload.store import store_workload
@@ -30,9 +29,7 @@ def simulate(case: Case, settings: Settings, real: RealSide) -> Run:
 
 def simulate_alone(case: Case, settings: Settings) -> Run:
     """Simulate without a real side: under the case's settings, then the bundle's own."""
-    from pytest_gpusim.bundle import read_bundle, resolve_root
-
-    bundle = read_bundle(resolve_root(settings.profiling_root, case.model.name, case.hardware.name))
+    bundle = case_bundle(case, settings, case.engine)
     workload = case_workload(case, settings.artifacts)
     return _simulate(case, settings, workload, bundle, case.engine)
 

@@ -106,10 +106,12 @@ class SimVsReal:
         given = self._config.getoption("--gpusim-recordings")
         beside = self._request.path.parent / "recordings"
         recordings = self._config.invocation_params.dir / given if given else beside
+        root, source = find_profiling_root(self._config)
         return Settings(
             registry=self._state.registry,
             artifacts=self._state.artifacts,
-            profiling_root=find_profiling_root(self._config)[0],
+            profiling_root=root,
+            root_is_named=source != "default",
             recordings=recordings if recordings.is_dir() else None,
             real=self._config.getoption("--gpusim-real"),
             repeat=self._config.getoption("--gpusim-repeat"),

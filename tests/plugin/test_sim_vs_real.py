@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 
 from pytest_gpusim.backends.archive import pack_recording
 from tests.cases import make_recording
+from tests.factories import make_bundle
 
 TEST = """
 import pytest
@@ -95,6 +97,44 @@ def test_a_changed_recording_is_refused(session):
     result = pytester.runpytest_inprocess("--gpusim-real", "recorded")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*real/2: was changed after it was recorded*"])
+
+
+def test_a_broken_recording_is_a_failure_not_a_skip(session):
+    pytester = session()
+    (pytester.path / "recordings" / "tiny" / "recording.json").write_text("{")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*recording.json: line 1: not JSON*"])
+
+
+def test_a_named_root_stands_for_the_recorded_profile(session, tmp_path):
+    pytester = session()
+    root = tmp_path / "root"
+    root.mkdir()
+    named = ["--profiling-root", str(root)]
+    result = pytester.runpytest_inprocess(*named)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no bundle of tiny/model*"])
+    make_bundle(root / "cpu" / "tiny" / "model", overhead=False)  # the recorded one has it
+    result = pytester.runpytest_inprocess(*named)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*check overhead_counted failed*"])
+
+
+def test_a_bundle_of_another_machine_is_refused_before_measuring(session, tmp_path):
+    pytester = session()
+    make_bundle(tmp_path / "root" / "cpu" / "tiny" / "model")
+    result = pytester.runpytest_inprocess(
+        "--gpusim-real", "live", "--profiling-root", str(tmp_path / "root")
+    )
+    if find_spec("vllm") is None:
+        result.assert_outcomes(skipped=1)
+        return
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*device_name: the bundle is of Synthetic processor, 2 cores, this machine has *"]
+    )
+    assert not (pytester.path / "tmp" / "real_runs").exists()
 
 
 def test_another_workload_is_not_the_recorded_one(session, tmp_path):
