@@ -6,13 +6,16 @@ arrival is what was due.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from collections.abc import Hashable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import Run
-from pytest_gpusim.workload import Workload
+from pytest_gpusim.workload import Workload, WorkloadRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +47,8 @@ def on_schedule(run: Run, workload: Workload, path: Path) -> tuple[Run, list[str
             "give the --workload that was replayed",
         )
     expected = pd.DataFrame(workload.requests, index=rows.index)
+    run = _in_order_of(run, workload)
+    rows = run.requests.copy()
     _fit_lengths(rows, expected, workload, path)
 
     due, released = expected["arrival_time_ns"], rows["arrival_time_ns"].astype("int64")
@@ -67,6 +72,60 @@ def on_schedule(run: Run, workload: Workload, path: Path) -> tuple[Run, list[str
         steps["start_ns"] = steps["start_ns"] - clock
     note = f"arrivals are the workload's; requests were released up to {late.max() / 1e6:.6g} ms"
     return replace(run, requests=rows, tokens=tokens, steps=steps), [f"{note} later"]
+
+
+def _in_order_of(run: Run, workload: Workload) -> Run:
+    """``run`` with ids of requests that were due at the same instant set by their lengths.
+
+    A load generator may release those in any order. Where steps name requests, ids stand.
+    """
+    if run.steps is not None or run.batches() is not None:
+        return run
+    rows = run.requests.to_dict("records")
+    ids: list[int] = []
+    for _, group in groupby(workload.requests, key=lambda request: request.arrival_time_ns):
+        due = list(group)
+        ids += _matched(rows[len(ids) : len(ids) + len(due)], due)
+    if ids == list(range(len(ids))):
+        return run
+    requests = run.requests.assign(request_id=ids).astype({"request_id": "Int64"})
+    requests = requests.sort_values("request_id", ignore_index=True)
+    tokens = run.tokens
+    if tokens is not None:
+        new = tokens["request_id"].map(dict(enumerate(ids))).astype("Int64")
+        tokens = tokens.assign(request_id=new)
+        tokens = tokens.sort_values(["request_id", "token_index"], ignore_index=True)
+    return replace(run, requests=requests, tokens=tokens)
+
+
+def _matched(rows: list[dict[Hashable, Any]], due: list[WorkloadRequest]) -> list[int]:
+    """The id of each row; as they come where the lengths leave no choice or do not fit."""
+    as_they_come = [request.request_id for request in due]
+    free: dict[tuple[int, int], deque[int]] = defaultdict(deque)
+    for request in due:
+        free[request.num_prefill_tokens, request.num_decode_tokens].append(request.request_id)
+    found: list[int | None] = []
+    for row in rows:
+        lengths = row["num_prefill_tokens"], row["num_decode_tokens_actual"]
+        slots = free.get(lengths) if row["status"] != "error" else None
+        found.append(slots.popleft() if slots else None)
+    # Early stops and failures take what is left, where a prompt of their length is.
+    left = sorted(slot for slots in free.values() for slot in slots)
+    prefill = {request.request_id: request.num_prefill_tokens for request in due}
+    for place in sorted(range(len(rows)), key=lambda place: rows[place]["status"] == "error"):
+        if found[place] is None:
+            row = rows[place]
+            fits = (
+                slot
+                for slot in left
+                if row["status"] == "error" or prefill[slot] == row["num_prefill_tokens"]
+            )
+            slot = next(fits, None)
+            if slot is None:
+                return as_they_come
+            left.remove(slot)
+            found[place] = slot
+    return [slot for slot in found if slot is not None]
 
 
 def _fit_lengths(
