@@ -106,8 +106,13 @@ def _same_model(found: Any, said: str | None) -> bool:
 
 def _assumed(meta: Mapping[str, Any]) -> set[str]:
     """Settings that the importer took from defaults: its notes begin with their names."""
-    notes = _import_of(meta).get("notes") or []
-    return {str(note).split(" ", 1)[0] for note in notes if " is not stated" in str(note)}
+    notes = _texts(_import_of(meta).get("notes"))
+    return {note.split(" ", 1)[0] for note in notes if " is not stated" in note}
+
+
+def _texts(value: Any) -> list[str]:
+    """A list of texts in a run's metadata, whoever wrote it."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _engine_of(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,22 +138,20 @@ def _with_stated(meta: Mapping[str, Any], stated: Stated, notes: Sequence[str]) 
     found = _import_of(meta)
     known = {"engine": "engine settings", "workload_digest": ASKED_UNKNOWN}
     recovered = {known.get(key, key) for key in said}
-    found["not_recovered"] = [
-        what for what in found.get("not_recovered") or [] if what not in recovered
-    ]
-    found["notes"] = [
-        *(note for note in found.get("notes") or [] if not _settled(note, stated)),
-        *notes,
-    ]
+    lost = _texts(found.get("not_recovered"))
+    found["not_recovered"] = [what for what in lost if what not in recovered]
+    earlier = _texts(found.get("notes"))
+    found["notes"] = [*(note for note in earlier if not _settled(note, stated)), *notes]
     found["stated"] = sorted(said)
     params = meta.get("params")
-    merged = {**meta, **said, "params": {**(params or {}), "import": found}}
+    kept = params if isinstance(params, Mapping) else {}
+    merged = {**meta, **said, "params": {**kept, "import": found}}
     if "engine" in said:
         merged["engine"] = {**_engine_of(meta), **said["engine"]}
     return merged
 
 
-def _settled(note: Any, stated: Stated) -> bool:
+def _settled(note: str, stated: Stated) -> bool:
     """Whether a note tells of an assumed setting that is now stated."""
-    key, _, rest = str(note).partition(" ")
+    key, _, rest = note.partition(" ")
     return rest.startswith("is not stated") and getattr(stated.engine, key, None) is not None
