@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import check_schema_version, digest_files, read_json
+from pytest_gpusim.artifacts import digest_files
+from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command
+from pytest_gpusim.bundle.metadata import made_again, read_bundle_meta
 from pytest_gpusim.bundle.schema import (
     ATTENTION,
     ATTENTION_KEYS,
     ATTENTION_OPERATORS,
     LAYER_OPERATORS,
     META,
-    META_KEYS,
     MLP,
     MLP_KEYS,
     OPTIONAL_LAYER_OPERATORS,
@@ -25,12 +26,13 @@ from pytest_gpusim.bundle.schema import (
     time_column,
 )
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import read_table
+from pytest_gpusim.tables import line_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIX = "make the bundle again with 'gpusim profile'"
+
+__all__ = ["digest_tables", "read_bundle", "read_bundle_meta", "read_bundle_tables"]
 
 
 def read_bundle(directory: Path | str) -> Bundle:
@@ -41,8 +43,13 @@ def read_bundle(directory: Path | str) -> Bundle:
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise InputError(directory, "", "no such bundle", _FIX)
+        fix = f"make one with '{profile_command({})}'; {OTHER_SOURCES}"
+        raise InputError(directory, "", "no such bundle", fix)
     meta = read_bundle_meta(directory)
+    # The tables come first: what is wrong in them is said by line and column.
+    bundle, problems = read_bundle_tables(directory, meta)
+    if bundle is None:
+        raise problems[0]
     found = digest_tables(directory)
     if found != meta["digest"]:
         raise InputError(
@@ -50,11 +57,8 @@ def read_bundle(directory: Path | str) -> Bundle:
             "digest",
             f"is {str(meta['digest'])[:12]}…, the tables give {found[:12]}…: they were changed "
             "after they were written",
-            _FIX,
+            made_again(meta),
         )
-    bundle, problems = read_bundle_tables(directory, meta)
-    if bundle is None:
-        raise problems[0]
     return bundle
 
 
@@ -63,14 +67,15 @@ def read_bundle_tables(
 ) -> tuple[Bundle | None, list[InputError]]:
     """The bundle whatever its digest says, or all that is wrong with its tables, file by file."""
     problems: list[InputError] = []
+    fix = made_again(meta)
 
     def read(name: str) -> Any:
         try:
             if name == MLP:
-                return _read_mlp(directory / name)
+                return _read_mlp(directory / name, fix)
             if name == ATTENTION:
-                return _read_attention(directory / name)
-            return _read_small(directory, name)
+                return _read_attention(directory / name, fix)
+            return _read_small(directory, name, fix)
         except InputError as error:
             problems.append(error)
             return None
@@ -79,29 +84,12 @@ def read_bundle_tables(
     return (None if problems else Bundle(path=directory, meta=meta, **tables)), problems
 
 
-def read_bundle_meta(directory: Path) -> dict[str, Any]:
-    """``profile_meta.json``, with the keys of the contract present."""
-    path = directory / META
-    if not path.exists():
-        raise InputError(
-            directory, "", f"no {META}: the tables alone do not say what was measured", _FIX
-        )
-    meta = read_json(path, fix=_FIX)
-    if not isinstance(meta, dict):
-        raise InputError(path, "", "expected a JSON object", _FIX)
-    check_schema_version(path, meta)
-    for key in META_KEYS:
-        if key not in meta:
-            raise InputError(path, key, "is missing", _FIX)
-    return meta
-
-
 def digest_tables(directory: Path) -> str:
     """What the bundle's digest is of: its tables, in a fixed order."""
     return digest_files(directory / name for name in TABLES)
 
 
-def _read_mlp(path: Path) -> pd.DataFrame:
+def _read_mlp(path: Path, fix: str) -> pd.DataFrame:
     operators = [time_column(op) for op in (*LAYER_OPERATORS, *STEP_OPERATORS)]
     optional = [time_column(op) for op in OPTIONAL_LAYER_OPERATORS]
     final_norm = time_column("final_layernorm")
@@ -111,11 +99,11 @@ def _read_mlp(path: Path) -> pd.DataFrame:
         integers=[*(key for key in MLP_KEYS if key != "use_gated_mlp"), "head_dim"],
         numbers=[*operators, *optional],
         nullable=[final_norm, *optional],
-        fix=_FIX,
+        fix=fix,
     )
 
 
-def _read_attention(path: Path) -> pd.DataFrame:
+def _read_attention(path: Path, fix: str) -> pd.DataFrame:
     times = [time_column(op) for op in ATTENTION_OPERATORS]
     frame = read_table(
         path,
@@ -123,18 +111,18 @@ def _read_attention(path: Path) -> pd.DataFrame:
         integers=[*(key for key in ATTENTION_KEYS if key != "is_prefill"), "head_dim"],
         numbers=times,
         nullable=times,
-        fix=_FIX,
+        fix=fix,
     )
     words = frame["is_prefill"].str.lower()
     bad = ~words.isin(["true", "false", "1", "0"])
     if bad.any():
-        line = int(frame.index[bad][0]) + 2
-        raise InputError(path, f"line {line}, column is_prefill", "expected True or False", _FIX)
+        where = f"{line_of(path, int(bad.to_numpy().argmax()))}, column is_prefill"
+        raise InputError(path, where, "expected True or False", fix)
     frame["is_prefill"] = words.isin(["true", "1"])
     return frame
 
 
-def _read_small(directory: Path, name: str) -> pd.DataFrame | None:
+def _read_small(directory: Path, name: str, fix: str) -> pd.DataFrame | None:
     path = directory / name
     if not path.exists():
         return None
@@ -153,5 +141,5 @@ def _read_small(directory: Path, name: str) -> pd.DataFrame | None:
         numbers=[column for column in columns if column != "operator"],
         nullable=nullable,
         signed=signed,
-        fix=_FIX,
+        fix=fix,
     )

@@ -1,101 +1,42 @@
-"""Checks of a bundle's numbers: shapes, signs, order, repetitions, outliers.
+"""Checks of a bundle's numbers: signs, order, repetitions, outliers.
 
 Each returns what is wrong, one line per finding, naming file, line or point, and column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.bundle.schema import (
+    ALL_REDUCE,
     ATTENTION,
     MIXED_ATTENTION,
     MLP,
+    OVERHEAD,
     PER_SEQUENCE,
+    SEND_RECV,
     TP,
     Bundle,
     time_column,
 )
+from pytest_gpusim.bundle.series import LIGHT_OPERATORS, MATRIX_PRODUCTS, Series
 from pytest_gpusim.tables import line_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-    from pytest_gpusim.deployment import ModelShape
-
-_MATRIX_PRODUCTS = ("attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj")
 # A kernel chosen for larger sizes may be faster; twice as fast on the whole is a mistake.
 _CHEAPER = 0.5
 _OUTLIER = 4.0
 _DISAGREEMENT = 2.0
-Series = tuple[str, str, "pd.Series"]
-"""File, what of it, and times (any unit) indexed by an ascending size."""
-
-
-def shape_findings(bundle: Bundle, shape: ModelShape) -> list[str]:
-    """Shape columns that are not those of ``shape``."""
-    expected = {
-        "n_head": shape.num_q_heads,
-        "n_q_head": shape.num_q_heads,
-        "n_kv_head": shape.num_kv_heads,
-        "n_embd": shape.hidden_size,
-        "n_expanded_embd": shape.intermediate_size,
-        "vocab_size": shape.vocab_size,
-        "head_dim": shape.head_dim,
-    }
-    found = []
-    for name, frame in ((MLP, bundle.mlp), (ATTENTION, bundle.attention)):
-        for column, value in expected.items():
-            if column not in frame.columns:
-                continue
-            numbers = frame[column].astype("float64")
-            wrong = (numbers != value).to_numpy()
-            if wrong.any():
-                position = int(wrong.argmax())
-                found.append(
-                    f"{name}: {line_of(bundle.path / name, position)}, column {column} is "
-                    f"{numbers.iloc[position]:g}, {shape.name} has {value}"
-                )
-    return found
-
-
-def block_size_findings(bundle: Bundle) -> list[str]:
-    """Attention rows of another block size than the metadata's."""
-    stated = bundle.meta["block_size"]
-    if not isinstance(stated, int) or stated < 1:
-        return [f"profile_meta.json: block_size is {stated!r}, expected a positive integer"]
-    others = sorted(set(bundle.attention["block_size"].astype(int)) - {stated})
-    if not others:
-        return []
-    return [f"{ATTENTION}: column block_size has {others}, profile_meta.json {stated}"]
-
-
-def tensor_parallel_findings(bundle: Bundle) -> list[str]:
-    """Degrees that metadata and tables do not share; all-reduce times that are missing."""
-    stated = bundle.meta["tensor_parallel_sizes"]
-    if not isinstance(stated, list) or not stated:
-        return [f"profile_meta.json: tensor_parallel_sizes is {stated!r}, expected a list"]
-    found = []
-    tables = [(MLP, bundle.mlp), (ATTENTION, bundle.attention)]
-    if bundle.all_reduce is not None:
-        tables.append(("all_reduce.csv", bundle.all_reduce))
-    for name, frame in tables:
-        sizes = {int(size) for size in frame[TP].unique()}
-        needed = {size for size in stated if size > 1} if name == "all_reduce.csv" else set(stated)
-        for size in sorted(needed - sizes):
-            found.append(f"{name}: has no rows of tensor-parallel degree {size}")
-        for size in sorted(sizes - set(stated)):
-            found.append(f"{name}: has degree {size}, profile_meta.json names {stated}")
-    if max(stated) > 1 and bundle.all_reduce is None:
-        found.append(f"all_reduce.csv: is missing, and there is degree {max(stated)}")
-    return found
 
 
 def time_findings(bundle: Bundle) -> list[str]:
     """Times that are zero or empty where work is done."""
     found = []
-    for operator in _MATRIX_PRODUCTS:
+    for operator in MATRIX_PRODUCTS:
         found += _not_positive(bundle, MLP, bundle.mlp, time_column(operator))
     prefill = bundle.attention["is_prefill"]
     for rows, operator in ((prefill, "attn_prefill"), (~prefill, "attn_decode")):
@@ -104,8 +45,12 @@ def time_findings(bundle: Bundle) -> list[str]:
             found.append(f"{ATTENTION}: has no {operator.removeprefix('attn_')} rows")
         else:
             found += _not_positive(bundle, ATTENTION, frame, time_column(operator))
-    for name in (MIXED_ATTENTION, PER_SEQUENCE):
-        small = bundle.mixed_attention if name == MIXED_ATTENTION else bundle.per_sequence
+    for name, small in (
+        (MIXED_ATTENTION, bundle.mixed_attention),
+        (PER_SEQUENCE, bundle.per_sequence),
+        (ALL_REDUCE, bundle.all_reduce),
+        (SEND_RECV, bundle.send_recv),
+    ):
         if small is not None:
             found += _not_positive(bundle, name, small, "time_ns")
     return found
@@ -136,44 +81,140 @@ def duplicate_findings(bundle: Bundle) -> tuple[list[str], list[str]]:
     return repeated, contradicting
 
 
-def monotone_findings(bundle: Bundle) -> list[str]:
-    """Where more work takes much less time; single products may have faster kernels for it."""
+def zero_findings(bundle: Bundle) -> list[str]:
+    """Operators other than matrix products that take no time at any size."""
+    return [
+        f"{MLP}: column {time_column(name)} is zero throughout"
+        for name in LIGHT_OPERATORS
+        if time_column(name) in bundle.mlp
+        and len(times := bundle.mlp[time_column(name)].dropna())
+        and not times.any()
+    ]
+
+
+def monotone_findings(series: Iterable[Series]) -> list[str]:
+    """Where more work takes much less time."""
+    import numpy as np
+    import pandas as pd
+
     found = []
-    for name, what, series in (*_layer_series(bundle), *_series(bundle, products=False)):
-        highest = series.cummax().shift()
-        falls = series < _CHEAPER * highest
-        if falls.any():
-            place = falls.idxmax()
-            before = series[: series.index.get_loc(place)].idxmax()
+    for each in series:
+        if not each.ordered:
+            continue
+        highest = pd.Series(each.y).groupby(each.lines).cummax().to_numpy()
+        falls = np.flatnonzero(each.y < _CHEAPER * highest)
+        if len(falls):
+            place = int(falls[0])
+            same = np.flatnonzero(each.lines[:place] == each.lines[place])
+            before = int(same[each.y[same].argmax()])
             found.append(
-                f"{name}: {what} takes {series[before]:g} at {before:g} and {series[place]:g} "
-                f"at {place:g}"
+                f"{each.table}: {each.name(each.lines[place])} takes {each.y[before]:g} at "
+                f"{each.x[before]:g} and {each.y[place]:g} at {each.x[place]:g}"
             )
     return found
 
 
-def outlier_findings(bundle: Bundle) -> list[str]:
-    """Points far from the line between their neighbours."""
+def outlier_findings(series: Iterable[Series]) -> list[str]:
+    """Points far from the line between their neighbours, or from its continuation at the ends."""
     import numpy as np
 
-    found = []
-    for name, what, series in _series(bundle):
-        if len(series) < 3:
+    inner_found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in series:
+        if len(each.y) < 2:
             continue
-        x, y = series.index.to_numpy(dtype=float), series.to_numpy(dtype=float)
-        share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-        line = y[:-2] + share * (y[2:] - y[:-2])
-        low, high = np.minimum(y[:-2], y[2:]), np.maximum(y[:-2], y[2:])
-        off = (y[1:-1] > _OUTLIER * np.maximum(line, high)) | (
-            y[1:-1] * _OUTLIER < np.minimum(line, low)
-        )
-        if off.any():
-            place = int(off.argmax()) + 1
-            found.append(
-                f"{name}: {what} is {y[place]:g} at {x[place]:g}, beside {y[place - 1]:g} at "
-                f"{x[place - 1]:g} and {y[place + 1]:g} at {x[place + 1]:g}"
-            )
-    return found
+        inner, first, last = _signed_off(each) if each.signed else _off(each)
+        for known, off in ((inner_found, inner), (found, first | last)):
+            if off.any():
+                text = f"{each.table}: {_beside(each, int(np.flatnonzero(off)[0]))}"
+                known.setdefault((each.table, each.what), []).append(text)
+    # The neighbour of a wild point may look wild at its end of a line; two neighbours tell better.
+    found.update(inner_found)
+    return [text for texts in found.values() for text in texts]
+
+
+def _off(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By point: wild between two neighbours, wild as a first, wild as a last point of its line."""
+    import numpy as np
+
+    x, y, count = series.x, series.y, len(series.y)
+    before, after = _neighbours(series)
+    inner, first, last = (np.zeros(count, dtype=bool) for _ in range(3))
+
+    at = np.flatnonzero(before & after)
+    line = _line(x[at], x[at - 1], y[at - 1], x[at + 1], y[at + 1])
+    high, low = np.maximum(y[at - 1], y[at + 1]), np.minimum(y[at - 1], y[at + 1])
+    inner[at] = (y[at] > _OUTLIER * np.maximum(line, high)) | (
+        y[at] * _OUTLIER < np.minimum(line, low)
+    )
+
+    # Times are flat, then grow with the size at most: the ends lie between these two courses.
+    at = np.flatnonzero(~before & after)
+    line = np.where(
+        after[np.minimum(at + 1, count - 1)],
+        _line(
+            x[at],
+            x[at + 1],
+            y[at + 1],
+            x[np.minimum(at + 2, count - 1)],
+            y[np.minimum(at + 2, count - 1)],
+        ),
+        0.0,
+    )
+    share = (x[at] / np.where(x[at + 1] > 0, x[at + 1], 1.0)) ** series.power
+    lowest = np.maximum(line, y[at + 1] * share)
+    first[at] = (y[at] > _OUTLIER * y[at + 1]) | (y[at] * _OUTLIER < lowest)
+
+    at = np.flatnonzero(before & ~after & (np.roll(x, 1) > 0))
+    line = np.where(before[at - 1], _line(x[at], x[at - 2], y[at - 2], x[at - 1], y[at - 1]), 0.0)
+    growth = (x[at] / x[at - 1]) ** series.power
+    highest = np.maximum(line, y[at - 1] * growth)
+    last[at] = (y[at] > _OUTLIER * highest) | (y[at] * _OUTLIER < y[at - 1])
+    return inner, first, last
+
+
+def _signed_off(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for times that may be negative: far larger than neighbours and than most others."""
+    import numpy as np
+
+    size = np.abs(series.y)
+    before, after = _neighbours(series)
+    beside = np.full(len(size), np.median(size))
+    at = np.flatnonzero(before)
+    growth = np.maximum(1.0, series.x[at] / np.where(series.x[at - 1] > 0, series.x[at - 1], 1.0))
+    # Only an end may go on growing: between two points there is nothing to grow to.
+    beside[at] = np.maximum(beside[at], size[at - 1] * np.where(after[at], 1.0, growth))
+    at = np.flatnonzero(after)
+    beside[at] = np.maximum(beside[at], size[at + 1])
+    off = (size > _OUTLIER * beside) & (before | after)
+    return off & before & after, off & ~before, off & ~after
+
+
+def _neighbours(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """By point: whether it has one before it, and one after it, in its line."""
+    import numpy as np
+
+    same = series.lines[1:] == series.lines[:-1]
+    return np.concatenate([[False], same]), np.concatenate([same, [False]])
+
+
+def _line(
+    x: np.ndarray, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray
+) -> np.ndarray:
+    """The line through two points, at ``x``; the first one's value where they are the same."""
+    import numpy as np
+
+    width = np.where(x1 != x0, x1 - x0, 1.0)
+    line: np.ndarray = y0 + (x - x0) * (y1 - y0) / width
+    return line
+
+
+def _beside(series: Series, place: int) -> str:
+    before, after = _neighbours(series)
+    near = [n for n, there in ((place - 1, before[place]), (place + 1, after[place])) if there]
+    others = " and ".join(f"{series.y[n]:g} at {series.x[n]:g}" for n in near)
+    name = series.name(series.lines[place])
+    return f"{name} is {series.y[place]:g} at {series.x[place]:g}, beside {others}"
 
 
 def _not_positive(bundle: Bundle, name: str, frame: pd.DataFrame, column: str) -> list[str]:
@@ -186,7 +227,7 @@ def _not_positive(bundle: Bundle, name: str, frame: pd.DataFrame, column: str) -
 
 
 def _keyed(bundle: Bundle) -> Iterator[tuple[str, pd.DataFrame, list[str], list[str]]]:
-    yield MLP, bundle.mlp, ["num_tokens", TP], [time_column(op) for op in _MATRIX_PRODUCTS]
+    yield MLP, bundle.mlp, ["num_tokens", TP], [time_column(op) for op in MATRIX_PRODUCTS]
     keys = ["batch_size", "prefill_chunk_size", "kv_cache_size", "is_prefill", TP]
     yield (
         ATTENTION,
@@ -199,48 +240,11 @@ def _keyed(bundle: Bundle) -> Iterator[tuple[str, pd.DataFrame, list[str], list[
     if bundle.mixed_attention is not None:
         axes = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
         yield MIXED_ATTENTION, bundle.mixed_attention, axes, ["time_ns"]
-
-
-def _layer_series(bundle: Bundle) -> Iterator[Series]:
-    """A layer's matrix products together, by tokens."""
-    for tp, rows in bundle.mlp.groupby(TP):
-        columns = [time_column(operator) for operator in _MATRIX_PRODUCTS]
-        series = rows.groupby("num_tokens")[columns].median().sum(axis=1)
-        yield MLP, f"a layer's matrix products (degree {tp}) by tokens", _float_index(series)
-
-
-def _series(bundle: Bundle, *, products: bool = True) -> Iterator[Series]:
-    """Times along one growing size, everything else equal."""
-    for tp, rows in bundle.mlp.groupby(TP):
-        for operator in _MATRIX_PRODUCTS if products else ():
-            series = rows.groupby("num_tokens")[time_column(operator)].median()
-            yield MLP, f"{operator} (degree {tp}) by tokens", _float_index(series)
-    attention = bundle.attention
-    prefill = attention[attention["is_prefill"] & (attention["batch_size"] == 1)]
-    decode = attention[~attention["is_prefill"]]
-    for frame, operator, size, fixed in (
-        (prefill, "attn_prefill", "prefill_chunk_size", "kv_cache_size"),
-        (prefill, "attn_prefill", "kv_cache_size", "prefill_chunk_size"),
-        (decode, "attn_decode", "batch_size", "kv_cache_size"),
-        (decode, "attn_decode", "kv_cache_size", "batch_size"),
-    ):
-        for (tp, value), rows in frame.groupby([TP, fixed]):
-            series = rows.groupby(size)[time_column(operator)].median()
-            yield (
-                ATTENTION,
-                f"{operator} (degree {tp}, {fixed} {value}) by {size}",
-                _float_index(series),
-            )
-    if bundle.per_sequence is not None:
-        rows = bundle.per_sequence[bundle.per_sequence["operator"] == "lm_head"]
-        series = rows.groupby("sequences")["time_ns"].median()
-        yield PER_SEQUENCE, "lm_head by sequences", _float_index(series)
-
-
-def _float_index(series: pd.Series) -> pd.Series:
-    series = series.astype("float64").dropna().sort_index()
-    series.index = series.index.astype("float64")
-    return series
+    if bundle.all_reduce is not None:
+        yield ALL_REDUCE, bundle.all_reduce, [TP, "size_bytes"], ["time_ns"]
+    if bundle.overhead is not None:
+        # Their sign may change: repetitions are named, not judged.
+        yield OVERHEAD, bundle.overhead, ["num_prefill_tokens", "num_sequences"], []
 
 
 def _point(keys: Sequence[str], values: object) -> str:

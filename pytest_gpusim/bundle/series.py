@@ -1,0 +1,175 @@
+"""A bundle's times along one growing size, everything else equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.bundle.schema import (
+    ALL_REDUCE,
+    ATTENTION,
+    LAYER_OPERATORS,
+    MIXED_ATTENTION,
+    MLP,
+    OPTIONAL_LAYER_OPERATORS,
+    OVERHEAD,
+    PER_SEQUENCE,
+    SEND_RECV,
+    STEP_OPERATORS,
+    TP,
+    Bundle,
+    time_column,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+MATRIX_PRODUCTS = ("attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj")
+LIGHT_OPERATORS = tuple(
+    name
+    for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS)
+    if name not in (*MATRIX_PRODUCTS, "add")
+)
+"""Operators other than products. Residual additions may be part of the norms, and then are zero."""
+_MIXED_AXES = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Lines of times over one size, one line for each value of the fixed columns.
+
+    Attributes:
+        table: The file.
+        what: The operator.
+        size: The column that grows.
+        fixed: The columns that stay equal within a line.
+        lines: By point, the number of its line; lines lie one after the other.
+        points: The fixed columns' values, by line.
+        x: The size, ascending within a line.
+        y: The median time at each point.
+        power: A time grows at most with this power of the size.
+        ordered: More is expected not to be much cheaper.
+        signed: Times may be negative.
+    """
+
+    table: str
+    what: str
+    size: str
+    fixed: tuple[str, ...]
+    lines: np.ndarray
+    points: list[tuple[float, ...]]
+    x: np.ndarray
+    y: np.ndarray
+    power: int = 1
+    ordered: bool = True
+    signed: bool = False
+
+    def name(self, line: int) -> str:
+        """The operator and what is fixed, in words."""
+        pairs = [
+            f"{'degree' if column == TP else column} {value:g}"
+            for column, value in zip(self.fixed, self.points[line], strict=True)
+        ]
+        where = f" ({', '.join(pairs)})" if pairs else ""
+        size = "tokens" if self.size == "num_tokens" else self.size
+        return f"{self.what}{where} by {size}"
+
+
+def series_of(bundle: Bundle) -> Iterator[Series]:
+    """Every line of every table."""
+    mlp = bundle.mlp
+    for name in (*MATRIX_PRODUCTS, *LIGHT_OPERATORS):
+        if time_column(name) in mlp:
+            # A kernel chosen for larger sizes may be faster: single products are not ordered.
+            yield from _series(
+                mlp, MLP, name, "num_tokens", (TP,), time_column(name), ordered=False
+            )
+    products = mlp.assign(together=mlp[[time_column(name) for name in MATRIX_PRODUCTS]].sum(axis=1))
+    what = "a layer's matrix products"
+    yield from _series(products, MLP, what, "num_tokens", (TP,), "together")
+    attention = bundle.attention
+    prefill = attention[attention["is_prefill"] & (attention["batch_size"] == 1)]
+    decode = attention[~attention["is_prefill"]]
+    for frame, what, first, second, power in (
+        (prefill, "attn_prefill", "prefill_chunk_size", "kv_cache_size", 2),
+        (decode, "attn_decode", "batch_size", "kv_cache_size", 1),
+    ):
+        time = time_column(what)
+        yield from _series(frame, ATTENTION, what, first, (TP, second), time, power=power)
+        yield from _series(frame, ATTENTION, what, second, (TP, first), time)
+    yield from _small_series(bundle)
+
+
+def _small_series(bundle: Bundle) -> Iterator[Series]:
+    time = "time_ns"
+    if bundle.mixed_attention is not None:
+        grid = bundle.mixed_attention
+        chunked, decoding = grid["prefill_chunk"] > 0, grid["n_decode"] > 0
+        # Kernels of their own: prefill alone, decodes alone, both in one.
+        for rows, what, axes in (
+            (chunked & ~decoding, "prefill", _MIXED_AXES[:2]),
+            (decoding & ~chunked, "decode", _MIXED_AXES[2:]),
+            (chunked & decoding, "mixed attention", _MIXED_AXES),
+        ):
+            for size in axes:
+                fixed = [axis for axis in axes if axis != size]
+                power = 2 if size == "prefill_chunk" else 1
+                yield from _series(
+                    grid[rows], MIXED_ATTENTION, what, size, fixed, time, power=power
+                )
+    if bundle.per_sequence is not None:
+        for name, rows in bundle.per_sequence.groupby("operator"):
+            ordered = name == "lm_head"
+            yield from _series(
+                rows, PER_SEQUENCE, str(name), "sequences", (), time, ordered=ordered
+            )
+    if bundle.overhead is not None:
+        axes = ("num_prefill_tokens", "num_sequences")
+        for size, other in (axes, axes[::-1]):
+            yield from _series(
+                bundle.overhead, OVERHEAD, "engine time", size, (other,), time,
+                ordered=False, signed=True,
+            )  # fmt: skip
+    if bundle.all_reduce is not None:
+        yield from _series(bundle.all_reduce, ALL_REDUCE, "all-reduce", "size_bytes", (TP,), time)
+    if bundle.send_recv is not None:
+        yield from _series(bundle.send_recv, SEND_RECV, "send and receive", "size_bytes", (), time)
+
+
+def _series(
+    frame: pd.DataFrame,
+    table: str,
+    what: str,
+    size: str,
+    fixed: Sequence[str],
+    time: str,
+    *,
+    power: int = 1,
+    ordered: bool = True,
+    signed: bool = False,
+) -> Iterator[Series]:
+    """One `Series`, or none where there are no times."""
+    import numpy as np
+
+    known = frame[frame[time].notna()]
+    if known.empty:
+        return
+    medians = known.groupby([*fixed, size], sort=True)[time].median().reset_index()
+    values = medians[list(fixed)].to_numpy(dtype="float64")
+    new = np.ones(len(medians), dtype=bool)
+    new[1:] = (values[1:] != values[:-1]).any(axis=1)
+    yield Series(
+        table,
+        what,
+        size,
+        tuple(fixed),
+        np.cumsum(new) - 1,
+        [tuple(row) for row in values[new]],
+        medians[size].to_numpy(dtype="float64"),
+        medians[time].to_numpy(dtype="float64"),
+        power,
+        ordered,
+        signed,
+    )
