@@ -149,7 +149,9 @@ class Checker:
         if bundle.overhead is None or bundle.overhead.empty:
             what = "no overhead.csv" if bundle.overhead is None else "overhead.csv has no rows"
             text = f"{self.path}: {what}: the engine's time per iteration is not counted"
-            text = f"{text}; {self.fix} where the source measures it"
+            # Of the sources only a live engine and some of Vidur's own profiles have it.
+            meta = {**self.meta, "source": "vllm"} if self.meta["source"] != "vidur" else self.meta
+            text = f"{text}; it is with '{profile_command(meta, self.asked.engine_from)}'"
             self._status("overhead", "warn", text)
         else:
             self._status("overhead", "pass", "the engine's time per iteration is profiled")

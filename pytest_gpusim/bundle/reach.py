@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_gpusim.workload import Workload
 
 
-_ALL = 1 << 40  # more blocks than any prompt has
+_ALL = 1 << 40  # more tokens than any prompt has
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,11 @@ def reach_of(workload: Workload, engine: EngineSettings) -> Reach:
     """What the steps of a workload can be, given complete engine settings."""
     import numpy as np
 
-    requests = np.asarray(workload.requests, dtype="int64")
-    prefill, decode = requests[:, 2], requests[:, 3]
+    columns = list(zip(*workload.requests, strict=True))
+    prefill, decode = (np.array(column, dtype="int64") for column in columns[2:4])
     max_tokens, block_size = engine.max_num_batched_tokens or 1, engine.block_size or 1
     context = np.sort(prefill + decode - 1)
-    sequences = min(engine.max_num_seqs or 1, len(requests))
+    sequences = min(engine.max_num_seqs or 1, len(prefill))
     kv_tokens = None
     if engine.num_gpu_blocks is not None:
         own = blocks = -(-prefill // block_size)
@@ -82,37 +81,38 @@ def _shared_blocks(workload: Workload, block_size: int) -> np.ndarray:
     """
     import numpy as np
 
-    uses: Counter[int] = Counter()
-    shared = np.zeros(len(workload.requests), dtype="int64")
-    prompts = workload.prompts
-    by_prompt = _shared_by_prompt(workload, block_size) if prompts is not None else {}
-    for place, (_, prompt_id, prefill, _, _) in enumerate(workload.requests):
-        whole = prefill // block_size
-        shared[place] = whole if uses[prompt_id] else min(whole, by_prompt.get(prompt_id, 0))
-        uses[prompt_id] += 1
-    return shared
+    by_prompt = _shared_by_prompt(workload)
+    if not by_prompt and len({request[1] for request in workload.requests}) == len(
+        workload.requests
+    ):
+        return np.zeros(len(workload.requests), dtype="int64")
+    used: set[int] = set()
+    shared: list[int] = []
+    for request in workload.requests:
+        prompt = request.prompt_id
+        tokens = request.num_prefill_tokens if prompt in used else by_prompt.get(prompt, 0)
+        shared.append(min(request.num_prefill_tokens, tokens) // block_size)
+        used.add(prompt)
+    return np.array(shared, dtype="int64")
 
 
-def _shared_by_prompt(workload: Workload, block_size: int) -> dict[int, int]:
-    """Blocks that earlier prompts have, by prompt; prompts that share nothing are left out.
+def _shared_by_prompt(workload: Workload) -> dict[int, int]:
+    """Tokens that earlier prompts have, at most, by prompt; those that share nothing are left out.
 
     Texts and token ids may all be alike.
     """
     shared: dict[int, int] = {}
     seeds: set[int] = set()
     hashes: set[int] = set()
-    for prompt_id, prompt in sorted((workload.prompts or {}).items()):
+    for prompt_id, prompt in (workload.prompts or {}).items():
         if prompt.block_hashes is not None:
             known = sum(each in hashes for each in prompt.block_hashes)
             hashes.update(prompt.block_hashes)
-            # A block that only begins or ends in a known one is shared too, at most.
-            tokens = known * (prompt.block_tokens or 1)
-            if known:
-                shared[prompt_id] = -(-tokens // block_size)
+            shared[prompt_id] = known * (prompt.block_tokens or 1)
         elif prompt.seed is None or prompt.seed in seeds:
             shared[prompt_id] = _ALL
         elif prompt.prefix_tokens:
-            shared[prompt_id] = prompt.prefix_tokens // block_size
+            shared[prompt_id] = prompt.prefix_tokens
         if prompt.seed is not None:
             seeds.add(prompt.seed)
     return shared
