@@ -104,7 +104,8 @@ def case_bundle(case: Case, settings: Settings, engine: EngineSettings) -> Bundl
     """
     from pytest_gpusim.bundle import read_bundle, resolve_root
 
-    return read_bundle(resolve_root(settings.profiling_root, case.model.name, case.hardware.name))
+    place = resolve_root(settings.profiling_root, case.model.name, case.hardware.name, engine)
+    return read_bundle(place)
 
 
 def case_workload(case: Case, artifacts: Path) -> Workload:

@@ -35,11 +35,16 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         real = recorded(case, settings)
         root = real.bundle.path
         engine = EngineSettings.load(real.runs[0].path)
+        device = real.runs[0].meta.get("device_name")
         workload = real.workload
     else:
         no_device = why_not_live(case)
+        # A live run is made on this very device; a server may be anywhere.
+        device = case.hardware.present_device() if case.backend != "openai" else None
         try:
-            root = resolve_root(settings.profiling_root, case.model.name, case.hardware.name)
+            root = resolve_root(
+                settings.profiling_root, case.model.name, case.hardware.name, case.engine, device
+            )
         except InputError as error:
             if asked_for or no_device is None:
                 return [Check("bundle", "fail", str(error))]
@@ -53,5 +58,6 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         hardware=case.hardware,
         workload=workload,
         engine=engine,
+        device_name=device,
     )
     return [check for check in checks if check.status == "fail"]

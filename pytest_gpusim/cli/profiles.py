@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, read_json, require_vacant
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
@@ -14,7 +18,10 @@ from pytest_gpusim.cli.common import (
     engine_of,
     print_json,
 )
+from pytest_gpusim.errors import EngineError
 from pytest_gpusim.registry import Registry
+
+_ROOT = DEFAULT_ROOT / "vidur_profiling"
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -22,11 +29,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     profile = commands.add_parser("profile", help="make a bundle of operator times")
     sources = profile.add_subparsers(dest="source", metavar="SOURCE", required=True)
     for name in registry.profile_sources.names():
-        source = registry.profile_sources.get(name)
-        one = sources.add_parser(name, help=source.help)
-        source.add_arguments(one)
-        add_out(one, str(DEFAULT_ROOT / "vidur_profiling"))
-        one.set_defaults(run=_profile)
+        _add_source(sources, name, registry)
 
     check = commands.add_parser("check", help="judge a profiling root or a bundle")
     check.add_argument("root", type=Path, metavar="ROOT")
@@ -38,9 +41,34 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     check.set_defaults(run=_check)
 
 
+def _add_source(sources: Subparsers, name: str, registry: Registry) -> None:
+    """Declare a source; one that cannot be loaded says so when it is asked for."""
+    try:
+        source = registry.profile_sources.get(name)
+        help_text = source.help
+        source.add_arguments(argparse.ArgumentParser())
+    except Exception as error:  # whatever a third party's module raises
+        # It takes any arguments, so that the reason is said and not a wrong usage.
+        broken = sources.add_parser(
+            name, help="cannot be loaded", add_help=False, prefix_chars="\0"
+        )
+        broken.add_argument("arguments", nargs=argparse.REMAINDER)
+        broken.set_defaults(run=partial(_refuse_source, name, str(error)))
+        return
+    one = sources.add_parser(name, help=help_text)
+    source.add_arguments(one)
+    add_out(one, str(_ROOT))
+    one.set_defaults(run=_profile)
+
+
+def _refuse_source(
+    name: str, reason: str, options: argparse.Namespace, registry: Registry
+) -> NoReturn:
+    raise EngineError(f"gpusim profile {name}: the source cannot be used: {reason}")
+
+
 def _profile(options: argparse.Namespace, registry: Registry) -> int:
     source = registry.profile_sources.get(options.source)
-    root = DEFAULT_ROOT / "vidur_profiling"
     if options.out is not None:
         require_vacant(options.out)
         source.produce(options, registry, options.out)
@@ -49,31 +77,48 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.bundle.layout import place_bundle
 
     # Only the bundle itself knows its model and hardware: it is made aside, then put in its place.
-    made = root / f".{new_id(options.source)}"
-    root.mkdir(parents=True, exist_ok=True)
-    source.produce(options, registry, made)
-    print(place_bundle(made, root))
+    made = _ROOT / f".{new_id(options.source)}"
+    absent = [path for path in (_ROOT, *_ROOT.parents) if not path.exists()]
+    try:
+        _ROOT.mkdir(parents=True, exist_ok=True)
+        source.produce(options, registry, made)
+        print(place_bundle(made, _ROOT))
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        # An aborted profile leaves no root that looks as if there were bundles.
+        for path in absent:
+            with suppress(OSError):
+                path.rmdir()
     return 0
 
 
 def _check(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.bundle.checks import check_bundle
+    from pytest_gpusim.bundle.checks import check_root
     from pytest_gpusim.workload import read_workload
 
-    checks = check_bundle(
+    checks = check_root(
         options.root,
         registry=registry,
         model=registry.model(options.model) if options.model else None,
         hardware=registry.hardware.get(options.hardware) if options.hardware else None,
         workload=read_workload(options.workload) if options.workload else None,
         engine=engine_of(options) if options.engine else None,
+        device_name=_device_of(options.engine),
+        engine_from=options.engine,
     )
     ok = not any(check.status == "fail" for check in checks)
     if options.json:
-        rows = [{"name": c.name, "status": c.status, "detail": c.detail} for c in checks]
-        print_json({"ok": ok, "checks": rows})
+        print_json({"ok": ok, "checks": [check.to_json() for check in checks]})
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
             print(f"{check.status:5} {check.name:{width}} {check.detail}")
     return 0 if ok else 1
+
+
+def _device_of(engine: Path | None) -> str | None:
+    """The device that the run directory of ``--engine`` was measured on; a file names none."""
+    if engine is None or not engine.is_dir():
+        return None
+    device = read_json(engine / "run_meta.json").get("device_name")
+    return device if isinstance(device, str) else None

@@ -103,7 +103,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     root = options.profiling_root or Path(
         os.environ.get(ENV_PROFILING_ROOT) or DEFAULT_ROOT / "vidur_profiling"
     )
-    bundle = read_bundle(resolve_root(root, model.name, hardware.name))
+    bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
     out = out_of(options, f"{options.simulator}_runs", workload.workload_id)
     inputs = SimulationInputs(
         model, hardware, workload, bundle, engine_of(options), out, _params(options)
