@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -116,8 +117,8 @@ class ModelShape:
         config = read_json(path, fix="give a Hugging Face config.json")
         if not isinstance(config, dict):
             raise InputError(path, "", "expected a JSON object, a Hugging Face config.json")
-        known = name or config.get("_name_or_path") or path.resolve().parent.name
-        return cls.from_config(config, name=str(known), where=path)
+        known = name or _stated_name(config) or path.resolve().parent.name
+        return cls.from_config(config, name=known, where=path)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: Path | str) -> ModelShape:
@@ -196,6 +197,14 @@ def dtype_bytes(dtype: str) -> int:
         return _DTYPE_BYTES[dtype.removeprefix("torch.")]
     except KeyError:
         raise UsageError(f"dtype {dtype!r}: known are {', '.join(_DTYPE_BYTES)}") from None
+
+
+def _stated_name(config: Mapping[str, Any]) -> str | None:
+    """``_name_or_path`` where it is a name: a path on the machine that saved the file is none."""
+    name = config.get("_name_or_path")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        return None
+    return None if set(name.split("/")) & {".", ".."} else name
 
 
 def _architecture(config: Mapping[str, Any], where: Path | str) -> str:
