@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from pytest_gpusim.artifacts import (
     SCHEMA_VERSION,
     atomic_directory,
     check_schema_version,
-    digest_files,
     provenance,
     read_json,
     utc_now,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RECORDING, WORKLOAD, PROFILE, REAL = "recording.json", "workload", "profile", "real"
 _FIX = "make it again with 'gpusim record'"
-_COMPRESS_FROM_BYTES = 50_000
+_COMPRESS_FROM_BYTES = 100_000
 _KEYS = ("model", "model_shape", "hardware", "device_name", "engine", "workload_digest", "runs")
 
 
@@ -91,7 +91,7 @@ def write_recording(
                 "workload_digest": workload.digest,
                 "profiling_digest": bundle.digest,
                 "runs": {
-                    str(number): digest_files(_files(partial / REAL / str(number)))
+                    str(number): _digest(partial / REAL / str(number))
                     for number in range(1, len(runs) + 1)
                 },
                 "created_at": utc_now(),
@@ -124,7 +124,7 @@ def open_recording(place: Path | str) -> Recording:
         directory = place / REAL / name
         if not directory.is_dir():
             raise InputError(directory, "", f"is missing, {RECORDING} lists it", _FIX)
-        if digest_files(_files(directory)) != digest:
+        if _digest(directory) != digest:
             raise InputError(directory, "", "was changed after it was recorded", _FIX)
         runs.append(read_run(directory))
     _require_one_case(workload, bundle, runs)
@@ -207,19 +207,23 @@ def _portable(settings: Any) -> Any:
 
 
 def _copy_run(run: Run, target: Path) -> None:
-    target.mkdir(parents=True)
-    for source in _files(run.path):
-        if source.name == "run_meta.json":
-            meta = {**run.meta, "workload_dir": f"../../{WORKLOAD}"}
-            for part in ("engine", "params"):
-                meta[part] = _portable(meta.get(part))
-            write_json(target / source.name, meta)
-        elif source.suffix != ".gz" and source.stat().st_size >= _COMPRESS_FROM_BYTES:
-            # No time in it: the same run gives the same bytes.
-            packed = gzip.compress(source.read_bytes(), mtime=0)
-            (target / f"{source.name}.gz").write_bytes(packed)
-        else:
-            shutil.copyfile(source, target / source.name)
+    """Copy a run without paths of this machine; compressed where it is large."""
+    from pytest_gpusim.runs.writer import rewrite_run
+
+    meta = {**run.meta, "workload_dir": f"../../{WORKLOAD}"}
+    for part in ("engine", "params"):
+        meta[part] = _portable(meta.get(part))
+    size = sum(path.stat().st_size for path in _files(run.path))
+    rewrite_run(run, target, meta, compress=size >= _COMPRESS_FROM_BYTES)
+
+
+def _digest(directory: Path) -> str:
+    """Sha256 over the content of the files of a run, compressed or not."""
+    total = hashlib.sha256()
+    for path in _files(directory):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").hexdigest().encode("ascii"))
+    return total.hexdigest()
 
 
 def _copy_files(source: Path, target: Path, names: Sequence[str]) -> None:

@@ -112,8 +112,8 @@ def write_run(
         read_run(partial)
 
 
-def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any]) -> None:
-    """Write a run that was read, with other metadata."""
+def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool = False) -> None:
+    """Write a run that was read, with other metadata; what that does not say stays unknown."""
     tokens = run.tokens
     columns = [c for c in (*TOKEN_COLUMNS, TOKEN_ID) if tokens is not None and c in tokens.columns]
     write_run(
@@ -122,7 +122,8 @@ def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any]) -> None:
         tokens=None if tokens is None else _rows_of(tokens, columns),
         steps=None if run.steps is None else _rows_of(run.steps, STEP_COLUMNS),
         step_batches=run.batches(),
-        meta=meta,
+        meta={**dict.fromkeys(_META_KEYS), **meta},
+        compress=compress,
     )
 
 

@@ -27,7 +27,7 @@ def elsewhere(recorded: Path, tmp_path: Path) -> Path:
     """Another machine's recordings: the archive alone."""
     shutil.copytree(recorded, tmp_path / "here" / "case")
     (tmp_path / "there").mkdir()
-    pack_recording(tmp_path / "here" / "case").rename(tmp_path / "there" / "case.tar.gz")
+    pack_recording(tmp_path / "here" / "case").rename(tmp_path / "there" / "case.tar.xz")
     return tmp_path / "there"
 
 
@@ -60,26 +60,26 @@ def test_the_same_folder_gives_the_same_bytes(recorded, tmp_path):
 def test_an_archive_is_never_overwritten(recorded, tmp_path):
     shutil.copytree(recorded, tmp_path / "case")
     pack_recording(tmp_path / "case")
-    with pytest.raises(UsageError, match=r"case\.tar\.gz: exists"):
+    with pytest.raises(UsageError, match=r"case\.tar\.xz: exists"):
         pack_recording(tmp_path / "case")
 
 
 def test_a_truncated_archive_is_refused_and_leaves_nothing(elsewhere, tmp_path):
-    archive = elsewhere / "case.tar.gz"
+    archive = elsewhere / "case.tar.xz"
     archive.write_bytes(archive.read_bytes()[:2000])
-    with pytest.raises(InputError, match=r"case\.tar\.gz: cannot be unpacked"):
+    with pytest.raises(InputError, match=r"case\.tar\.xz: cannot be unpacked"):
         find_recording(elsewhere, "case", tmp_path / "unpacked")
     assert not list((tmp_path / "unpacked").iterdir())
 
 
 def test_an_archive_of_another_case_is_refused(elsewhere, tmp_path):
-    (elsewhere / "case.tar.gz").rename(elsewhere / "other.tar.gz")
+    (elsewhere / "case.tar.xz").rename(elsewhere / "other.tar.xz")
     with pytest.raises(InputError, match="holds no folder other"):
         find_recording(elsewhere, "other", tmp_path / "unpacked")
 
 
 def test_an_archive_cannot_write_outside_its_place(tmp_path):
-    with tarfile.open(tmp_path / "case.tar.gz", "w:gz") as tar:
+    with tarfile.open(tmp_path / "case.tar.xz", "w:xz") as tar:
         entry = tarfile.TarInfo("../escaped")
         entry.size = 1
         tar.addfile(entry, io.BytesIO(b"x"))

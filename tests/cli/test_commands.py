@@ -123,7 +123,7 @@ def test_record_then_replay(capsys, parts):
     recording = json.loads((parts / "again" / "recording.json").read_text())
     assert sorted(recording["runs"]) == ["1", "2", "3"]
     assert str(parts) not in (parts / "again" / "real" / "1" / "run_meta.json").read_text()
-    with tarfile.open(parts / "again.tar.gz") as archive:
+    with tarfile.open(parts / "again.tar.xz") as archive:
         assert "again/real/3/run_meta.json" in archive.getnames()
 
 
