@@ -96,24 +96,36 @@ def read_requests(path: Path) -> list[ImportedRequest]:
     delays = [
         _ns(record, "queued_ts") - _ns(record, "arrival_time")
         for record in records
-        if "queued_ts" in record and "arrival_time" in record
+        if _queued(record) and "arrival_time" in record
     ]
     return [_request(record, min(delays, default=0)) for record in records]
 
 
+def _done(record: Record) -> bool:
+    """Whether the request came to an end; a time that the engine never set may be null or 0."""
+    return all(
+        record.fields.get(key) not in (None, 0) for key in ("first_token_ts", "last_token_ts")
+    )
+
+
+def _queued(record: Record) -> bool:
+    return "queued_ts" in record and (_done(record) or record.fields["queued_ts"] != 0)
+
+
 def _request(record: Record, clock_offset: int) -> ImportedRequest:
-    done = "first_token_ts" in record and "last_token_ts" in record
-    if "queued_ts" in record or done:
+    done = _done(record)
+    if _queued(record) or done:
         queued = _ns(record, "queued_ts")
     else:
         queued = _ns(record, "arrival_time") + clock_offset
+    scheduled = "scheduled_ts" in record and (record.fields["scheduled_ts"] != 0 or queued == 0)
     output = record.integer("output_toks")
     return ImportedRequest(
         where=record.where,
         arrival_ns=queued,
         num_prefill_tokens=record.integer("input_toks"),
         num_decode_tokens=output,
-        scheduled_ns=_ns(record, "scheduled_ts") if "scheduled_ts" in record else None,
+        scheduled_ns=_ns(record, "scheduled_ts") if scheduled else None,
         first_token_ns=_ns(record, "first_token_ts") if done else None,
         completion_ns=_ns(record, "last_token_ts") if done else None,
         num_decode_tokens_actual=output if done else None,

@@ -80,8 +80,12 @@ def test_its_two_files_may_be_named_too(folder: Path, tmp_path: Path) -> None:
     assert len(set(tables)) == 1
 
 
-def test_a_request_that_never_got_a_token_is_an_error_row(tmp_path: Path) -> None:
-    lost = {"input_toks": 5, "output_toks": 5, "arrival_time": 1.7e9 + 50.25}
+@pytest.mark.parametrize("unset", [{}, {"queued_ts": 0.0, "first_token_ts": 0.0}])
+def test_a_request_that_never_got_a_token_is_an_error_row(
+    tmp_path: Path, unset: dict[str, float]
+) -> None:
+    times = {**unset, "last_token_ts": 0, "scheduled_ts": 0} if unset else {}
+    lost = {"input_toks": 5, "output_toks": 5, "arrival_time": 1.7e9 + 50.25, **times}
     made.write_run(tmp_path / "vllm_run", [*REQUESTS, lost])
     import_run([tmp_path / "vllm_run"], tmp_path / "run")
     row = read_run(tmp_path / "run").requests.iloc[2]
