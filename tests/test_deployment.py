@@ -238,6 +238,13 @@ def test_bad_engine_settings(tmp_path: Path, name: str, text: str, message: str)
     assert str(tmp_path / name) in str(caught.value)
 
 
+def test_a_kv_cache_in_the_models_dtype_is_not_quantized(tmp_path: Path) -> None:
+    document = {"dtype": "torch.bfloat16", "kv_cache_dtype": "bfloat16"}
+    assert EngineSettings.from_mapping(document, tmp_path).dtype == "bfloat16"
+    with pytest.raises(UsageError, match="quantized KV cache"):
+        EngineSettings.from_mapping({**document, "kv_cache_dtype": "fp8"}, tmp_path)
+
+
 def test_a_directory_without_engine_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"incomplete: no run_meta.json"):
         EngineSettings.load(tmp_path)

@@ -68,7 +68,9 @@ class EngineSettings:
         for key, value in document.items():
             if key in _UNMODELLED:
                 words, harmless = _UNMODELLED[key]
-                if value not in harmless:
+                # A KV cache of the model's own dtype is not quantized.
+                own = key in ("kv_cache_dtype", "cache_dtype") and _same_dtype(value, document)
+                if value not in harmless and not own:
                     raise UsageError(f"{where}: {key}={value!r}: {words} is not modelled")
             elif key in kinds:
                 values[key] = _checked(key, value, kinds[key], where)
@@ -144,6 +146,13 @@ def _checked(key: str, value: Any, kind: str, where: Path | str) -> Any:
     if not good:
         raise InputError(where, key, f"expected a valid {kind}, found {value!r}")
     return value.removeprefix("torch.") if key == "dtype" else value
+
+
+def _same_dtype(value: Any, document: Mapping[str, Any]) -> bool:
+    names = (value, document.get("dtype"))
+    words = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "float": "float32"}
+    one, other = (str(name).lower().removeprefix("torch.") for name in names)
+    return words.get(one, one) == words.get(other, other)
 
 
 def _read_yaml(path: Path) -> Any:
