@@ -36,8 +36,8 @@ _OLDEST, _NEWEST = (0, 19), (0, 32)
 def release_is_known(version: str | None) -> bool:
     """Whether the scheduling rules of vLLM ``version`` ("0.19.0", "0.32.1+cpu", …) are stated here.
 
-    None, what cannot be read as a release, and releases outside 0.19 … 0.32 are not: they are
-    scheduled by the newest rules, or the oldest where the release is older.
+    None, what cannot be read as a release ("0.1.dev1+g…" too), and releases outside 0.19 … 0.32
+    are not: they are scheduled by the newest rules, or the oldest where the release is older.
     """
     release = _release(version)
     return release is not None and _OLDEST <= release <= _NEWEST
@@ -55,6 +55,9 @@ def release_rules(version: str | None) -> ReleaseRules:
 
 def _release(version: str | None) -> tuple[int, int] | None:
     match = re.match(r"v?(\d+)\.(\d+)", version or "")
+    # What a build from a checkout without tags calls itself; it is newer than any release.
+    if re.match(r"v?0\.[01]\.(0\.)?dev", version or ""):
+        return None
     return (int(match[1]), int(match[2])) if match else None
 
 

@@ -27,6 +27,8 @@ LIMITS = EngineSettings(
         ("1.0", False, True, True),
         ("0.9.2", False, False, False),
         ("nightly", False, True, True),
+        ("0.1.dev1+g0123abc", False, True, True),
+        ("0.11.2.dev3+g0123abc", False, False, False),
         (None, False, True, True),
     ],
 )
