@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pytest_gpusim.serving.steptime_accuracy import leave_out_error
+from pytest_gpusim.serving.steptime_accuracy import leave_out_error, leave_out_rows
 from tests.factories import TOKEN_POINTS, make_bundle
 
 PUBLISHED = os.environ.get("GPUSIM_PUBLISHED_DATA")
@@ -32,6 +32,18 @@ def test_an_outlier_is_found_at_the_size_it_has(tmp_path: Path):
     # their own neighbours 1 and 2 and at two thirds, are too large.
     assert error.worst == pytest.approx(max(0.5, 2 / 3, 1 / 3))
     assert error.mean == pytest.approx((0.5 + 1 / 3 + 2 / 3) / (len(TOKEN_POINTS) - 2))
+
+
+def test_rows_name_the_worst_operator_first(tmp_path: Path):
+    bundle = make_bundle(tmp_path / "b")
+    times = [1.0] * len(TOKEN_POINTS)
+    times[5] = 2.0
+    mlp = bundle.mlp.assign(**{"time_stats.mlp_act.median": times})
+    made = make_bundle(tmp_path / "c", tables={"mlp.csv": mlp})
+    rows = leave_out_rows(made)
+    assert rows[0]["operator"] == "mlp_act"
+    assert set(rows[0]) == {"operator", "points", "mean", "p90", "worst"}
+    assert {row["operator"] for row in rows} == set(leave_out_error(made))
 
 
 @pytest.mark.skipif(PUBLISHED is None, reason="GPUSIM_PUBLISHED_DATA names no published profiles")
