@@ -99,8 +99,12 @@ def operator_tables(bundle: Bundle, num_layers: int, tensor_parallel_size: int) 
     if bundle.mixed_attention is not None:
         columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
         mixed = _table(bundle.mixed_attention, columns, "time_ns")
-    if mixed is None and (prefill is None or decode is None):
-        kind = "attn_prefill" if prefill is None else "attn_decode"
+    # A joint grid holds steps of one kind alone too, where that plane was profiled.
+    points = mixed[0] if mixed is not None else []
+    prefill_known = prefill is not None or any(not sequences for _, _, sequences, _ in points)
+    decode_known = decode is not None or any(not tokens for tokens, *_ in points)
+    if not (prefill_known and decode_known):
+        kind = "attn_decode" if prefill_known else "attn_prefill"
         raise InputError(
             bundle.path / ATTENTION,
             f"column {time_column(kind)}",
