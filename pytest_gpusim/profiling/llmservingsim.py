@@ -8,6 +8,7 @@ Between GPUs it measures nothing: those operations are priced by the link of ``c
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ from pytest_gpusim.bundle.schema import (
     ATTENTION,
     MIXED_ATTENTION,
     MLP,
+    OVERHEAD,
     PER_SEQUENCE,
     SKEW_FIT,
 )
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.profiling.collectives import Link, all_reduce_table, link_from_cluster
 from pytest_gpusim.profiling.composition import (
     attention_rows,
@@ -32,14 +34,20 @@ from pytest_gpusim.profiling.composition import (
     mlp_rows,
 )
 from pytest_gpusim.profiling.llmservingsim_files import (
-    ProfileFiles,
-    find_profile,
     profile_dtype,
     read_dense,
     read_joint_attention,
+    read_overhead,
     read_per_sequence,
     read_skew,
 )
+from pytest_gpusim.profiling.llmservingsim_find import (
+    ProfileFiles,
+    Wanted,
+    find_profile,
+    mapping,
+)
+from pytest_gpusim.profiling.llmservingsim_identity import contradicting_sizes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +70,10 @@ class _Source:
         )
 
     def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
-        files = find_profile(arguments.directory, arguments.tensor_parallel_size)
+        wanted = Wanted(arguments.tensor_parallel_size)
+        if arguments.model and arguments.model in registry.models.names():
+            wanted = replace(wanted, model=arguments.model)
+        files = find_profile(arguments.directory, wanted)
         shape = _shape(arguments.directory, files, arguments.model, registry)
         link = None
         if files.tensor_parallel > 1:
@@ -92,16 +103,18 @@ def compose(
             f"{files.tables}: is of tensor-parallel degree {workers}, and no file states the link "
             "between the GPUs; give --cluster FILE (link_bw GB/s, link_latency ns)"
         )
-    effective = files.meta.get("engine_effective") or {}
+    effective = files.section("engine_effective")
     dtype = profile_dtype(files.meta, shape)
     width = dtype_bytes(dtype)
-    dense, tokens, left_out = read_dense(files.tables, shape)
-    per_sequence = read_per_sequence(files.tables)
+    _require_same_sizes(files, shape)
+    notes = [
+        "times are those of CUDA kernels alone: no time of the engine, none between kernels",
+        *files.notes,
+    ]
+    dense, tokens = read_dense(files, shape, notes)
+    per_sequence = read_per_sequence(files, notes)
     joint = read_joint_attention(files.tables)
-    tables: dict[str, pd.DataFrame | None] = {}
-    notes = ["times are those of CUDA kernels alone: no time of the engine, none between kernels"]
-    if left_out:
-        notes.append(f"layers that are not modelled, left out: {', '.join(left_out)}")
+    tables: dict[str, pd.DataFrame | None] = {OVERHEAD: read_overhead(files)}
     if workers > 1:
         assert link is not None
         dense["emb"] = [
@@ -121,7 +134,7 @@ def compose(
             f"{link.latency_ns:g} ns a hop; emb includes that of the embedding, which is split by "
             "vocabulary, lm_head the all-gather of the logits"
         )
-    block_size = int(effective.get("block_size") or 16)
+    block_size = _positive(effective.get("block_size"), 16)
     pure = joint[(joint["prefill_chunk"] == 0) | (joint["n_decode"] == 0)]
     prefill, decode = pure[pure["prefill_chunk"] > 0], pure[pure["n_decode"] > 0]
     tables[MLP] = mlp_rows(shape, workers, tokens, dense)
@@ -131,12 +144,12 @@ def compose(
         prefill=prefill.rename(columns={"prefill_chunk": "chunk", "kv_prefill": "context"}),
         decode=decode.rename(columns={"n_decode": "sequences", "kv_decode": "context"}),
         block_size=block_size,
-        max_model_len=int(effective.get("max_model_len") or shape.max_position),
+        max_model_len=_positive(effective.get("max_model_len"), shape.max_position),
         backend="vllm",
     )
     tables[MIXED_ATTENTION] = joint.drop(columns="time_ms")
     tables[PER_SEQUENCE] = per_sequence
-    tables[SKEW_FIT], skew = read_skew(files)
+    tables[SKEW_FIT], skew = read_skew(files, notes)
     write_bundle(
         out,
         tables,
@@ -159,6 +172,27 @@ def compose(
             "notes": notes,
         },
     )
+
+
+def _require_same_sizes(files: ProfileFiles, shape: ModelShape) -> None:
+    overrides = files.section("engine_effective").get("hf_overrides")
+    sizes = {
+        "intermediate_size": shape.intermediate_size,
+        "num_attention_heads": shape.num_q_heads,
+    }
+    wrong = contradicting_sizes(mapping(overrides), sizes)
+    if wrong:
+        key = wrong[0]
+        raise InputError(
+            files.meta_path,
+            f"engine_effective.hf_overrides.{key}",
+            f"the profile is of {files.text('model') or 'a model'} with {mapping(overrides)[key]}, "
+            f"{shape.name} has {sizes[key]}",
+        )
+
+
+def _positive(value: Any, default: int) -> int:
+    return value if type(value) is int and value > 0 else default
 
 
 def _shape(directory: Path, files: ProfileFiles, model: str | None, registry: Registry) -> Any:

@@ -1,14 +1,15 @@
-"""Finding and reading the files of an LLMServingSim profile; times there are in us."""
+"""Reading the tables of an LLMServingSim profile; times there are in us."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.deployment import ModelShape
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.profiling.llmservingsim_find import DENSE, ProfileFiles, mapping
+from pytest_gpusim.profiling.llmservingsim_identity import known_dtype
 from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
 from pytest_gpusim.tables import find_table, read_table
 
@@ -30,117 +31,136 @@ _DENSE = {
     "final_layernorm": ("final_layernorm",),
 }
 _OPTIONAL = {"qk_norm"}
-_DEFAULT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+# Not split over GPUs by weights: where a degree's table lacks one, another degree's will do.
+_SHARED = {"embedding", "layernorm", "qk_norm", "rotary_emb", "act_fn", "final_layernorm"}
+# The same kernel at the same width.
+_SAME = {"layernorm": "final_layernorm", "final_layernorm": "layernorm"}
 _US_NS, _US_MS = 1000.0, 1e-3
 
 
-@dataclass(frozen=True)
-class ProfileFiles:
-    """Where a profile's files are. ``tables`` holds the CSVs of the degree that is asked for."""
-
-    tables: Path
-    meta_path: Path
-    meta: Mapping[str, Any]
-    tensor_parallel: int
-
-    def text(self, key: str) -> str | None:
-        """An entry of ``meta.yaml`` as text; None where it is absent."""
-        value = self.meta.get(key)
-        return None if value is None else str(value)
-
-
-def find_profile(directory: Path, tensor_parallel: int | None = None) -> ProfileFiles:
-    """Find the tables for a tensor-parallel degree below ``directory``.
-
-    Sharded profiles keep one folder per degree; which is which is told by ``tp_degrees`` and by the
-    time of one token in ``gate_up_proj``, which reads 1/degree of the weights.
-    """
-    directory = Path(directory)
-    fix = "give the folder that holds dense.csv"
-    if not directory.is_dir():
-        raise InputError(directory, "", "no such directory", fix)
-    meta_path = next(iter(sorted(directory.rglob("meta.yaml"), key=_depth)), None)
-    meta = _read_yaml(meta_path) if meta_path is not None else {}
-    folders = sorted({path.parent for path in directory.rglob("dense.csv*")}, key=_depth)
-    if not folders:
-        raise InputError(directory, "", "no dense.csv in it or below", fix)
-    degrees = sorted(int(degree) for degree in meta.get("tp_degrees") or [])
-    path = meta_path if meta_path is not None else folders[0] / "dense.csv"
-    if tensor_parallel is not None and degrees and tensor_parallel not in degrees:
-        raise InputError(path, "tp_degrees", f"is {degrees}, asked for is {tensor_parallel}")
-    if len(folders) == 1:
-        if tensor_parallel is None and len(degrees) > 1:
-            raise UsageError(
-                f"{path}: tp_degrees is {degrees} and there is one set of tables; say which it is "
-                "with --tensor-parallel-size"
-            )
-        return ProfileFiles(folders[0], path, meta, tensor_parallel or (degrees or [1])[0])
-    if len(degrees) != len(folders):
-        raise InputError(
-            path, "tp_degrees", f"names {len(degrees)} degrees, {len(folders)} folders have tables"
-        )
-    folders.sort(key=_one_token_us, reverse=True)
-    wanted = tensor_parallel or degrees[0]
-    return ProfileFiles(folders[degrees.index(wanted)], path, meta, wanted)
-
-
 def read_dense(
-    directory: Path, shape: ModelShape
-) -> tuple[dict[str, list[float]], list[int], list[str]]:
-    """Times in ms by our operators, the token counts that they are at, and the layers left out."""
-    path = _table(directory, "dense.csv")
-    frame = read_table(
-        path, required=["layer", "tokens", "time_us"], integers=["tokens"], numbers=["time_us"]
-    )
-    wide = frame.pivot_table(index="tokens", columns="layer", values="time_us", aggfunc="median")
+    files: ProfileFiles, shape: ModelShape, notes: list[str]
+) -> tuple[dict[str, list[float]], list[int]]:
+    """Times in ms by our operators, and the token counts that they are at.
+
+    Args:
+        files: The profile.
+        shape: The model that it must be of.
+        notes: Gets what was left out or taken from elsewhere.
+    """
+    path = _table(files.tables, DENSE)
+    wide = _dense(path)
     times: dict[str, list[float]] = {}
     for layer, operators in _DENSE.items():
-        if layer in wide.columns:
-            series = wide[layer].interpolate("index", limit_direction="both")
-            times.update(dict.fromkeys(operators, (series * _US_MS).tolist()))
-        elif layer not in _OPTIONAL or shape.qk_norm:
-            raise InputError(
-                path, "column layer", f"has no {layer}; known are {', '.join(wide.columns)}"
-            )
-    left_out = sorted(set(wide.columns) - set(_DENSE))
-    return times, [int(count) for count in wide.index], left_out
+        if layer in _OPTIONAL and not shape.qk_norm:
+            continue
+        series = wide.get(layer)
+        if series is None and layer in _SHARED:
+            series = _from_elsewhere(layer, wide, files, notes)
+        if series is None:
+            known = ", ".join(str(column) for column in wide.columns)
+            raise InputError(path, "column layer", f"has no {layer}; known are {known}")
+        filled = series.interpolate("index", limit_direction="both")
+        times.update(dict.fromkeys(operators, (filled * _US_MS).tolist()))
+    left_out = sorted({str(c) for c in wide.columns} - set(_DENSE))
+    if "qk_norm" in wide.columns and not shape.qk_norm:
+        left_out.append("qk_norm")
+    if left_out:
+        notes.append(f"layers that are not modelled, left out: {', '.join(left_out)}")
+    return times, [int(count) for count in wide.index]
 
 
-def read_per_sequence(directory: Path) -> pd.DataFrame:
-    """Rows of the bundle's ``per_sequence.csv``."""
-    path = _table(directory, "per_sequence.csv")
+def _dense(path: Path) -> pd.DataFrame:
+    """Median us by tokens (rows) and layer (columns)."""
+    frame = read_table(
+        path,
+        required=["layer", "tokens", "time_us"],
+        integers=["tokens"],
+        numbers=["time_us"],
+        nullable=["time_us"],
+    )
+    frame = frame.assign(layer=frame["layer"].str.strip())
+    wide = frame.pivot_table(index="tokens", columns="layer", values="time_us", aggfunc="median")
+    if wide.empty:
+        raise InputError(path, "", "has no times")
+    return wide
+
+
+def _from_elsewhere(
+    layer: str, wide: pd.DataFrame, files: ProfileFiles, notes: list[str]
+) -> pd.Series | None:
+    """A layer's times at the sizes of ``wide``, from another degree's table or an equal layer."""
+    for folder in files.siblings:
+        other = _dense(_table(folder, DENSE)).get(layer)
+        if other is not None:
+            notes.append(f"{layer} is not in {files.tables.name}; taken from {folder.name}")
+            places = wide.index.union(other.index)
+            return other.reindex(places).interpolate("index", limit_direction="both")[wide.index]
+    stand_in = _SAME.get(layer)
+    if stand_in in wide.columns:
+        notes.append(f"{layer} is not in {files.tables.name}; taken as {stand_in}")
+        return wide[stand_in]
+    return None
+
+
+def read_per_sequence(files: ProfileFiles, notes: list[str]) -> pd.DataFrame:
+    """Rows of the bundle's ``per_sequence.csv``; ``notes`` gets what was taken from elsewhere."""
+    import pandas as pd
+
+    path = _table(files.tables, "per_sequence.csv")
+    frame = _per_sequence(path)
+    if not (frame["layer"] == "lm_head").any():
+        raise InputError(path, "column layer", "has no lm_head")
+    if not (frame["layer"] == "sampler").any():
+        for folder in files.siblings:
+            other = _per_sequence(_table(folder, "per_sequence.csv"))
+            found = other[other["layer"] == "sampler"]
+            if len(found):
+                notes.append(f"sampler is not in {files.tables.name}; taken from {folder.name}")
+                frame = pd.concat([frame, found], ignore_index=True)
+                break
+        else:
+            raise InputError(path, "column layer", "has no sampler")
+    rows = frame[frame["layer"].isin(["lm_head", "sampler"])].copy()
+    rows["time_ns"] = (rows["time_us"] * _US_NS).round().astype("int64")
+    return rows.rename(columns={"layer": "operator"})[["operator", "sequences", "time_ns"]]
+
+
+def _per_sequence(path: Path) -> pd.DataFrame:
     frame = read_table(
         path,
         required=["layer", "sequences", "time_us"],
         integers=["sequences"],
         numbers=["time_us"],
     )
-    for layer in ("lm_head", "sampler"):
-        if not (frame["layer"] == layer).any():
-            raise InputError(path, "column layer", f"has no {layer}")
-    rows = frame[frame["layer"].isin(["lm_head", "sampler"])].copy()
-    rows["time_ns"] = (rows["time_us"] * _US_NS).round().astype("int64")
-    return rows.rename(columns={"layer": "operator"})[["operator", "sequences", "time_ns"]]
+    return frame.assign(layer=frame["layer"].str.strip())
 
 
 def read_joint_attention(directory: Path) -> pd.DataFrame:
-    """The joint grid, with ``time_ns`` and ``time_ms``."""
+    """The joint grid, with ``time_ns`` and ``time_ms``. Empty cells of an axis are zeros."""
     path = _table(directory, "attention.csv")
     axes = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
+    columns = [*axes, "prefill_key", "time_us", "decode_q_len"]
     frame = read_table(
         path,
         required=["prefill_chunk", "n_decode", "kv_decode", "time_us"],
-        numbers=[*axes, "prefill_key", "time_us", "decode_q_len"],
+        numbers=columns,
+        nullable=columns,
     )
+    frame = frame[frame["time_us"].notna()]
+    frame = frame.fillna({name: 0.0 for name in columns if name in frame.columns})
     if "layer" in frame.columns:
-        frame = frame[frame["layer"] == "attention"]
+        frame = frame[frame["layer"].str.strip() == "attention"]
     if "decode_q_len" in frame.columns:
-        frame = frame[frame["decode_q_len"] == 1]
+        # Rows without decodes carry whatever, or nothing, there.
+        frame = frame[(frame["n_decode"] == 0) | frame["decode_q_len"].isin([0, 1])]
     if "kv_prefill" not in frame.columns:
         if "prefill_key" not in frame.columns:
             raise InputError(path, "column kv_prefill", "is missing")
         # The mean key length of a chunk's queries: the context and half of the chunk itself.
-        frame = frame.assign(kv_prefill=frame["prefill_key"] - frame["prefill_chunk"] / 2)
+        context = (frame["prefill_key"] - frame["prefill_chunk"] / 2).clip(lower=0)
+        frame = frame.assign(kv_prefill=context)
+    frame = frame[(frame["prefill_chunk"] > 0) | (frame["n_decode"] > 0)]
     if frame.empty:
         raise InputError(path, "", "has no rows of the layer attention")
     frame = frame.groupby(axes)["time_us"].median().reset_index()
@@ -149,28 +169,49 @@ def read_joint_attention(directory: Path) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(axes, "int64"))[[*axes, "time_ns", "time_ms"]]
 
 
-def read_skew(files: ProfileFiles) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """The skew fit and its metadata entry; no table unless ``skew_fit.enabled``."""
-    fit = files.meta.get("skew_fit") or {}
-    if not fit.get("enabled"):
+def read_overhead(files: ProfileFiles) -> pd.DataFrame | None:
+    """Engine time per iteration, where whoever made the profile states it (the bundle's table)."""
+    for folder in (files.tables, files.meta_path.parent):
+        path = find_table(folder, "overhead.csv")
+        if path is not None:
+            columns = ["num_prefill_tokens", "num_sequences", "time_ns"]
+            table = read_table(path, required=columns, numbers=columns, signed=["time_ns"])
+            return table[columns]
+    return None
+
+
+def read_skew(files: ProfileFiles, notes: list[str]) -> tuple[pd.DataFrame | None, dict[str, Any]]:
+    """The skew fit and its metadata entry; no table unless ``skew_fit.enabled``.
+
+    ``notes`` gets what could not be used.
+    """
+    stated = files.meta.get("skew_fit")
+    fit = stated if isinstance(stated, Mapping) else {"enabled": stated}
+    if not fit.get("enabled") or str(fit["enabled"]).lower() in ("false", "no", "off"):
         return None, {"enabled": False}
     import pandas as pd
 
     default = default_alpha(fit, files.tensor_parallel)
-    path = find_table(files.tables, "skew_fit.csv")
+    found = (
+        find_table(folder, "skew_fit.csv") for folder in (files.tables, files.meta_path.parent)
+    )
+    path = next((each for each in found if each is not None), None)
     if path is None:
-        inline = pd.DataFrame({"alpha": pd.Series(dtype=float)})
-        return skew_table(inline, fit, files.meta_path), {"enabled": True, "default": default}
-    raw = pd.read_csv(path)
-    return skew_table(raw, fit, path), {"enabled": True, "default": default}
+        notes.append(
+            f"skew_fit is enabled and there is no skew_fit.csv: alpha is {default:g} throughout"
+        )
+        raw = pd.DataFrame({"alpha": pd.Series(dtype=float)})
+        path = files.meta_path
+    else:
+        raw = read_table(path, required=["alpha"])
+    return skew_table(raw, fit, path, notes), {"enabled": True, "default": default}
 
 
 def profile_dtype(meta: Mapping[str, Any], shape: ModelShape) -> str:
     """The dtype that was profiled, by the engine's arguments or the variant's name."""
-    effective = meta.get("engine_effective") or {}
-    stated = str(effective.get("dtype") or meta.get("variant") or "").split("-")[0]
-    found = _DEFAULT_DTYPES.get(stated, stated.removeprefix("torch."))
-    return found if found in _DEFAULT_DTYPES.values() else shape.torch_dtype
+    stated = (mapping(meta.get("engine_effective")).get("dtype"), meta.get("variant"))
+    known = (known_dtype(str(name)) for name in stated if name)
+    return next((dtype for dtype in known if dtype), shape.torch_dtype)
 
 
 def _table(directory: Path, name: str) -> Path:
@@ -178,31 +219,3 @@ def _table(directory: Path, name: str) -> Path:
     if path is None:
         raise InputError(directory, "", f"no {name}: not a complete LLMServingSim profile")
     return path
-
-
-def _one_token_us(directory: Path) -> float:
-    frame = read_table(
-        _table(directory, "dense.csv"),
-        required=["layer", "tokens", "time_us"],
-        numbers=["tokens", "time_us"],
-    )
-    rows = frame[frame["layer"] == "gate_up_proj"]
-    if rows.empty:
-        raise InputError(directory / "dense.csv", "column layer", "has no gate_up_proj")
-    return float(rows.sort_values("tokens")["time_us"].iloc[0])
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(path, "", f"not YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise InputError(path, "", "expected a mapping")
-    return document
-
-
-def _depth(path: Path) -> tuple[int, str]:
-    return len(path.parts), str(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,61 +42,122 @@ _FIXED_BOUNDS = {
     "lev4": (3.0, math.inf),
 }
 _UNITS = {"": 1.0, "k": 1024.0, "m": 1024.0**2, "%": 0.01}
-_LABEL = re.compile(r"^[A-Za-z_]*(<=|>|=)(\d+(?:\.\d+)?)([km%]?)$", re.IGNORECASE)
+_NUMBER = r"(\d+(?:\.\d+)?)\s*([km%]?)"
+_LABEL = re.compile(rf"^[A-Za-z_ ]*(<=|>=|<|>|==?)\s*{_NUMBER}$", re.IGNORECASE)
+_RANGE = re.compile(
+    rf"^[A-Za-z_ ]*=?\s*([(\[])?\s*{_NUMBER}\s*(?:-|,|\.\.|:)\s*(?:{_NUMBER}|inf)\s*([)\]])?$",
+    re.IGNORECASE,
+)
+# The edges between buckets that LLMServingSim's tables have, by the feature; a bucket that has no
+# rows leaves a gap, which only they show.
+_EDGES: dict[str, list[float]] = {
+    "num_decodes": [float(2**power) for power in range(1, 13)],
+    "evenness": [0.05, 0.15, 0.4, 0.7],
+    "kv_max": [1024.0 * 4**power for power in range(6)],
+    "kv_prefill": [0.0, *(512.0 * 2**power for power in range(10))],
+}
 
 Bounds = tuple[float, float]
+_OPEN = (-math.inf, math.inf)
 
 
-def skew_table(raw: pd.DataFrame, fit: Mapping[str, Any], path: Path) -> pd.DataFrame:
+def skew_table(
+    raw: pd.DataFrame, fit: Mapping[str, Any], path: Path, notes: list[str] | None = None
+) -> pd.DataFrame:
     """Rows of the bundle's ``skew_fit.csv``.
 
     Args:
         raw: The table as read.
         fit: ``skew_fit`` of ``meta.yaml``.
         path: The table's file, for messages.
+        notes: Gets what could not be read; such rows are left to the default.
     """
     import pandas as pd
 
     if "alpha" not in raw.columns:
         raise InputError(path, "column alpha", "is missing")
+    notes = [] if notes is None else notes
     if "layer" in raw.columns:
         raw = raw[raw["layer"].astype(str) == "attention"]
     if "decode_q_len" in raw.columns:
-        raw = raw[raw["decode_q_len"].astype(float) == 1]
+        raw = raw[pd.to_numeric(raw["decode_q_len"], errors="coerce").fillna(1) == 1]
+    raw = raw.assign(alpha=pd.to_numeric(raw["alpha"], errors="coerce"))
+    raw = _readable(raw[raw["alpha"].abs() < math.inf], path, notes)
     stated = dict(_stated_bounds(fit))
     columns: dict[str, Any] = {}
     for column, feature in _LABELS.items():
         if column in raw.columns:
-            bounds = _label_bounds(raw[column].dropna().astype(str).unique(), stated, path, column)
-            _put(columns, feature, [bounds[str(label)] for label in raw[column]])
+            labels = [None if _blank(cell) else str(cell).strip() for cell in raw[column]]
+            bounds = _label_bounds({each for each in labels if each}, stated, feature)
+            _put(columns, feature, [bounds[label] if label else _OPEN for label in labels])
     if "pc" in raw.columns:
-        points = raw["pc"].astype(float)
-        bounds_of = _point_bounds(points.unique())
-        _put(columns, _POINTS["pc"], [bounds_of[point] for point in points])
+        points = pd.to_numeric(raw["pc"], errors="coerce")
+        bounds_of = _point_bounds(points.dropna().unique())
+        _put(columns, _POINTS["pc"], [bounds_of.get(point, _OPEN) for point in points])
     if "n_anchor" in raw.columns:
         partitions = [c for c in ("pc_label", "lev_label") if c in raw.columns]
-        anchors = raw["n_anchor"].astype(float)
+        anchors = pd.to_numeric(raw["n_anchor"], errors="coerce")
         found: dict[Any, Bounds] = {}
-        groups = raw.groupby(partitions).groups if partitions else {(): raw.index}
+        groups = raw.groupby(partitions, dropna=False).groups if partitions else {(): raw.index}
         for index in groups.values():
-            bounds_of = _point_bounds(anchors.loc[index].unique())
-            found.update({row: bounds_of[anchors.loc[row]] for row in index})
+            bounds_of = _point_bounds(anchors.loc[index].dropna().unique())
+            found.update({row: bounds_of.get(anchors.loc[row], _OPEN) for row in index})
         _put(columns, _POINTS["n_anchor"], [found[row] for row in raw.index])
     table = pd.DataFrame(columns, index=raw.index).reindex(columns=list(COLUMNS[:-1]))
     table["alpha"] = raw["alpha"].astype(float)
     return table.replace([math.inf, -math.inf], math.nan).reset_index(drop=True)
 
 
+def _readable(raw: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
+    """The rows whose labels can all be read, under an index of their own."""
+    bad = raw["alpha"].isna()
+    unread: dict[str, None] = {}
+    for column in _LABELS:
+        if column in raw.columns:
+            wrong = ~raw[column].map(lambda cell: _blank(cell) or _is_label(str(cell))).astype(bool)
+            unread.update(dict.fromkeys(str(cell) for cell in raw.loc[wrong, column].unique()))
+            bad |= wrong
+    if unread:
+        names = ", ".join(repr(label) for label in unread)
+        notes.append(
+            f"{path.name}: buckets {names} cannot be read; {bad.sum()} of {len(raw)} rows are left "
+            "to the default alpha"
+        )
+    return raw[~bad].reset_index(drop=True)
+
+
+def _is_label(text: str) -> bool:
+    label = text.strip()
+    return bool(label in _FIXED_BOUNDS or _LABEL.match(label) or _RANGE.match(label))
+
+
+def _blank(cell: Any) -> bool:
+    return cell is None or cell != cell or str(cell).strip().lower() in ("", "nan", "none", "*")
+
+
 def default_alpha(fit: Mapping[str, Any], tensor_parallel: int) -> float:
     """``alpha_default``: the alpha of batches that no bucket holds; 0 where none is stated."""
-    per_tp = fit.get("per_tp") or {}
-    own = per_tp.get(tensor_parallel) or per_tp.get(str(tensor_parallel)) or {}
-    for source in (own, fit):
-        by_kernel = source.get("alpha_default_by_kernel") or {}
-        for value in (by_kernel.get("attention|q=1"), source.get("alpha_default")):
-            if isinstance(value, int | float):
+    for source in (_own(fit.get("per_tp"), tensor_parallel), fit):
+        by_kernel = source.get("alpha_default_by_kernel")
+        kernel = by_kernel.get("attention|q=1") if isinstance(by_kernel, Mapping) else None
+        for value in (kernel, source.get("alpha_default")):
+            if isinstance(value, int | float) and math.isfinite(value):
                 return float(value)
     return 0.0
+
+
+def _own(per_tp: Any, tensor_parallel: int) -> Mapping[str, Any]:
+    """The entry of one degree: by key, or by its own field where they are listed."""
+    if isinstance(per_tp, list):
+        names = ("tp", "tp_degree", "degree", "tensor_parallel_size")
+        listed = [entry for entry in per_tp if isinstance(entry, Mapping)]
+        own = (e for e in listed if any(str(e.get(k)) == str(tensor_parallel) for k in names))
+        return next(own, {})
+    if not isinstance(per_tp, Mapping):
+        return {}
+    keys = (tensor_parallel, str(tensor_parallel), f"tp{tensor_parallel}")
+    found = next((per_tp[key] for key in keys if key in per_tp), None)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _put(columns: dict[str, Any], feature: str, bounds: list[Bounds]) -> None:
@@ -106,47 +167,82 @@ def _put(columns: dict[str, Any], feature: str, bounds: list[Bounds]) -> None:
 
 
 def _label_bounds(
-    labels: Iterable[str], stated: Mapping[str, Bounds], path: Path, column: str
+    labels: Iterable[str], stated: Mapping[str, Bounds], feature: str
 ) -> dict[str, Bounds]:
     found: dict[str, Bounds] = {}
     limits: dict[str, float] = {}
     points: dict[str, float] = {}
     for label in labels:
+        known = stated.get(label) or _FIXED_BOUNDS.get(label) or _range_bounds(label, feature)
         match = _LABEL.match(label)
-        if label in stated:
-            found[label] = stated[label]
-        elif label in _FIXED_BOUNDS:
-            found[label] = _FIXED_BOUNDS[label]
-        elif match is None:
-            raise InputError(path, f"column {column}", f"cannot read the bucket {label!r}")
-        else:
-            value = float(match[2]) * _UNITS[match[3].lower()]
-            if match[1] == "<=":
-                limits[label] = value
-            elif match[1] == ">":
-                found[label] = (value, math.inf)
+        if known is not None:
+            found[label] = known
+        elif match is not None:
+            value = _value(match[2], match[3])
+            if match[1] in ("<=", "<"):
+                limits[label] = _below(value, feature) if match[1] == "<" else value
+            elif match[1] in (">=", ">"):
+                found[label] = (_below(value, feature) if match[1] == ">=" else value, math.inf)
             else:
                 points[label] = value
+    over = [low for low, high in found.values() if high == math.inf]
     if points and not limits:
         bounds_of = _point_bounds(points.values())
         found.update({label: bounds_of[value] for label, value in points.items()})
         highest = max(points, key=lambda label: points[label])
-        over = [low for low, high in found.values() if high == math.inf and low > 0]
-        if over and found[highest][1] == math.inf:
-            found[highest] = (found[highest][0], max(over))
+        if any(low >= points[highest] for low in over):
+            end = min(low for low in over if low >= points[highest])
+            found[highest] = (found[highest][0], end)
         return found
     # "=" beside "<=" is the lowest bucket, such as kp=0; a bucket begins where the next lower ends.
     for label, value in points.items():
         found[label] = (-math.inf, value)
-    below = -math.inf if not points else max(points.values())
-    for label in sorted(limits, key=lambda name: limits[name]):
-        found[label] = (below, limits[label])
-        below = limits[label]
+    found.update(_limit_bounds(limits, [*points.values()], over, feature))
     return found
+
+
+def _limit_bounds(
+    limits: Mapping[str, float], lowest: Sequence[float], over: Sequence[float], feature: str
+) -> dict[str, Bounds]:
+    """Buckets known by their upper ends: each begins at the next lower edge, used or not."""
+    edges = {*limits.values(), *lowest}
+    usual = _EDGES.get(feature, [])
+    if all(any(math.isclose(edge, each) for each in usual) for edge in {*edges, *over}):
+        edges.update(usual)
+    ordered = sorted(edges)
+    bounds = {}
+    for label, limit in limits.items():
+        below = [e for e in ordered if e < limit and not math.isclose(e, limit)]
+        bounds[label] = (max(below, default=-math.inf), limit)
+    return bounds
+
+
+def _range_bounds(label: str, feature: str) -> Bounds | None:
+    """``(16,64]``, ``16-64``: above the first, up to the second; ``[16,64)`` as it says."""
+    match = _RANGE.match(label)
+    if match is None:
+        return None
+    low = _value(match[2], match[3] or match[5] or "")
+    high = _value(match[4], match[5]) if match[4] else math.inf
+    return (
+        _below(low, feature) if match[1] == "[" else low,
+        _below(high, feature) if match[6] == ")" else high,
+    )
+
+
+def _value(digits: str, unit: str) -> float:
+    return float(digits) * _UNITS[unit.lower()]
+
+
+def _below(value: float, feature: str) -> float:
+    """The edge of a bucket that ends before ``value``; counts are whole."""
+    return value - 1 if feature not in ("evenness", "gap") else math.nextafter(value, -math.inf)
 
 
 def _point_bounds(points: Iterable[float]) -> dict[float, Bounds]:
     ordered = sorted(set(points))
+    if not ordered:
+        return {}
     edges = [0.0 if low <= 0 else math.sqrt(low * high) for low, high in pairwise(ordered)]
     lows, highs = [-math.inf, *edges], [*edges, math.inf]
     return {p: (low, high) for p, low, high in zip(ordered, lows, highs, strict=True)}
@@ -163,7 +259,10 @@ def _stated_bounds(node: Any) -> Iterable[tuple[str, Bounds]]:
                 (node[stem + word] for word in ("bins", "edges") if stem + word in node), None
             )
             if isinstance(edges, list) and len(edges) == len(labels) + 1:
-                limits = [float(edge) for edge in edges]
+                try:
+                    limits = [float(edge) for edge in edges]
+                except (TypeError, ValueError):
+                    continue
                 limits[0] = -math.inf
                 limits[-1] = math.inf
                 for place, label in enumerate(labels):

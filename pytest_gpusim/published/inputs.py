@@ -13,7 +13,7 @@ from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.profiling.collectives import link_from_cluster
 from pytest_gpusim.profiling.composition import hardware_name
 from pytest_gpusim.profiling.llmservingsim import compose
-from pytest_gpusim.profiling.llmservingsim_files import find_profile
+from pytest_gpusim.profiling.llmservingsim_find import find_profile
 from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun, first_instance
 from pytest_gpusim.registry import Registry, SimulationInputs
 from pytest_gpusim.runs.importers.llmservingsim import REQUESTS, import_run, read_requests

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle.checks import check_bundle
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.profiling.llmservingsim import SOURCE
+from pytest_gpusim.profiling.llmservingsim_find import Wanted, find_profile
+from pytest_gpusim.profiling.llmservingsim_identity import devices_contradict, models_contradict
 from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
 from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.serving.steptime import StepTimeModel
 from tests import published_folder as made
 
 
@@ -200,9 +206,224 @@ def test_anchors_of_one_kernel_and_query_length(tmp_path: Path) -> None:
     assert table["num_decodes_upto"].tolist() == [8, "open"]
 
 
-def test_an_unknown_bucket_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"column n_label: cannot read the bucket 'some'"):
-        read_skew(FIVE_AXES.replace("n<=2", "some"), tmp_path)
+def test_rows_of_an_unknown_bucket_are_left_to_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "skew_fit.csv"
+    path.write_text(FIVE_AXES.replace("n<=2", "some"))
+    notes: list[str] = []
+    table = skew_table(pd.read_csv(path), {}, path, notes)
+    assert table["alpha"].tolist() == [0.2, 0.3, 0.4]
+    assert notes == [
+        "skew_fit.csv: buckets 'some' cannot be read; 1 of 4 rows are left to the default alpha"
+    ]
+
+
+def alpha_of(table: pd.DataFrame, **batch: float) -> float:
+    from pytest_gpusim.bundle import SkewFit
+
+    numbers = table.replace("open", float("nan")).astype(float)
+    fit = SkewFit.from_table(numbers, {"enabled": True, "default": -1.0})
+    usual = {"prefill_tokens": 0, "kv_prefill": 0, "num_decodes": 4, "evenness": 0.1, "kv_max": 900}
+    assert fit is not None
+    return fit.alpha(**{**usual, **batch})
+
+
+def test_no_context_and_any_context_do_not_overlap(tmp_path: Path) -> None:
+    table = read_skew("kp_label,alpha\nkp=0,0.1\nkp>0,0.2\n", tmp_path)
+    assert alpha_of(table, kv_prefill=0) == 0.1
+    assert alpha_of(table, kv_prefill=1) == 0.2
+    assert alpha_of(table, kv_prefill=9000) == 0.2
+
+
+def test_a_bucket_without_rows_is_left_to_the_default(tmp_path: Path) -> None:
+    table = read_skew("n_label,alpha\nn<=2,0.1\nn<=16,0.2\n", tmp_path)
+    assert [alpha_of(table, num_decodes=n) for n in (2, 3, 8, 9, 16, 17)] == [
+        0.1,
+        -1.0,
+        -1.0,
+        0.2,
+        0.2,
+        -1.0,
+    ]
+
+
+def test_buckets_of_edges_of_their_own_leave_no_gap(tmp_path: Path) -> None:
+    table = read_skew("n_label,alpha\nn<=10,0.1\nn<=100,0.2\nn>100,0.3\n", tmp_path)
+    assert [alpha_of(table, num_decodes=n) for n in (10, 11, 100, 101)] == [0.1, 0.2, 0.2, 0.3]
+
+
+def test_labels_in_other_spellings(tmp_path: Path) -> None:
+    rows = "n_label,alpha\nn<16,0.1\n[16,64),0.2\n64-128,0.3\nn>=512,0.4\n"
+    table = read_skew(rows.replace("[16,64)", '"[16,64)"'), tmp_path)
+    sizes = (15, 16, 63, 64, 65, 128, 129, 511, 512)
+    found = [alpha_of(table, num_decodes=n) for n in sizes]
+    assert found == [0.1, 0.2, 0.2, -1.0, 0.3, 0.3, -1.0, -1.0, 0.4]
+
+
+def test_an_empty_label_bounds_nothing_and_an_empty_alpha_is_no_row(tmp_path: Path) -> None:
+    rows = "n_label,kp_label,pc,alpha\nn<=8,,,0.1\nn<=16,kp=0,,\n"
+    table = read_skew(rows, tmp_path)
+    assert table["alpha"].tolist() == [0.1]
+    assert alpha_of(table, kv_prefill=500, prefill_tokens=70, num_decodes=8) == 0.1
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{"enabled": True}, True, {"enabled": True, "per_tp": [{"tp": 1, "alpha_default": 0.25}]}],
+)
+def test_an_enabled_fit_without_a_table_is_said(
+    folder: Path, tmp_path: Path, stated: object
+) -> None:
+    (folder / "profile" / "skew_fit.csv").unlink(missing_ok=True)
+    meta = folder / "profile" / "meta.yaml"
+    document = yaml.safe_load(meta.read_text())
+    document["skew_fit"] = stated
+    meta.write_text(yaml.safe_dump(document))
+    bundle = produce(folder, tmp_path / "bundle")
+    assert bundle.meta["skew_fit"]["enabled"]
+    expected = 0.25 if isinstance(stated, dict) and "per_tp" in stated else 0.0
+    assert bundle.meta["skew_fit"]["default"] == expected
+    assert any("no skew_fit.csv" in note for note in bundle.meta["notes"])
+
+
+def sharded(folder: Path, names: dict[str, int], degrees: tuple[int, ...]) -> None:
+    """Replace the profile by one of a folder per degree."""
+    shutil.rmtree(folder / "profile")
+    for name, degree in names.items():
+        made.write_profile(folder / "profile" / name, degree=degree, degrees=degrees)
+        (folder / "profile" / name / "meta.yaml").rename(folder / "profile" / "meta.yaml")
+    (folder / "cluster.json").write_text(json.dumps({"link_bw": 16, "link_latency": 1000}))
+
+
+def gate_ms(bundle: Bundle) -> float:
+    rows = bundle.mlp[bundle.mlp["num_tokens"] == 64]
+    return float(rows["time_stats.mlp_up_proj.median"].iloc[0])
+
+
+def test_degrees_are_told_by_folders_that_are_named_after_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    # Not all of the degrees that the metadata lists were profiled.
+    sharded(folder, {"tp1": 1, "tp4": 4}, (1, 2, 4))
+    bundle = produce(folder, tmp_path / "bundle", "--tensor-parallel-size", "4")
+    assert gate_ms(bundle) == pytest.approx((100 + 0.3 * 64) / 4 / 1e3)
+    with pytest.raises(InputError, match=r"is \[1, 4\], asked for is 2"):
+        produce(folder, tmp_path / "other", "--tensor-parallel-size", "2")
+
+
+def test_times_that_contradict_the_names_win(folder: Path, tmp_path: Path) -> None:
+    sharded(folder, {"tp1": 4, "tp4": 1}, (1, 4))
+    bundle = produce(folder, tmp_path / "bundle", "--tensor-parallel-size", "4")
+    assert gate_ms(bundle) == pytest.approx((100 + 0.3 * 64) / 4 / 1e3)
+    assert any("contradict" in note for note in bundle.meta["notes"])
+
+
+def test_layers_that_are_not_split_come_from_another_degree(folder: Path, tmp_path: Path) -> None:
+    sharded(folder, {"tp1": 1, "tp2": 2}, (1, 2))
+    for name, layers in (
+        ("dense.csv", ("layernorm", "final_layernorm", "rotary_emb")),
+        ("per_sequence.csv", ("sampler",)),
+    ):
+        path = folder / "profile" / "tp2" / name
+        frame = pd.read_csv(path)
+        frame[~frame["layer"].isin(layers)].to_csv(path, index=False)
+    bundle = produce(folder, tmp_path / "bundle", "--tensor-parallel-size", "2")
+    row = bundle.mlp[bundle.mlp["num_tokens"] == 64].iloc[0]
+    assert row["time_stats.input_layernorm.median"] == pytest.approx((2 + 0.02 * 64) / 1e3)
+    assert row["time_stats.attn_rope.median"] == pytest.approx((2 + 0.01 * 64) / 1e3)
+    assert set(bundle.per_sequence["operator"]) == {"lm_head", "sampler"}
+    notes = "\n".join(bundle.meta["notes"])
+    assert "layernorm is not in tp2; taken from tp1" in notes
+    path = folder / "profile" / "tp2" / "dense.csv"
+    frame = pd.read_csv(path)
+    frame[frame["layer"] != "o_proj"].to_csv(path, index=False)
+    with pytest.raises(InputError, match="has no o_proj"):
+        produce(folder, tmp_path / "other", "--tensor-parallel-size", "2")
+
+
+def test_backups_of_tables_are_no_tables(folder: Path, tmp_path: Path) -> None:
+    (folder / "profile" / "old").mkdir()
+    (folder / "profile" / "old" / "dense.csv.bak").write_text("no table")
+    assert produce(folder, tmp_path / "bundle").meta["tensor_parallel_sizes"] == [1]
+
+
+def test_profiles_of_several_models_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "profile")
+    for name, meta in (
+        ("a", {"model": "org/Llama-9-8B", "variant": "bf16"}),
+        ("b", {"model": "org/Llama-9-8B", "variant": "fp8"}),
+        ("c", {"model": "org/Llama-9-70B", "variant": "bf16"}),
+    ):
+        made.write_profile(folder / "profile" / name, meta=meta)
+    profiles = folder / "profile"
+    found = find_profile(profiles, Wanted(1, "Llama-9-8B-Instruct", None, "bfloat16"))
+    assert found.tables.name == "a"
+    with pytest.raises(UsageError, match=r"several profiles fit: .*/a\), .*/b\), .*/c\)"):
+        find_profile(profiles)
+    with pytest.raises(InputError, match=r"no profile is of Qwen9-8B .*found are org/Llama-9-8B"):
+        find_profile(profiles, Wanted(1, "Qwen9-8B", None, "bfloat16"))
+
+
+@pytest.mark.parametrize("blank", [0, None])
+def test_rows_without_decodes_need_no_query_length(
+    folder: Path, tmp_path: Path, blank: int | None
+) -> None:
+    path = folder / "profile" / "attention.csv"
+    plain = produce(folder, tmp_path / "plain")
+    frame = pd.read_csv(path)
+    frame["decode_q_len"] = [1.0 if n else blank for n in frame["n_decode"]]
+    frame.to_csv(path, index=False)
+    assert produce(folder, tmp_path / "newer").digest == plain.digest
+
+
+def test_a_grid_without_pure_prefill_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = folder / "profile" / "attention.csv"
+    frame = pd.read_csv(path)
+    frame[frame["n_decode"] > 0].to_csv(path, index=False)
+    bundle = produce(folder, tmp_path / "bundle")
+    shape = bundle.model_shape
+    with pytest.raises(InputError, match=r"attn_prefill.*has no times"):
+        StepTimeModel(bundle, shape, EngineSettings())
+
+
+def test_another_models_sizes_are_refused(folder: Path, tmp_path: Path) -> None:
+    overrides = {"hf_overrides": {"intermediate_size": 12288}}
+    made.write_profile(folder / "profile", meta={"engine_effective": overrides})
+    with pytest.raises(InputError, match=r"intermediate_size: the profile is of .*12288.* has 512"):
+        produce(folder, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [
+        ("meta-llama/Llama-3.1-8B", "Llama-3.1-8B-Instruct", False),
+        ("meta-llama/Meta-Llama-3-8B", "llama3.1-8b", False),
+        ("Qwen3-0.6B", "qwen3_0.6b", False),
+        ("/tmp/profiler_model_x", "Qwen/Qwen3-8B", False),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "Mistral-7B-v0.1", False),
+        ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-70B", True),
+        ("Qwen/Qwen3-32B", "Qwen/Qwen2.5-32B", True),
+        ("Qwen/Qwen3-8B", "meta-llama/Llama-3.1-8B", True),
+    ],
+)
+def test_spelling_is_no_contradiction_of_models(one: str, other: str, contradict: bool) -> None:
+    assert models_contradict(one, other) is contradict
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [
+        ("NVIDIA GeForce RTX 4090", "RTX4090", False),
+        ("NVIDIA H100 80GB HBM3", "H100", False),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTXPRO6000", False),
+        ("NVIDIA A100-SXM4-80GB", "a100", False),
+        ("NVIDIA Graphics Device", "H100", False),
+        ("NVIDIA GeForce RTX 4090", "RTX3090", True),
+        ("NVIDIA A100-SXM4-80GB", "H100", True),
+        ("NVIDIA A10G", "A100", True),
+    ],
+)
+def test_spelling_is_no_contradiction_of_gpus(one: str, other: str, contradict: bool) -> None:
+    assert devices_contradict([one], [other]) is contradict
 
 
 @pytest.mark.parametrize(
