@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pytest_gpusim.published import compare_published
+from pytest_gpusim.registry import builtin_registry
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -185,3 +188,74 @@ def cluster_of(*, mem_size: float = 1.0, degree: int = 1, **link: Any) -> dict[s
     memory = {"mem_size": mem_size, "mem_bw": 1000, "mem_util": 0.9}
     instance = {"npu_mem": memory, "num_npus": degree, "tp_size": degree}
     return {"num_nodes": 1, **link, "nodes": [{"num_instances": 1, "instances": [instance]}]}
+
+
+def request(index: int, prompt: int, output: int, step_us: list[float]) -> dict[str, Any]:
+    """A request alone in the engine, ten seconds after the one before, with these step times."""
+    start = 1000.0 + 10 * index
+    return {
+        "input_toks": prompt,
+        "output_toks": output,
+        "arrival_time": 1.7e9 + start,
+        "queued_ts": start,
+        "scheduled_ts": start,
+        "first_token_ts": start + step_us[0] / 1e6,
+        "last_token_ts": start + sum(step_us) / 1e6,
+    }
+
+
+def lone_request(index: int, prompt: int, output: int, **options: Any) -> dict[str, Any]:
+    """A request whose times are those of the profile, computed by hand."""
+    reduce_us = options.pop("reduce_us", lambda tokens: 0.0)
+    gather_us = options.pop("gather_us", 0.0)
+
+    def step(tokens: int, attention: float) -> float:
+        collectives = (2 * LAYERS + 1) * reduce_us(tokens) + gather_us
+        dense = dense_us(tokens, **options)
+        return dense + LAYERS * attention + sequence_us(1) + collectives
+
+    steps = [step(prompt, attention_us(prompt, 0, 0, 0))]
+    for token in range(1, output):
+        steps.append(step(1, attention_us(0, 0, 1, prompt + token - 1)))
+    return request(index, prompt, output, steps)
+
+
+def compare(folder: Path, tmp_path: Path, simulator: str = "reference") -> dict[str, Any]:
+    """The one run of the document of ``gpusim published``."""
+    document = compare_published(
+        [folder], builtin_registry(), simulator=simulator, store=tmp_path / f"store-{simulator}"
+    )
+    json.dumps(document, allow_nan=False)
+    run: dict[str, Any] = document["runs"][0]
+    return run
+
+
+def worst(run: dict[str, Any]) -> float:
+    """The largest error of all metrics and statistics."""
+    return max(abs(f["error"]) for figures in run["metrics"].values() for f in figures.values())
+
+
+LENGTHS = [(100, 20), (900, 5), (2048, 40), (37, 2)]
+
+
+def lone_requests(**options: Any) -> list[dict[str, Any]]:
+    """One request of each of `LENGTHS`."""
+    return [lone_request(i, p, o, **options) for i, (p, o) in enumerate(LENGTHS)]
+
+
+def folder_with(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], None] | None = None, **options: Any
+) -> Path:
+    """A folder whose ``meta.json`` was edited."""
+    folder = write_folder(tmp_path / "run", options.pop("requests", lone_requests()), **options)
+    if edit is not None:
+        path = folder / "vllm_run" / "meta.json"
+        meta = json.loads(path.read_text())
+        edit(meta)
+        path.write_text(json.dumps(meta))
+    return folder
+
+
+def notes_of(run: dict[str, Any]) -> str:
+    """The run's notes, a line each."""
+    return "\n".join(run["settings"]["notes"])

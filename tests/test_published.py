@@ -13,6 +13,7 @@ from pytest_gpusim.published import compare_published, published_lines
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from tests import published_folder as made
+from tests.published_folder import LENGTHS, compare, lone_requests, request, worst
 
 ERRORS = """\
 Metric                           vLLM         Sim     Diff%
@@ -20,55 +21,6 @@ Metric                           vLLM         Sim     Diff%
 TTFT Mean                       200.0       210.0     +5.0%
 Latency Median                1,000.0       990.0     -1.0%
 """
-
-
-def request(index: int, prompt: int, output: int, step_us: list[float]) -> dict[str, Any]:
-    """A request alone in the engine, ten seconds after the one before, with these step times."""
-    start = 1000.0 + 10 * index
-    return {
-        "input_toks": prompt,
-        "output_toks": output,
-        "arrival_time": 1.7e9 + start,
-        "queued_ts": start,
-        "scheduled_ts": start,
-        "first_token_ts": start + step_us[0] / 1e6,
-        "last_token_ts": start + sum(step_us) / 1e6,
-    }
-
-
-def lone_request(index: int, prompt: int, output: int, **options: Any) -> dict[str, Any]:
-    """A request whose times are those of the profile, computed by hand."""
-    reduce_us = options.pop("reduce_us", lambda tokens: 0.0)
-    gather_us = options.pop("gather_us", 0.0)
-
-    def step(tokens: int, attention: float) -> float:
-        collectives = (2 * made.LAYERS + 1) * reduce_us(tokens) + gather_us
-        dense = made.dense_us(tokens, **options)
-        return dense + made.LAYERS * attention + made.sequence_us(1) + collectives
-
-    steps = [step(prompt, made.attention_us(prompt, 0, 0, 0))]
-    for token in range(1, output):
-        steps.append(step(1, made.attention_us(0, 0, 1, prompt + token - 1)))
-    return request(index, prompt, output, steps)
-
-
-def compare(folder: Path, tmp_path: Path) -> dict[str, Any]:
-    document = compare_published(
-        [folder], builtin_registry(), simulator="reference", store=tmp_path / "store"
-    )
-    json.dumps(document, allow_nan=False)
-    return document["runs"][0]
-
-
-def worst(run: dict[str, Any]) -> float:
-    return max(abs(f["error"]) for figures in run["metrics"].values() for f in figures.values())
-
-
-LENGTHS = [(100, 20), (900, 5), (2048, 40), (37, 2)]
-
-
-def lone_requests(**options: Any) -> list[dict[str, Any]]:
-    return [lone_request(i, p, o, **options) for i, (p, o) in enumerate(LENGTHS)]
 
 
 def test_an_engine_that_behaves_as_its_profile_has_no_error(tmp_path: Path) -> None:
@@ -108,7 +60,7 @@ def test_tensor_parallel_runs_pay_for_collectives(tmp_path: Path, degree: int) -
 
 def test_tensor_parallel_without_a_link_names_the_file(tmp_path: Path) -> None:
     folder = made.write_folder(tmp_path / "run", lone_requests(degree=2), degree=2)
-    with pytest.raises(UsageError, match=r"link_bw"):
+    with pytest.raises(InputError, match=r"cluster\.json: link_bw"):
         compare(folder, tmp_path)
 
 

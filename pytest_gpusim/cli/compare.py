@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
-from pytest_gpusim.errors import CheckFailed, UsageError
+from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
 from pytest_gpusim.registry import Registry
 
 
@@ -67,10 +68,15 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
 def _published(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.published import compare_published, published_lines
 
-    document = compare_published(options.directories, registry, simulator=options.simulator)
+    failures: list[GpusimError] = []
+    document = compare_published(
+        options.directories, registry, simulator=options.simulator, failures=failures
+    )
+    for error in failures:
+        print(f"gpusim: {error}", file=sys.stderr)
     if options.json:
         print_json(document)
     else:
         for line in published_lines(document):
             print(line)
-    return 0
+    return failures[0].exit_code if failures else 0

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id
+from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.published.errors import METRICS, read_published_errors
 from pytest_gpusim.published.folder import find_runs, read_published
-from pytest_gpusim.registry import Registry
+from pytest_gpusim.registry import Registry, Simulate
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
-_ENGINE_TIME = "none: no stated source gives this machine's engine time per iteration"
+_NO_ENGINE_TIME = "none: no stated source gives this machine's engine time per iteration"
+_STATED_ENGINE_TIME = "overhead.csv of the profile"
+_EXTRAPOLATION = (
+    "below the profile's first point of an axis the value there, beyond its last one the last slope"
+)
 
 
 def compare_published(
@@ -25,6 +31,7 @@ def compare_published(
     *,
     simulator: str = "vidur",
     store: Path | None = None,
+    failures: list[GpusimError] | None = None,
 ) -> dict[str, Any]:
     """Simulate published runs, and compare.
 
@@ -33,6 +40,8 @@ def compare_published(
         registry: Where the simulator is.
         simulator: Its name.
         store: Where bundles, workloads and runs go; a new folder below ``tmp/published``.
+        failures: Gets the error of each folder that cannot be compared, and the others are; where
+            it is not given the first such error is raised.
 
     Returns:
         The document of ``gpusim published --json``.
@@ -40,38 +49,79 @@ def compare_published(
     Raises:
         InputError: A folder is not such a run, or a file in it cannot be read.
     """
-    from pytest_gpusim.published.inputs import prepare
-
     store = store or DEFAULT_ROOT / "published" / new_id("published")
     simulate = registry.simulators.get(simulator)
-    runs = []
-    for number, directory in enumerate(find_runs(directories)):
-        work = store / f"{number}-{directory.name}"
-        run = read_published(directory, registry)
-        inputs = prepare(run, registry, work)
-        simulate(inputs)
-        settings = {
-            "model": run.model.name,
-            "hardware": inputs.hardware.name,
-            "device_name": (run.meta.get("hardware") or {}).get("device_name"),
-            "engine": run.engine.to_json(),
-            "kv_blocks_derived_from": run.capacity,
-            "engine_time": _ENGINE_TIME,
-            "simulator": simulator,
-            "skew_fit": bool((inputs.bundle.meta.get("skew_fit") or {}).get("enabled")),
-            "shared_prompts": inputs.workload.prompts is not None,
-            "requests": len(inputs.workload.requests),
-            "notes": [*run.notes, *inputs.bundle.meta.get("notes", ())],
-            "artifacts": str(work),
-        }
-        runs.append(
-            {
-                "name": directory.name,
-                "settings": settings,
-                "metrics": _metrics(work, read_published_errors(directory)),
-            }
-        )
+    runs: list[dict[str, Any]] = []
+    number = 0
+    for given in directories:
+        with _collected(given, failures):
+            for directory in find_runs([given]):
+                with _collected(directory, failures):
+                    work = store / f"{number}-{directory.name}"
+                    number += 1
+                    runs.append(_compare_run(directory, registry, simulate, simulator, work))
     return {"schema_version": SCHEMA_VERSION, "runs": runs}
+
+
+@contextmanager
+def _collected(directory: Path | str, failures: list[GpusimError] | None) -> Iterator[None]:
+    """Put what goes wrong with one folder into ``failures``, where there is such a list."""
+    try:
+        yield
+    except GpusimError as error:
+        if failures is None:
+            raise
+        failures.append(error)
+    except Exception as error:
+        if failures is None:
+            raise
+        # A defect, or files of a shape that nobody thought of: the other folders do not suffer.
+        text = f"{directory}: cannot be compared ({type(error).__name__}: {error})"
+        failures.append(EngineError(f"{text}; this is a defect of gpusim, please report it"))
+
+
+def _compare_run(
+    directory: Path, registry: Registry, simulate: Simulate, simulator: str, work: Path
+) -> dict[str, Any]:
+    from pytest_gpusim.published.inputs import prepare
+    from pytest_gpusim.runs import read_run
+
+    run = read_published(directory, registry)
+    inputs = prepare(run, registry, work)
+    simulate(inputs)
+    real, sim = read_run(work / "real"), read_run(work / "sim")
+    published = read_published_errors(directory, run.notes)
+    stated = inputs.bundle.overhead is not None
+    settings = {
+        "model": run.model.name,
+        "hardware": inputs.hardware.name,
+        "device_name": run.device_name,
+        "engine": run.engine.to_json(),
+        "kv_blocks_derived_from": run.capacity,
+        "engine_time": _STATED_ENGINE_TIME if stated else _NO_ENGINE_TIME,
+        "simulator": simulator,
+        "skew_fit": bool((inputs.bundle.meta.get("skew_fit") or {}).get("enabled")),
+        "extrapolated": {"share": _extrapolated_share(sim), "rule": _EXTRAPOLATION},
+        "shared_prompts": inputs.workload.prompts is not None,
+        "requests": len(inputs.workload.requests),
+        "failed_requests": len(_failed(real)),
+        "notes": [*run.notes, *inputs.bundle.meta.get("notes", ())],
+        "artifacts": str(work),
+    }
+    return {
+        "name": directory.name,
+        "settings": settings,
+        "metrics": _metrics(real, _from_queueing(sim), published),
+    }
+
+
+def _extrapolated_share(sim: Run) -> float | None:
+    """The share of the steps' time that was extrapolated; None where there are no steps."""
+    if sim.steps is None or "extrapolated" not in sim.steps:
+        return None
+    total = float(sim.steps["duration_ns"].sum())
+    flagged = sim.steps["extrapolated"].astype(bool)
+    return float(sim.steps.loc[flagged, "duration_ns"].sum()) / total if total else None
 
 
 def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
@@ -84,6 +134,12 @@ def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
         if settings["kv_blocks_derived_from"]:
             yield f"  KV blocks: {settings['kv_blocks_derived_from']['formula']}"
         yield f"  engine time per iteration: {settings['engine_time']}"
+        extrapolated = settings["extrapolated"]
+        if extrapolated["share"] is not None:
+            share = f"{extrapolated['share']:.2%} of the simulated time"
+            yield f"  extrapolated: {share}; {extrapolated['rule']}"
+        if settings["failed_requests"]:
+            yield f"  failed requests, left out: {settings['failed_requests']}"
         for note in settings["notes"]:
             yield f"  note: {note}"
         columns = ("real ms", f"{settings['simulator']} ms", "error", "published")
@@ -103,12 +159,10 @@ def _row(name: str, figure: Mapping[str, Any]) -> str:
     return f"  {name:10}" + "".join(f"{cell:>14}" for cell in cells)
 
 
-def _metrics(work: Path, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _metrics(real: Run, sim: Run, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     from pytest_gpusim.compare.metrics import measure_run
     from pytest_gpusim.compare.statistics import summarize
-    from pytest_gpusim.runs import read_run
 
-    real, sim = read_run(work / "real"), _from_queueing(read_run(work / "sim"))
     failed = _failed(real) | _failed(sim)
     sides = [measure_run(run, leave_out=failed) for run in (real, sim)]
     metrics: dict[str, Any] = {}

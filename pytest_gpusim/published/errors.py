@@ -7,27 +7,40 @@ from pathlib import Path
 
 NAME = "published_errors.txt"
 METRICS = dict.fromkeys(("ttft", "tpot", "e2e"), ("mean", "p50", "p90", "p95", "p99"))
-_WORDS = {"latency": "e2e", "median": "p50"}
+_WORDS = {"latency": "e2e", "e2el": "e2e", "median": "p50", "avg": "mean", "average": "mean"}
+_NAMES = "ttft|tpot|latency|e2el?"
+_STATISTICS = "mean|avg|average|median|p\\d+"
+_UNIT = r"(?:\s*[(\[]?\s*(?P<unit>ms|us|s)\s*[)\]]?)?"
+_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
+# "TTFT Mean (ms)", "ttft_mean", "Mean TTFT (ms)", "| TTFT | P90 |", "E2E Latency p99".
 _ROW = re.compile(
-    r"^\s*(ttft|tpot|latency|e2e)\s+(mean|median|p\d+)\s+([\d.,]+)\s+([\d.,]+)", re.IGNORECASE
+    rf"^[\s|]*(?:(?P<metric>{_NAMES})(?:\s+latency)?[\s_|./-]*{_UNIT}[\s_|./-]*(?P<statistic>{_STATISTICS})"
+    rf"|(?P<statistic2>{_STATISTICS})[\s_|./-]*(?P<metric2>{_NAMES})(?:\s+latency)?)"
+    rf"[\s_]*(?:[(\[]?\s*(?:ms|us|s)\s*[)\]]?)?[\s|:,]+(?P<real>{_NUMBER})\s*(?:ms|us|s)?[\s|,]+"
+    rf"(?P<sim>{_NUMBER})",
+    re.IGNORECASE,
 )
 
 
-def read_published_errors(directory: Path) -> dict[str, dict[str, float]]:
+def read_published_errors(directory: Path, notes: list[str]) -> dict[str, dict[str, float]]:
     """Signed relative errors by metric and statistic, from the columns vLLM and Sim.
 
-    The file's own ``Diff%`` is rounded to a tenth of a percent. Empty where there is no file.
+    The file's own ``Diff%`` is rounded to a tenth of a percent. Empty where there is no file;
+    ``notes`` says so where it has no figure that can be read.
     """
     path = directory / NAME
     if not path.is_file():
         return {}
     errors: dict[str, dict[str, float]] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = _ROW.match(line)
+        match = _ROW.match(line.replace("**", ""))
         if match is None:
             continue
-        metric, statistic = (_WORDS.get(word.lower(), word.lower()) for word in match.group(1, 2))
-        real, sim = (float(cell.replace(",", "")) for cell in match.group(3, 4))
+        names = (match["metric"] or match["metric2"], match["statistic"] or match["statistic2"])
+        metric, statistic = (_WORDS.get(name.lower(), name.lower()) for name in names)
+        real, sim = (float(match[side].replace(",", "")) for side in ("real", "sim"))
         if real > 0:
             errors.setdefault(metric, {})[statistic] = (sim - real) / real
+    if not errors:
+        notes.append(f"{NAME} has no figures that can be read")
     return errors

@@ -9,10 +9,19 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings, ModelShape
-from pytest_gpusim.deployment.memory import kv_capacity
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.profiling.llmservingsim_find import (
+    ProfileFiles,
+    Wanted,
+    find_profile,
+)
+from pytest_gpusim.profiling.llmservingsim_identity import known_dtype
+from pytest_gpusim.published.capacity import derive_blocks
+from pytest_gpusim.published.cluster import Cluster, check_one_engine, read_cluster
+from pytest_gpusim.published.stated import look_up, read_stated
 from pytest_gpusim.registry import Registry
-from pytest_gpusim.runs.importers.llmservingsim import META, engine_settings, read_meta
+from pytest_gpusim.runs.importers.llmservingsim import META, engine_settings
+from pytest_gpusim.serving import release_is_known
 
 RUN_FOLDER = "vllm_run"
 
@@ -23,8 +32,9 @@ class PublishedRun:
 
     Attributes:
         directory: The folder.
-        meta: The run's ``meta.json``.
-        cluster: ``cluster.json``; empty where there is none.
+        meta: The run's ``meta.json``, cleaned.
+        cluster: ``cluster.json``.
+        profile: The files of the profile.
         model: The shape in ``config.json``.
         engine: Resolved settings, with a block count.
         notes: What had to be assumed or derived.
@@ -33,7 +43,8 @@ class PublishedRun:
 
     directory: Path
     meta: dict[str, Any]
-    cluster: dict[str, Any]
+    cluster: Cluster
+    profile: ProfileFiles
     model: ModelShape
     engine: EngineSettings
     notes: list[str] = field(default_factory=list)
@@ -43,6 +54,11 @@ class PublishedRun:
     def tensor_parallel_size(self) -> int:
         """The run's degree."""
         return self.engine.tensor_parallel_size or 1
+
+    @property
+    def device_name(self) -> str | None:
+        """The GPU by the run, else by ``cluster.json``, else by the profile."""
+        return _device_name(self.meta, self.cluster) or self.profile.text("gpu")
 
 
 def find_runs(directories: Sequence[Path | str]) -> Iterator[Path]:
@@ -66,79 +82,99 @@ def find_runs(directories: Sequence[Path | str]) -> Iterator[Path]:
 
 
 def read_published(directory: Path, registry: Registry) -> PublishedRun:
-    """Read a folder's run, model and machine; the profile and the requests come later.
+    """Read a folder's run, model and machine, and find its profile; the requests come later.
 
     Raises:
-        InputError: A file is missing or wrong.
+        InputError: A file is missing or wrong, or the profile is of something else.
         UsageError: The run used what is not modelled.
     """
-    meta = read_meta(directory / RUN_FOLDER)
-    engine, notes = engine_settings(meta, directory / RUN_FOLDER / META)
-    name = meta.get("model")
-    config = directory / "config.json"
-    if config.is_file():
-        model = ModelShape.from_config_file(config, name=str(name) if name else None)
-    elif name in registry.models.names():
-        model = registry.models.get(str(name))
-    else:
-        raise InputError(config, "", "no such file, and the run's model is not a known one")
-    cluster_path = directory / "cluster.json"
-    cluster = read_json(cluster_path) if cluster_path.is_file() else {}
-    if not isinstance(cluster, dict):
-        raise InputError(cluster_path, "", "expected a JSON object")
-    if engine.dtype in (None, "auto"):
-        engine = replace(engine, dtype=model.torch_dtype)
+    notes: list[str] = []
+    path = directory / RUN_FOLDER / META
+    meta = read_stated(path, notes)
+    cluster = read_cluster(directory / "cluster.json", notes)
+    check_one_engine(cluster, look_up(meta, "data_parallel_size"), notes)
+    engine, assumed = engine_settings(meta, path)
+    notes += assumed
     if engine.tensor_parallel_size is None:
-        degree = (
-            first_instance(cluster).get("tp_size") or first_instance(cluster).get("num_npus") or 1
-        )
-        engine = replace(engine, tensor_parallel_size=int(degree))
-    run = PublishedRun(directory, meta, cluster, model, engine, notes)
+        engine = replace(engine, tensor_parallel_size=cluster.degree())
+    name = str(meta["model"]) if meta.get("model") else None
+    model, own_dtype = _model(directory, name, meta, registry)
+    stated = engine.dtype if engine.dtype not in (None, "auto") else own_dtype
+    profile = find_profile(
+        directory / "profile",
+        Wanted(engine.tensor_parallel_size, name, _device_name(meta, cluster), stated),
+    )
+    engine = replace(engine, dtype=stated or _assumed_dtype(profile, notes))
+    engine = _with_limits(engine, profile, notes)
+    _note_releases(engine.engine_version, profile, notes)
+    run = PublishedRun(directory, meta, cluster, profile, model, engine, notes)
     if engine.num_gpu_blocks is None:
-        _derive_blocks(run)
+        derived = derive_blocks(meta, cluster, model, engine, notes)
+        run.capacity = derived.terms
+        run.engine = replace(engine, num_gpu_blocks=derived.num_gpu_blocks)
     return run
 
 
-def _derive_blocks(run: PublishedRun) -> None:
-    """The block count that the run does not state, from the machine's memory."""
-    memory = first_instance(run.cluster).get("npu_mem") or {}
-    size = memory.get("mem_size")
-    device = run.meta.get("hardware") or {}
-    kv_cache = run.meta.get("kv_cache") or {}
-    if size is None and device.get("device_total_memory_bytes"):
-        size = device["device_total_memory_bytes"] / (1 << 30)
-    if size is None:
-        raise InputError(
-            run.directory / RUN_FOLDER / "meta.json",
-            "kv_cache.num_gpu_blocks",
-            "is not stated, and no cluster.json says how much memory there is",
-        )
-    asked = (run.meta.get("resolved_config") or {}).get("cache_config") or {}
-    utilization = (
-        memory.get("mem_util")
-        or kv_cache.get("gpu_memory_utilization")
-        or asked.get("gpu_memory_utilization")
-        or (run.meta.get("engine_kwargs") or {}).get("gpu_memory_utilization")
-        or 0.9
-    )
-    capacity = kv_capacity(
-        run.model,
-        memory_gib=float(size),
-        utilization=float(utilization),
-        dtype=str(run.engine.dtype),
-        block_size=run.engine.block_size or 16,
-        tensor_parallel_size=run.tensor_parallel_size,
-    )
-    if capacity.num_gpu_blocks < 1:
-        raise InputError(
-            run.directory / "cluster.json", "npu_mem", f"leaves no room for KV blocks: {capacity}"
-        )
-    run.capacity = {"formula": str(capacity), **capacity.to_json()}
-    run.engine = replace(run.engine, num_gpu_blocks=capacity.num_gpu_blocks)
+def _device_name(meta: Mapping[str, Any], cluster: Cluster) -> str | None:
+    stated = meta["hardware"].get("device_name") or cluster.first.get("hardware")
+    return str(stated) if stated else None
 
 
-def first_instance(cluster: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The cluster's first instance; empty where it has none."""
-    nodes = cluster.get("nodes") or [{}]
-    instances = (nodes[0] or {}).get("instances") or [{}]
-    return instances[0] or {}
+def _model(
+    directory: Path, name: str | None, meta: Mapping[str, Any], registry: Registry
+) -> tuple[ModelShape, str | None]:
+    """The model's shape, and the dtype in which an engine runs it unless told otherwise."""
+    path = directory / "config.json"
+    if not path.is_file():
+        if name in registry.models.names():
+            shape = registry.models.get(str(name))
+            return shape, shape.torch_dtype
+        raise InputError(path, "", "no such file, and the run's model is not a known one")
+    config = read_json(path, fix="give a Hugging Face config.json")
+    if not isinstance(config, dict):
+        raise InputError(path, "", "expected a JSON object, a Hugging Face config.json")
+    window, longest = config.get("sliding_window"), look_up(meta, "max_model_len")
+    covered = isinstance(window, int) and isinstance(longest, int) and longest <= window
+    if covered or look_up(meta, "disable_sliding_window") is True:
+        config = {**config, "sliding_window": None, "layer_types": None}
+    known = name or config.get("_name_or_path") or directory.name
+    own = known_dtype(config.get("torch_dtype") or config.get("dtype"))
+    # vLLM runs a float32 checkpoint in bfloat16 unless a dtype is asked for.
+    own = "bfloat16" if own == "float32" else own
+    return ModelShape.from_config(config, name=str(known), where=path), own
+
+
+def _assumed_dtype(profile: ProfileFiles, notes: list[str]) -> str:
+    stated = (profile.section("engine_effective").get("dtype"), profile.text("variant"))
+    dtype = next((d for name in stated if (d := known_dtype(name))), None)
+    source = "the profile's" if dtype else "the models' usual one"
+    notes.append(f"dtype is not stated; taken as {source}, {dtype or 'bfloat16'}")
+    return dtype or "bfloat16"
+
+
+def _with_limits(engine: EngineSettings, profile: ProfileFiles, notes: list[str]) -> EngineSettings:
+    """Scheduler limits that the run does not state: the profile's engine's, else vLLM's defaults.
+
+    The defaults are those of ``vllm/config/scheduler.py: SchedulerConfig``.
+    """
+    profiled = profile.section("engine_effective")
+    for key, default in (("max_num_seqs", 128), ("max_num_batched_tokens", 2048)):
+        if getattr(engine, key) is not None:
+            continue
+        value, source = profiled.get(key), "the profile's engine"
+        if type(value) is not int or value < 1:
+            value, source = max(default, engine.max_num_seqs or 1), "vLLM's default"
+        limit: Any = {key: value}
+        engine = replace(engine, **limit)
+        notes.append(f"{key} is not stated; taken from {source}, {value}")
+    return engine
+
+
+def _note_releases(version: str | None, profile: ProfileFiles, notes: list[str]) -> None:
+    if not release_is_known(version):
+        notes.append(
+            f"vLLM {version or 'of an unknown release'} is scheduled by the nearest known rules"
+        )
+    profiled = profile.text("vllm_version")
+    if version and profiled and version != profiled:
+        notes.append(f"the profile is of vLLM {profiled}, the run of {version}")

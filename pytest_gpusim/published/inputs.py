@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from shutil import copyfile
 
+from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
-from pytest_gpusim.profiling.collectives import link_from_cluster
 from pytest_gpusim.profiling.composition import hardware_name
 from pytest_gpusim.profiling.llmservingsim import compose
-from pytest_gpusim.profiling.llmservingsim_find import find_profile
-from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun, first_instance
+from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun
+from pytest_gpusim.published.prompts import prompt_ids
 from pytest_gpusim.registry import Registry, SimulationInputs
-from pytest_gpusim.runs.importers.llmservingsim import REQUESTS, import_run, read_requests
+from pytest_gpusim.runs.importers.llmservingsim import META, REQUESTS, import_run, read_requests
 from pytest_gpusim.workload import read_workload
-from pytest_gpusim.workload.llmservingsim import Line, read_lines, write_lines
+from pytest_gpusim.workload.llmservingsim import Line, write_lines
 
 _MODE = "the engine's mode is not matched: the profile holds kernel times, which both modes run"
+_CLOCK = "both sides' requests start when the engine takes them from its input queue (queued_ts)"
 
 
 def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInputs:
     """Write the bundle, the workload and the real run below ``work``."""
-    import_run([run.directory / RUN_FOLDER], work / "real")
     _write_workload(run, work / "workload")
-    files = find_profile(run.directory / "profile", run.tensor_parallel_size)
-    device = (run.meta.get("hardware") or {}).get("device_name")
-    hardware = hardware_name(registry, device or files.text("gpu"), files.text("hardware"))
-    link = link_from_cluster(run.cluster, run.directory / "cluster.json")
+    _import_real(run, work)
+    files = run.profile
+    hardware = hardware_name(registry, run.device_name, files.text("hardware"))
+    link = run.cluster.link() if run.tensor_parallel_size > 1 else None
     compose(files, run.model, hardware=hardware, link=link, out=work / "profile")
-    run.notes.append(_MODE)
-    _fill_limits(run, files.meta.get("engine_effective") or {})
+    run.notes += [_MODE, _CLOCK]
     return SimulationInputs(
         model=run.model,
         hardware=_hardware(registry, hardware, run),
@@ -44,30 +42,20 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
     )
 
 
-def _fill_limits(run: PublishedRun, profiled: Mapping[str, Any]) -> None:
-    """Scheduler limits that the run does not state: those of the profile's engine."""
-    for key in ("max_num_seqs", "max_num_batched_tokens"):
-        if getattr(run.engine, key) is None and isinstance(profiled.get(key), int):
-            run.engine = replace(run.engine, **{key: profiled[key]})
-            run.notes.append(f"{key} is not stated; taken from the profile's engine")
+def _import_real(run: PublishedRun, work: Path) -> None:
+    """The real run, with ``meta.json`` as it was understood."""
+    source = work / RUN_FOLDER
+    source.mkdir(parents=True)
+    copyfile(run.directory / RUN_FOLDER / REQUESTS, source / REQUESTS)
+    write_json(source / META, run.meta)
+    import_run([source], work / "real")
 
 
 def _write_workload(run: PublishedRun, out: Path) -> None:
     """The requests as the engine took them, with the prompts' token ids where they are known."""
-    requests = read_requests(run.directory / RUN_FOLDER / REQUESTS)
-    path = run.directory / "workload.jsonl"
-    token_ids: list[tuple[int, ...] | None] = [None] * len(requests)
-    if path.is_file():
-        # The run may have taken the file's first requests only; its order is that of the file.
-        lines = read_lines(path)[: len(requests)]
-        if [line.num_prefill_tokens for line in lines] == [
-            request.num_prefill_tokens for request in requests
-        ]:
-            token_ids = [line.token_ids for line in lines]
-        else:
-            run.notes.append(f"{path.name} is of other requests: what prompts share is not known")
-    else:
-        run.notes.append("no workload.jsonl: what prompts share is not known")
+    path = run.directory / RUN_FOLDER / REQUESTS
+    requests = read_requests(path)
+    token_ids = prompt_ids(run.directory, path, requests, run.model.vocab_size, run.notes)
     first = min(request.arrival_ns for request in requests)
     rows = [
         Line(
@@ -86,6 +74,7 @@ def _write_workload(run: PublishedRun, out: Path) -> None:
 def _hardware(registry: Registry, name: str, run: PublishedRun) -> Hardware:
     if name in registry.hardware.names():
         return registry.hardware.get(name)
-    device = str((run.meta.get("hardware") or {}).get("device_name") or name)
-    memory = (first_instance(run.cluster).get("npu_mem") or {}).get("mem_size") or 80
-    return Hardware(name, "cuda", re.escape(device), memory_gb=int(memory), fp16_tflops=1)
+    memory = int(run.cluster.memory("mem_size") or 80)
+    return Hardware(
+        name, "cuda", re.escape(run.device_name or name), memory_gb=max(1, memory), fp16_tflops=1
+    )
