@@ -1,7 +1,7 @@
 """Upstream's own ``vidur.main`` with models that it does not know, each from its HF config.json.
 
 Run it with the interpreter of ``.venv-upstream``: ``python extern/upstream_main.py CONFIG… -- ARGS``.
-A model's name there is its ``_name_or_path``, else the name of the folder that holds the file.
+A model's name there is that of the folder that holds the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def register(path: Path) -> str:
     from vidur.types import ActivationType, NormType
 
     document = json.loads(path.read_text(encoding="utf-8"))
-    name = str(document.get("_name_or_path") or path.resolve().parent.name)
+    name = path.resolve().parent.name
     heads = int(document["num_attention_heads"])
     longest = int(document["max_position_embeddings"])
     values: dict[str, Any] = {

@@ -151,6 +151,8 @@ def test_a_guess_before_the_start_grows_with_the_model_and_the_passes():
     assert guess(spec, CPU, 2, quick=False)[0] > count
     bare = LaunchSpec.resolve(TINY, EngineSettings(), "cuda")
     assert guess(bare, Hardware("a100", "cuda", "A100", 80, 312), 5, quick=False)[1] > 0
+    auto = bare.with_settings(dtype="auto")
+    assert guess(auto, Hardware("a100", "cuda", "A100", 80, 312), 5, quick=False)[1] > 0
     assert [duration(s) for s in (5, 90, 7200)] == ["5 s", "1.5 min", "2.0 h"]
 
 

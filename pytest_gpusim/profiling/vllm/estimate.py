@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.deployment.model import dtype_bytes
+from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.vllm.grid import Shape, shapes_of
 
 if TYPE_CHECKING:
@@ -41,13 +42,19 @@ def guess(spec: LaunchSpec, hardware: Hardware, passes: int, *, quick: bool) -> 
     shapes = shapes_of(engine, quick=quick)
     parameters = model.num_parameters() / (stated.tensor_parallel_size or 1)
     rate = hardware.fp16_tflops * 1e12 * _ARITHMETIC[kind]
-    width = dtype_bytes(stated.dtype or model.torch_dtype)
-    reading = parameters * width / _BYTES_PER_S[kind]
+    reading = parameters * _width(stated.dtype or model.torch_dtype) / _BYTES_PER_S[kind]
     total = 0.0
     for shape in shapes:
         step = max(2 * parameters * shape.num_tokens / rate, reading) + _LEAST_S[kind]
         total += step * shape.steps + (reading + _LEAST_S[kind] if shape.num_decodes else 0.0)
     return len(shapes) * passes, total * passes
+
+
+def _width(dtype: str) -> int:
+    try:
+        return dtype_bytes(dtype)
+    except UsageError:  # "auto", or a name that vLLM may know
+        return 2
 
 
 def from_first_steps(costs: Mapping[int, float], shapes: Sequence[Shape]) -> float:
