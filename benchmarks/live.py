@@ -1,24 +1,29 @@
 """Profile and measure everything anew on this machine, then compare: ``python -m benchmarks.live``.
 
-Stage by stage, with the wall time and the peak memory of each; the estimate comes first.
+Stage by stage, with the wall time and the peak memory of each; the estimate comes first. What was
+measured is left as recordings, which replay with ``pytest benchmarks -m cpu --gpusim-recordings``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.cases import ENGINES, MODEL, UNSEEN, WORKLOADS, cpu_workload
+from pytest_gpusim.case import Case
+from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
 
 REPEAT = 3
-# Measured on two cores: engine start and import, and the profile's full grid.
-_START_S, _PROFILE_S = 30, 12 * 60
+ENGINE = ENGINES / "qwen3-0.6b-cpu.yaml"
+# Measured on two cores: the profile's full grid; start of an engine and a pass without idling.
+_PROFILE_S, _WARM_UP_S = 8 * 60, 90
 
 
 def main() -> int:
@@ -32,50 +37,79 @@ def main() -> int:
     options = parser.parse_args()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     out: Path = options.out or Path("tmp") / "live" / stamp
-    print(f"bench-live: about {_estimate_minutes(options)} minutes; artifacts in {out}", flush=True)
-    profile = options.profile or out / "profile"
-    commands = {
-        "profile": [
-            *(sys.executable, "-m", "pytest_gpusim", "profile", "vllm", "--model", MODEL),
-            *("--hardware", "cpu", "--engine", str(ENGINES / "qwen3-0.6b-cpu.yaml")),
-            *(["--quick"] if options.quick else []),
-            *("--out", str(profile)),
-        ],
-        "measure, simulate, compare": [
-            *(sys.executable, "-m", "pytest", "benchmarks", "-m", "cpu", "--gpusim-real", "live"),
-            *("-k", "unseen" if options.unseen else "not unseen"),
-            *("--gpusim-repeat", str(options.repeat), "--profiling-root", str(profile)),
-            *("--gpusim-artifacts", str(out), "--gpusim-report", str(out / "report.html")),
-        ],
-    }
-    if options.profile:
-        del commands["profile"]
-    stages = []
+    cases = UNSEEN if options.unseen else [(name, 0) for name in WORKLOADS]
+    specs = [cpu_workload(name, seed) for name, seed in cases]
+    print(f"bench-live: about {_minutes(options, specs)} minutes; artifacts in {out}", flush=True)
+    finished = []
     code = 0
-    for name, command in commands.items():
+    for name, command in _stages(options, out, specs):
+        print(f"bench-live: {name}", flush=True)
         began = time.monotonic()
-        code = subprocess.run(command, check=False, env={**os.environ}).returncode
-        stages.append((name, time.monotonic() - began, _peak_gib()))
+        # Not subprocess.run: what the child used must be told from what the others used.
+        child = subprocess.Popen(command)
+        _, status, usage = os.wait4(child.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        finished.append((name, time.monotonic() - began, usage.ru_maxrss / 1024**2))
         if code:
             break
-    for name, seconds, peak in stages:
-        print(f"{name:28} {seconds / 60:6.1f} min, peak memory so far {peak:.1f} GiB")
+    for name, seconds, peak in finished:
+        print(f"{name:24} {seconds / 60:6.1f} min, peak memory {peak:.1f} GiB")
     print(out)
     return code
 
 
-def _estimate_minutes(options: argparse.Namespace) -> int:
-    cases = UNSEEN if options.unseen else [(name, 0) for name in WORKLOADS]
-    specs = [cpu_workload(name, seed) for name, seed in cases]
-    passes = options.repeat + 1  # one more for the warm-up
+def _stages(
+    options: argparse.Namespace, out: Path, specs: Sequence[WorkloadSpec]
+) -> Iterator[tuple[str, list[str]]]:
+    gpusim = [sys.executable, "-m", "pytest_gpusim"]
+    profile = options.profile or out / "profile"
+    recordings = out / "recordings"
+    if options.profile is None:
+        quick = ["--quick"] if options.quick else []
+        yield (
+            "profile",
+            [
+                *(*gpusim, "profile", "vllm", "--model", MODEL, "--hardware", "cpu"),
+                *("--engine", str(ENGINE), *quick, "--out", str(profile)),
+            ],
+        )
+    registry = builtin_registry()
+    for spec in specs:
+        case = Case(registry.model(MODEL), registry.hardware.get("cpu"), spec)
+        workload = out / "workloads" / case.workload_name
+        generate_workload(spec, workload)
+        runs = [out / "real_runs" / case.case_name / str(n + 1) for n in range(options.repeat)]
+        several = ["--repeat", str(options.repeat)] if len(runs) > 1 else []
+        yield (
+            f"measure {case.workload_name}",
+            [
+                *(*gpusim, "measure", "--model", MODEL, "--hardware", "cpu"),
+                *("--workload", str(workload), "--engine", str(ENGINE), *several),
+                *("--out", str(runs[0].parent if several else runs[0])),
+            ],
+        )
+        yield (
+            f"record {case.workload_name}",
+            [
+                *(*gpusim, "record", "--workload", str(workload), "--profile", str(profile)),
+                *(*map(str, runs), "--out", str(recordings / case.case_name)),
+            ],
+        )
+    yield (
+        "simulate and compare",
+        [
+            *(sys.executable, "-m", "pytest", "benchmarks", "-m", "cpu and not prereq"),
+            *("-k", "unseen" if options.unseen else "not unseen"),
+            *("--gpusim-real", "recorded", "--gpusim-recordings", str(recordings)),
+            *("--gpusim-artifacts", str(out), "--gpusim-report", str(out / "report.html")),
+        ],
+    )
+
+
+def _minutes(options: argparse.Namespace, specs: Sequence[WorkloadSpec]) -> int:
     arrivals = sum(spec.requests / spec.rate for spec in specs)
     profile = 0.0 if options.profile else _PROFILE_S / 4 if options.quick else _PROFILE_S
-    return round((profile + 2 * _START_S + passes * arrivals) / 60)
-
-
-def _peak_gib() -> float:
-    """Peak memory of the largest process so far, in GiB."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    return round((profile + len(specs) * _WARM_UP_S + options.repeat * arrivals) / 60)
 
 
 if __name__ == "__main__":

@@ -133,17 +133,13 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
         backend=options.backend,
         backend_params=params,
     )
-    if options.out is not None:
-        require_vacant(options.out)
-        outs = [options.out]
-        if options.repeat > 1:
-            outs = [options.out / str(number) for number in range(1, options.repeat + 1)]
-    else:
-        name = new_id(workload.workload_id)
-        root = DEFAULT_ROOT / "real_runs"
-        outs = [root / f"{name}-{number}" for number in range(1, options.repeat + 1)]
+    out: Path = options.out or DEFAULT_ROOT / "real_runs" / new_id(workload.workload_id)
+    require_vacant(out)
+    outs = [out]
+    if options.repeat > 1:
+        outs = [out / str(number) for number in range(1, options.repeat + 1)]
     measure(case, registry, workload, engine_of(options), outs)
-    print(options.out or outs[-1])
+    print(out)
     return 0
 
 
