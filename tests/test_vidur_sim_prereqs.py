@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import pytest
 
 from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.doctor import UPSTREAM_CHECKOUT, upstream_state
+from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.plugin.session import find_profiling_root
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
 
 pytestmark = pytest.mark.prereq
@@ -31,16 +33,25 @@ def test_model_is_registered(gpusim_registry):
     assert (shape.num_layers, shape.head_dim) == (28, 128)
 
 
-def test_profiling_root_is_usable(pytestconfig, profiling_root, gpusim_registry):
+def test_vidurs_configuration_can_be_imported():
+    # Its simulator comes with torch's weight of packages; the configuration is a fraction of that.
+    names = set(dir(import_module("vidur.config")))
+    assert names >= {"SimulationConfig", "ReplicaConfig", "BaseModelConfig", "BaseDeviceSKUConfig"}
+
+
+def test_profiling_root_is_usable(pytestconfig, gpusim_registry):
     from pytest_gpusim.bundle.checks import check_root
 
-    asked = pytestconfig.getoption("--profiling-root") or os.environ.get("GPUSIM_PROFILING_ROOT")
-    if not asked and not profiling_root.is_dir():
-        pytest.skip(f"no profiling root was named, and the default {profiling_root} is absent")
-    failures = [
-        c for c in check_root(profiling_root, registry=gpusim_registry) if c.status == "fail"
-    ]
-    assert not failures, "\n".join(f"{check.name}: {check.detail}" for check in failures)
+    root, named_by = find_profiling_root(pytestconfig)
+    if named_by == "default" and not root.is_dir():
+        pytest.skip(f"no profiling root was named, and the default {root} is absent")
+    try:
+        checks = check_root(root, registry=gpusim_registry)
+    except GpusimError as error:
+        pytest.fail(f"{named_by}: {error}", pytrace=False)
+    failures = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
 
 
 def test_generated_workload_is_valid(tmp_path):
