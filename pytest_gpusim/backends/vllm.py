@@ -151,7 +151,7 @@ def _write(
             "params": {**params, "asked_engine": inputs.engine.to_json()},
             "warmup": dict(warmup),
             "lateness": record.lateness(),
-            "prefix_cache_reset": True,
+            "prefix_cache_reset": record.cache_was_reset,
             "interference": record.interference() if engine.engine["threads"] == 1 else None,
             "complete": record.ended,
         },

@@ -26,10 +26,12 @@ class ReplayRecord:
 
     Attributes:
         ended: Whether the replay came to its end.
+        cache_was_reset: Whether the prefix cache was empty when it began.
     """
 
     def __init__(self, workload: Workload) -> None:
         self.ended = False
+        self.cache_was_reset = True
         self._requests = workload.requests
         self._progress = {request.request_id: _Progress() for request in workload.requests}
         self._steps: list[dict[str, Any]] = []
@@ -50,6 +52,8 @@ class ReplayRecord:
             self._progress[event["request"]].error = (event["type"], event["message"])
         elif kind == "step":
             self._step(event)
+        elif kind == "cache kept":
+            self.cache_was_reset = False
         elif kind == "ended":
             self.ended = True
 
@@ -68,14 +72,14 @@ class ReplayRecord:
         """Rows of ``request_metrics.csv``, one per request of the workload."""
         return [self._row(request) for request in self._requests]
 
-    def token_rows(self) -> list[tuple[int, int, int, int]]:
-        """Rows of ``token_metrics.csv``."""
+    def token_rows(self) -> list[tuple[int, int, int, int, int]]:
+        """Rows of ``token_metrics.csv``, with token ids."""
         rows = []
         for request in self._requests:
             before = request.arrival_time_ns
             tokens = self._progress[request.request_id].tokens
-            for index, (time, _) in enumerate(tokens):
-                rows.append((request.request_id, index, time, time - before))
+            for index, (time, token) in enumerate(tokens):
+                rows.append((request.request_id, index, time, time - before, token))
                 before = time
         return rows
 

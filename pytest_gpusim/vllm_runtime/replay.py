@@ -21,13 +21,13 @@ def replay(driver: Driver, command: Mapping[str, Any], emit: Emit) -> None:
 
     ``command``: ``requests``, rows of (request id, arrival ns, prompt id, output tokens) in order
     of arrival; ``prompts``, token ids by prompt id; ``wait``, false to skip the engine's idle time.
-    Emits ``started``, then ``sent``, ``refused``, ``step`` and ``idle`` events, with times in ns
-    since the start, then ``ended``.
+    Emits ``cache kept`` where the prefix cache could not be emptied, ``started``, then ``sent``,
+    ``refused``, ``step`` and ``idle`` events, with times in ns since the start, then ``ended``.
     """
     prompts = {int(key): ids for key, ids in command["prompts"].items()}
     waiting = list(reversed(command["requests"]))
     if not driver.reset_prefix_cache():
-        emit({"event": "note", "text": "the prefix cache could not be reset"})
+        emit({"event": "cache kept"})
     gc.collect()
     gc.freeze()
     emit({"event": "started"})
