@@ -19,11 +19,12 @@ from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.vidur import runner
-from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
+from pytest_gpusim.workload import Workload
+from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload, random_workload
 
 
 def main() -> None:
-    """Print seconds and ratios; loops alone, and with the run directory written."""
+    """Print seconds, simulated tokens per second, ratios; loops alone, and whole runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=6000, help="output tokens per request")
@@ -31,27 +32,49 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # An empty cache, so that the first random forest is trained.
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
-        inputs = _inputs(Path(scratch), options.requests, options.tokens)
         import vidur.simulator  # noqa: F401 - its import is not what is measured
 
-        loops = _loops(inputs)
-        runs = _whole_runs(inputs, Path(scratch))
-    for title, seconds in (("loop alone", loops), ("with the run written", runs)):
-        print(f"{title}: {options.requests} requests, {options.tokens} steps each")
-        first = next(iter(seconds.values()))
-        for name, value in seconds.items():
-            print(f"  {name:<44}{value:9.2f} s  {value / first:8.2f} x")
+        for name, inputs in (
+            ("decode alone", _decoding(Path(scratch) / "a", options.requests, options.tokens)),
+            ("chat, KV cache full", _chat(Path(scratch) / "b", 8 * options.requests)),
+        ):
+            requests = inputs.workload.requests
+            tokens = sum(request.num_decode_tokens for request in requests)
+            print(f"{name}: {len(requests):,} requests, {tokens:,} output tokens")
+            _print("loop alone", tokens, _loops(inputs))
+            _print("with the run written", tokens, _whole_runs(inputs, Path(scratch) / name[:4]))
 
 
-def _inputs(scratch: Path, requests: int, tokens: int) -> SimulationInputs:
+def _print(title: str, tokens: int, seconds: dict[str, float]) -> None:
+    print(f" {title}")
+    first = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        rate = f"{tokens / value:13,.0f} tokens/s"
+        print(f"  {name:<42}{value:8.2f} s {rate} {value / first:8.2f} x")
+
+
+def _decoding(scratch: Path, requests: int, tokens: int) -> SimulationInputs:
+    """All requests from the start to the end: little changes between steps."""
+    workload = make_workload(scratch / "workload", [(64, tokens, 0)] * requests)
+    return _inputs(scratch, workload, requests, tokens + 256, requests * (tokens // 16 + 16))
+
+
+def _chat(scratch: Path, requests: int) -> SimulationInputs:
+    """More than the KV cache holds: chunked prefills, preemptions, a queue."""
+    workload = random_workload(scratch / "workload", 0, requests=requests, max_decode=400)
+    return _inputs(scratch, workload, 256, 1024, 2500)
+
+
+def _inputs(
+    scratch: Path, workload: Workload, seats: int, longest: int, blocks: int
+) -> SimulationInputs:
     settings = dataclasses.replace(
         ENGINE,
-        max_num_seqs=requests,
-        max_num_batched_tokens=max(2048, requests),
-        max_model_len=tokens + 256,
-        num_gpu_blocks=requests * (tokens // 16 + 16),
+        max_num_seqs=seats,
+        max_num_batched_tokens=max(2048, seats),
+        max_model_len=longest,
+        num_gpu_blocks=blocks,
     )
-    workload = make_workload(scratch / "workload", [(64, tokens, 0)] * requests)
     bundle = make_bundle(scratch / "bundle")
     return SimulationInputs(TINY, CPU, workload, bundle, settings, scratch / "unused")
 
