@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.case import Case, Settings, failing_prerequisites
+from pytest_gpusim.registry import builtin_registry
 from tests.bundle.planting import scale_cell
-from tests.factories import make_bundle
+from tests.factories import TINY, make_bundle, make_workload
 
+OTHER = "Synthetic processor, 2 cores"
 REPOSITORY = Path(__file__).parents[1]
 SESSION = """
 import json, sys
@@ -70,3 +73,24 @@ def test_a_named_root_that_is_empty_fails_with_the_command(tmp_path):
     assert code == 1
     assert f"--profiling-root: {tmp_path}: has no bundle" in output
     assert "gpusim profile vllm --model MODEL --hardware HARDWARE" in output
+
+
+@pytest.mark.parametrize("of", ["this machine", "another"])
+def test_a_live_case_needs_a_bundle_of_this_very_processor(tmp_path, of):
+    registry = builtin_registry()
+    cpu = registry.hardware.get("cpu")
+    meta = {"source": "vllm"}
+    if of == "this machine":
+        meta["device_name"] = cpu.present_device()
+    make_bundle(tmp_path / "root" / "cpu" / "tiny" / "model", meta=meta)
+    workload = make_workload(tmp_path / "workload", [(100, 10, 0)])
+    case = Case(model=TINY, hardware=cpu, workload=workload.path)
+    settings = Settings(registry, tmp_path / "artifacts", tmp_path / "root", real="live")
+    found = failing_prerequisites(case, settings, asked_for=True)
+    if of == "this machine":
+        assert found == []
+    else:
+        (check,) = found
+        assert check.name == "match"
+        assert f"device_name: the bundle is of {OTHER!r}, asked for is" in check.detail
+        assert "'gpusim profile vllm --model tiny/model --hardware cpu" in check.detail
