@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RECORDING, WORKLOAD, PROFILE, REAL = "recording.json", "workload", "profile", "real"
 _FIX = "make it again with 'gpusim record'"
+_TOKENIZER = "tokenizer.json"
 _COMPRESS_FROM_BYTES = 100_000
 _KEYS = ("model", "model_shape", "hardware", "device_name", "engine", "workload_digest", "runs")
 
@@ -75,6 +76,7 @@ def write_recording(
     first = runs[0].meta
     with atomic_directory(out) as partial:
         _copy_files(workload.path, partial / WORKLOAD, [p.name for p in _files(workload.path)])
+        _keep_tokenizer(workload, partial / WORKLOAD)
         _copy_files(bundle.path, partial / PROFILE, [*TABLES, BUNDLE_META])
         for number, run in enumerate(runs, start=1):
             _copy_run(run, partial / REAL / str(number))
@@ -224,6 +226,19 @@ def _digest(directory: Path) -> str:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").hexdigest().encode("ascii"))
     return total.hexdigest()
+
+
+def _keep_tokenizer(workload: Workload, target: Path) -> None:
+    """Text prompts need their tokenizer elsewhere, too; its path on this machine tells nobody."""
+    if not workload.meta.get("tokenizer_ref"):
+        return
+    needed = any(prompt.text is not None for prompt in (workload.prompts or {}).values())
+    if needed:
+        from pytest_gpusim.workload.prompts import tokenizer_of
+
+        tokenizer_of(workload).save(str(target / _TOKENIZER))
+    meta = {**workload.meta, "tokenizer_ref": _TOKENIZER if needed else None}
+    write_json(target / "workload_meta.json", meta)
 
 
 def _copy_files(source: Path, target: Path, names: Sequence[str]) -> None:

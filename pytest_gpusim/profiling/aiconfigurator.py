@@ -133,6 +133,7 @@ def compose(
             "block_size": block_size,
             "tensor_parallel_sizes": [tensor_parallel],
             "source": "aiconfigurator",
+            "calibrated_on": [],
             "coverage": coverage_of(made),
             "repeatability": None,
             "system": tables.system,

@@ -165,6 +165,7 @@ def compose(
             "block_size": block_size,
             "tensor_parallel_sizes": [workers],
             "source": "llmservingsim",
+            "calibrated_on": [],
             "coverage": coverage_of(tables),
             "repeatability": None,
             "skew_fit": skew,

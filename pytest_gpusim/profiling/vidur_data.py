@@ -82,6 +82,7 @@ class _Source:
                 "block_size": int(attention["block_size"].iloc[0]),
                 "tensor_parallel_sizes": sorted({int(degree) for degree in mlp[TP]}),
                 "source": "vidur",
+                "calibrated_on": [],
                 "coverage": coverage_of(tables),
                 "repeatability": None,
                 "notes": notes,

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.workload.prompts import load_tokenizer, sharing_token_ids
+from pytest_gpusim.workload.prompts import sharing_token_ids, tokenizer_of
 from pytest_gpusim.workload.trace import Workload
 
 _BLOCK_TOKENS = 512
@@ -114,7 +114,7 @@ def _text(workload: Workload, prompt_id: int) -> str:
             f"{workload.path}: vllm-bench takes texts, prompt {prompt_id} has none; "
             "generate the workload with --tokenizer DIR"
         )
-    tokenizer = load_tokenizer(workload.meta.get("tokenizer_ref"))
+    tokenizer = tokenizer_of(workload)
     text = str(tokenizer.decode(list(prompt.token_ids), skip_special_tokens=False))
     if tuple(tokenizer.encode(text, add_special_tokens=False).ids) != prompt.token_ids:
         raise InputError(

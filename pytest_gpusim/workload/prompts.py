@@ -205,8 +205,17 @@ class _Expander:
             return self._shifted(prompt.prompt_id, prompt.token_ids)
         if prompt.text is not None:
             if self._tokenizer is None:
-                self._tokenizer = load_tokenizer(self._workload.meta.get("tokenizer_ref"))
-            return self._shifted(prompt.prompt_id, self._tokenizer.encode(prompt.text).ids)
+                self._tokenizer = tokenizer_of(self._workload)
+            ids = self._tokenizer.encode(prompt.text).ids
+            expected = self._lengths.get(prompt.prompt_id, len(ids))
+            if len(ids) != expected:
+                raise InputError(
+                    self._workload.path / "prompts.jsonl",
+                    f"prompt {prompt.prompt_id}",
+                    f"has {len(ids)} tokens by this tokenizer, {expected} by the workload",
+                    "give the tokenizer that it was made with",
+                )
+            return self._shifted(prompt.prompt_id, ids)
         if prompt.block_hashes is not None:
             ids = [token for block in prompt.block_hashes for token in self._block(prompt, block)]
             return ids[: self._lengths.get(prompt.prompt_id, len(ids))]
@@ -268,6 +277,14 @@ def unique_prompts(lengths: Sequence[int], seed: int) -> dict[int, Prompt]:
         number: Prompt(number, seed=stream.getrandbits(48), num_tokens=length)
         for number, length in enumerate(lengths)
     }
+
+
+def tokenizer_of(workload: Workload) -> Any:
+    """The tokenizer of a workload's text prompts; a relative place may be one inside of it."""
+    reference = workload.meta.get("tokenizer_ref")
+    if reference is not None and (workload.path / reference).exists():
+        reference = str(workload.path / reference)
+    return load_tokenizer(reference)
 
 
 def load_tokenizer(reference: str | None) -> Any:

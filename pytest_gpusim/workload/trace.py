@@ -96,6 +96,11 @@ def read_workload(directory: Path | str) -> Workload:
     for key in ("workload_id", "digest"):
         if not isinstance(meta.get(key), str):
             raise InputError(meta_path, key, "is missing")
+    prompts_path = directory / PROMPTS
+    prompts = read_prompts(prompts_path) if prompts_path.exists() else None
+    requests = _read_requests(directory)
+    check_prompts(directory, requests, prompts)
+    # Last: a broken row is named by what is wrong with it, not by having been changed.
     found = digest_files(directory / file for file in (LENGTHS, INTERVALS, PROMPTS))
     if found != meta["digest"]:
         raise InputError(
@@ -104,10 +109,6 @@ def read_workload(directory: Path | str) -> Workload:
             f"is {str(meta['digest'])[:12]}…, the files give {found[:12]}…: they were changed",
             "generate or import the workload again",
         )
-    prompts_path = directory / PROMPTS
-    prompts = read_prompts(prompts_path) if prompts_path.exists() else None
-    requests = _read_requests(directory)
-    check_prompts(directory, requests, prompts)
     return Workload(requests, prompts, meta, directory)
 
 

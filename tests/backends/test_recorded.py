@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
+from pytest_gpusim.workload.prompts import Prompt, token_ids
 from tests.factories import CPU, ENGINE, TINY, make_bundle
+from tests.workload.tokenizer import make_tokenizer
 
 
 def _workload(out: Path, requests: int = 3) -> Workload:
@@ -145,6 +148,26 @@ def test_simulated_runs_are_not_recorded(tmp_path: Path) -> None:
             bundle_dir=tmp_path / "bundle",
             run_dirs=runs,
         )
+
+
+def test_text_prompts_keep_their_tokenizer(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    make_tokenizer(tmp_path / "tokenizer")
+    rows = [WorkloadRequest(i, i, 4, 2, i * 1000) for i in range(3)]
+    prompts = {i: Prompt(i, text="alpha beta gamma delta") for i in range(3)}
+    place = str(tmp_path / "tokenizer")
+    write_workload(
+        tmp_path / "w", rows, prompts, name="w", seed=1, generator={}, tokenizer_ref=place
+    )
+    workload = read_workload(tmp_path / "w")
+    make_bundle(tmp_path / "bundle")
+    run = _run(tmp_path / "r", workload)
+    out = tmp_path / "case"
+    write_recording(out, workload_dir=workload.path, bundle_dir=tmp_path / "bundle", run_dirs=[run])
+    expected = token_ids(workload, TINY.vocab_size)
+    shutil.rmtree(tmp_path / "tokenizer")
+    assert str(tmp_path) not in (out / "workload" / "workload_meta.json").read_text()
+    assert token_ids(open_recording(out).workload, TINY.vocab_size) == expected
 
 
 def test_a_recording_needs_a_run(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def profile_vllm(
             "block_size": resolved["block_size"],
             "tensor_parallel_sizes": [resolved["tensor_parallel_size"]],
             "source": "vllm",
+            "calibrated_on": [],
             "coverage": coverage_of(tables),
             "repeatability": repeatability(samples, walls),
             "quick": quick,

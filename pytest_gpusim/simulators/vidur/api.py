@@ -129,12 +129,12 @@ def run_vidur_sim(inputs: VidurSimInputs, *, out_dir: Path) -> None:
     stated = registry.find_model(inputs.model_id)
     name = stated.name if stated else inputs.model_id
     hardware = inputs.hardware or _only_hardware(inputs.profiling_root, name)
-    bundle = read_bundle(resolve_root(inputs.profiling_root, name, hardware))
-    of_name = bundle.model_shape if bundle.meta["model"] == name else None
-    model = stated or of_name or registry.model(name)  # the last says which are known
     engine = inputs.engine or EngineSettings()
     if not isinstance(engine, EngineSettings):
         engine = EngineSettings.load(engine)
+    bundle = read_bundle(resolve_root(inputs.profiling_root, name, hardware, engine))
+    of_name = bundle.model_shape if bundle.meta["model"] == name else None
+    model = stated or of_name or registry.model(name)  # the last says which are known
     engine = engine.merged(bundle.engine_settings).require_complete(bundle.path)
     device: Hardware = registry.hardware.get(hardware)
     workload.require_fits(engine.max_model_len)
