@@ -160,6 +160,9 @@ def read_joint_attention(directory: Path) -> pd.DataFrame:
         # The mean key length of a chunk's queries: the context and half of the chunk itself.
         context = (frame["prefill_key"] - frame["prefill_chunk"] / 2).clip(lower=0)
         frame = frame.assign(kv_prefill=context)
+    # Contexts of nothing say nothing, and would make one point of a plane several.
+    for tokens, keys in (("prefill_chunk", "kv_prefill"), ("n_decode", "kv_decode")):
+        frame[keys] = frame[keys].where(frame[tokens] > 0, 0.0)
     frame = frame[(frame["prefill_chunk"] > 0) | (frame["n_decode"] > 0)]
     if frame.empty:
         raise InputError(path, "", "has no rows of the layer attention")

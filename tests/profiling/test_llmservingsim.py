@@ -375,6 +375,17 @@ def test_rows_without_decodes_need_no_query_length(
     assert produce(folder, tmp_path / "newer").digest == plain.digest
 
 
+def test_contexts_of_nothing_are_passed_over(folder: Path, tmp_path: Path) -> None:
+    path = folder / "profile" / "attention.csv"
+    plain = produce(folder, tmp_path / "plain")
+    frame = pd.read_csv(path)
+    alone = frame["n_decode"] == 0
+    again = frame[alone].assign(kv_decode=512)
+    frame.loc[frame["prefill_chunk"] == 0, "kv_prefill"] = 256
+    pd.concat([frame, again]).to_csv(path, index=False)
+    assert produce(folder, tmp_path / "newer").digest == plain.digest
+
+
 def test_a_grid_without_pure_prefill_is_refused(folder: Path, tmp_path: Path) -> None:
     path = folder / "profile" / "attention.csv"
     frame = pd.read_csv(path)
