@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.profiling.collectives import Link, link_from_cluster
 from pytest_gpusim.profiling.llmservingsim_find import mapping
+
+_MOST = {"mem_size": 1e6, "mem_util": 1.0}
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,13 @@ class Cluster:
         if value is None:
             return None
         number = as_number(value)
-        if number is None or number <= 0:
-            raise InputError(self.path, f"npu_mem.{key}", f"expected a positive number: {value!r}")
+        most = _MOST.get(key, math.inf)
+        if number is None or not 0 < number <= most:
+            raise InputError(
+                self.path,
+                f"npu_mem.{key}",
+                f"expected a positive number of at most {most:g}, found {value!r}",
+            )
         return number
 
     def degree(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def read_published_errors(directory: Path, notes: list[str]) -> dict[str, dict[s
         names = (match["metric"] or match["metric2"], match["statistic"] or match["statistic2"])
         metric, statistic = (_WORDS.get(name.lower(), name.lower()) for name in names)
         real, sim = (float(match[side].replace(",", "")) for side in ("real", "sim"))
-        if real > 0:
+        if real > 0 and math.isfinite(real + sim):
             errors.setdefault(metric, {})[statistic] = (sim - real) / real
     if not errors:
         notes.append(f"{NAME} has no figures that can be read")

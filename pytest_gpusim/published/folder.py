@@ -24,6 +24,7 @@ from pytest_gpusim.runs.importers.llmservingsim import META, engine_settings
 from pytest_gpusim.serving import release_is_known
 
 RUN_FOLDER = "vllm_run"
+_MOST_BLOCKS = 2**31
 
 
 @dataclass
@@ -108,6 +109,8 @@ def read_published(directory: Path, registry: Registry) -> PublishedRun:
     engine = _with_limits(engine, profile, notes)
     _note_releases(engine.engine_version, profile, notes)
     run = PublishedRun(directory, meta, cluster, profile, model, engine, notes)
+    if (engine.num_gpu_blocks or 0) > _MOST_BLOCKS:
+        raise InputError(path, "num_gpu_blocks", f"{engine.num_gpu_blocks} is no number of blocks")
     if engine.num_gpu_blocks is None:
         derived = derive_blocks(meta, cluster, model, engine, notes)
         run.capacity = derived.terms
@@ -138,6 +141,8 @@ def _model(
     if covered or look_up(meta, "disable_sliding_window") is True:
         config = {**config, "sliding_window": None, "layer_types": None}
     known = name or config.get("_name_or_path") or directory.name
+    if isinstance(config.get("architectures"), list):
+        config["architectures"] = [str(name) for name in config["architectures"]]
     own = known_dtype(config.get("torch_dtype") or config.get("dtype"))
     # vLLM runs a float32 checkpoint in bfloat16 unless a dtype is asked for.
     own = "bfloat16" if own == "float32" else own

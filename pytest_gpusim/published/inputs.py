@@ -10,6 +10,7 @@ from shutil import copyfile
 from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.profiling.composition import hardware_name
 from pytest_gpusim.profiling.llmservingsim import compose
 from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun
@@ -55,6 +56,8 @@ def _write_workload(run: PublishedRun, out: Path) -> None:
     """The requests as the engine took them, with the prompts' token ids where they are known."""
     path = run.directory / RUN_FOLDER / REQUESTS
     requests = read_requests(path)
+    if not requests:
+        raise InputError(path, "", "has no requests")
     token_ids = prompt_ids(run.directory, path, requests, run.model.vocab_size, run.notes)
     first = min(request.arrival_ns for request in requests)
     rows = [
