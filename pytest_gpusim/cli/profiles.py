@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, read_json, require_vacant
 from pytest_gpusim.cli.common import (
@@ -20,6 +20,9 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.registry import Registry
+
+if TYPE_CHECKING:
+    from pytest_gpusim.checks import Check
 
 _ROOT = DEFAULT_ROOT / "vidur_profiling"
 
@@ -94,19 +97,28 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
 
 def _check(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.bundle.checks import check_root
+    from pytest_gpusim.bundle.layout import find_bundles
     from pytest_gpusim.workload import read_workload
 
+    model = registry.model(options.model) if options.model else None
+    hardware = registry.hardware.get(options.hardware) if options.hardware else None
+    engine = engine_of(options) if options.engine else None
+    device = _device_of(options.engine)
     checks = check_root(
         options.root,
         registry=registry,
-        model=registry.model(options.model) if options.model else None,
-        hardware=registry.hardware.get(options.hardware) if options.hardware else None,
+        model=model,
+        hardware=hardware,
         workload=read_workload(options.workload) if options.workload else None,
-        engine=engine_of(options) if options.engine else None,
-        device_name=_device_of(options.engine),
+        engine=engine,
+        device_name=device,
         engine_from=options.engine,
     )
     ok = not any(check.status == "fail" for check in checks)
+    if ok:
+        names = (model.name if model else None, hardware.name if hardware else None)
+        paths = find_bundles(options.root, *names, engine, device)
+        checks += [_interpolation(path, options.root if len(paths) > 1 else None) for path in paths]
     if options.json:
         print_json({"ok": ok, "checks": [check.to_json() for check in checks]})
     else:
@@ -114,6 +126,21 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
         for check in checks:
             print(f"{check.status:5} {check.name:{width}} {check.detail}")
     return 0 if ok else 1
+
+
+def _interpolation(path: Path, root: Path | None) -> Check:
+    """What interpolation costs: how well each operator's points predict those between them."""
+    from pytest_gpusim.bundle import read_bundle
+    from pytest_gpusim.checks import Check
+    from pytest_gpusim.serving.steptime_accuracy import leave_out_rows
+
+    name = f"{path.relative_to(root).as_posix()}: interpolation" if root else "interpolation"
+    errors = "; ".join(
+        f"{row['operator']} {row['mean']:.1%} (p90 {row['p90']:.1%}, {row['points']} points)"
+        for row in leave_out_rows(read_bundle(path))
+    )
+    said = f"mean error of left-out points: {errors}" if errors else "no point has two neighbours"
+    return Check(name, "pass", said)
 
 
 def _device_of(engine: Path | None) -> str | None:
