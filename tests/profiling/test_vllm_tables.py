@@ -77,6 +77,20 @@ def test_tables_hold_times_per_layer_and_per_step(tmp_path: Path) -> None:
     assert len(read_bundle(tmp_path / "bundle").mlp) == 3
 
 
+def test_a_batch_at_one_context_tells_nothing_of_attention() -> None:
+    """Two sequences at two contexts, three at one: attention is known of two alone."""
+    shapes = (PREFILL, Shape((), 2, 33), Shape((), 2, 65), DECODE)
+    samples = [
+        Sample(shape, 0, 10**6, shape.decode_context + 0.5, dict.fromkeys(OPERATORS, 4000))
+        for shape in shapes
+    ]
+    tables = tables_of(samples, None, MODEL, ENGINE)
+    decode = tables["attention.csv"].query("~is_prefill")
+    assert decode["batch_size"].tolist() == [2, 2]
+    assert tables["mlp.csv"]["num_tokens"].tolist() == [2, 3, 10]
+    assert [2, 3] == sorted(set(tables["overhead.csv"]["num_sequences"]) - {1})
+
+
 def test_another_engines_steps_set_the_engine_time() -> None:
     samples = _samples()
     walls = [replace(s, operators={}, wall_ns=s.wall_ns - 7_000_000) for s in samples]

@@ -10,6 +10,9 @@ from typing import Any
 _STEPS_PER_DECODE_SHAPE = 2
 _PREFILLS = (1, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
 _SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32)
+# Matrix products of a few rows take other kernels from one row to the next: a step of three
+# sequences can take less than one of two. Their attention is as smooth as that of the others.
+_SEQUENCES_BETWEEN = (3, 5, 6, 7, 9, 10, 14, 18, 20, 28)
 _MIXED_CHUNKS = (32, 128, 512, 2048)
 _GROWTH = 1.5  # beyond the last of these
 
@@ -117,6 +120,9 @@ def _decodes(seats: int, room: _Room) -> Iterator[Shape]:
     for number in _thinned(ladder) if room.thin else ladder:
         for context in (0, *room.contexts(sequences=number)):
             yield Shape((), number, context + 1)
+    for number in () if room.thin else _SEQUENCES_BETWEEN:
+        if number < seats:
+            yield Shape((), number, 2 * room.block + 1)
 
 
 def _mixed(budget: int, seats: int, room: _Room) -> Iterator[Shape]:

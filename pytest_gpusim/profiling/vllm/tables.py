@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median, pstdev
@@ -51,8 +51,8 @@ def tables_of(
 
     Args:
         samples: Steps with operator times.
-        walls: Steps of the engine that is served, where that is another one (compiled, or
-            asynchronous); None where ``samples`` are of it.
+        walls: Whole steps of the engine that is served, without hooks; None takes those of
+            ``samples``.
         model: The model.
         engine: Its resolved settings.
     """
@@ -70,7 +70,7 @@ def repeatability(
 ) -> dict[str, Any]:
     """Coefficient of variation between passes: the median over the points, by operator.
 
-    ``served_engine`` is that of the whole steps in ``walls``, where those are of another engine.
+    ``served_engine`` is that of the whole steps in ``walls``, timed without hooks.
     """
     names = sorted({name for sample in samples for name in sample.operators})
     series: dict[str, Callable[[Sample], float]] = {"step": lambda sample: sample.wall_ns}
@@ -234,6 +234,11 @@ def _longest(engine: Mapping[str, Any]) -> int:
 def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, int], float]:
     """(sequences, context at the middle of the measured steps) to time in ns, all layers."""
     pure = [s for s in samples if not s.shape.prefills]
+    # Batches at one context alone tell of the other operators; beside a grid they would be notches.
+    known = {s.shape for s in pure}
+    contexts_of = Counter(shape.num_decodes for shape in known)
+    if max(contexts_of.values(), default=0) > 1:
+        pure = [s for s in pure if contexts_of[s.shape.num_decodes] > 1]
     times = _medians(pure, lambda s: s.shape, _operator(_KERNEL))
     contexts = _medians(pure, lambda s: s.shape, lambda s: s.decode_context)
     return {(s.num_decodes, round(contexts[s])): time for s, time in times.items()}
