@@ -121,7 +121,7 @@ def _decodes(seats: int, room: _Room) -> Iterator[Shape]:
         for context in (0, *room.contexts(sequences=number)):
             yield Shape((), number, context + 1)
     for number in () if room.thin else _SEQUENCES_BETWEEN:
-        if number < seats:
+        if number < seats and room.contexts(sequences=number):
             yield Shape((), number, 2 * room.block + 1)
 
 
