@@ -1,4 +1,4 @@
-"""Fixtures for data that others measured, which is not part of the repository."""
+"""Fixtures for data that others measured, and how property tests draw their examples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a change fails by its own fault alone; GPUSIM_TESTS_DRAW=N
+# draws N new ones, to look for what is still wrong.
+settings.register_profile("same", derandomize=True, deadline=None)
+if drawn := os.environ.get("GPUSIM_TESTS_DRAW"):
+    settings.register_profile("drawn", max_examples=int(drawn), deadline=None)
+settings.load_profile("drawn" if drawn else "same")
 
 
 def _shared_directory(variable: str, holds: str) -> Path:
