@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
 from pytest_gpusim.compare.series import paired_requests
+from pytest_gpusim.compare.spread import spread_of_requests
 from pytest_gpusim.compare.steps import compare_steps
 from pytest_gpusim.report.format import milliseconds
 
@@ -25,8 +26,9 @@ def attribute(context: CheckContext) -> dict[str, Any]:
         JSON values: ``phases`` (mean time per request in queue, prefill, decode, and what each
         contributes to the error of the mean E2E), ``by_position`` and ``by_prompt_length`` (mean
         errors in parts of the run), ``operators`` (share of the simulated time),
-        ``extrapolated_share``, ``steps`` (see `steps.compare_steps`) and ``findings``: what stands
-        out, in words, the weightiest first. What the runs do not tell is None.
+        ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread`` (see
+        `spread.spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
+        first. What the runs do not tell is None.
     """
     requests = paired_requests(context)
     shares = operator_shares(context.sim.meta)
@@ -38,6 +40,7 @@ def attribute(context: CheckContext) -> dict[str, Any]:
         "operators": dict(sorted(shares.items(), key=lambda item: -item[1])) if shares else None,
         "extrapolated_share": extrapolated_share(context),
         "steps": compare_steps(with_steps, context.sim) if with_steps is not None else None,
+        "spread": spread_of_requests(context),
     }
     return {**found, "findings": _findings(found)}
 
@@ -98,7 +101,7 @@ def _findings(found: dict[str, Any]) -> list[str]:
         said.append(f"{outside:.0%} of the simulated time is extrapolated beyond the profile")
     said += _trend_findings(found["by_position"], "over the course of the run")
     said += _trend_findings(found["by_prompt_length"], "from the shortest to the longest prompts")
-    return said
+    return [*said, *_spread_findings(found["spread"])]
 
 
 def _phase_findings(phases: dict[str, Any] | None) -> list[str]:
@@ -147,6 +150,16 @@ def _step_findings(steps: dict[str, Any] | None) -> list[str]:
             f"({model['error']:+.1%}): look at engine settings, KV blocks and shared prefixes"
         ]
     return []
+
+
+def _spread_findings(spread: dict[str, Any] | None) -> list[str]:
+    return [
+        f"the same request's {metric.upper()} varies by {row['per_request']:.1%} from one real run "
+        f"to the next, which lifts the real p90 by {row['lift']:.1%}: no simulator has that noise; "
+        f"against the p90 of the requests' medians over the runs the error is {row['error']:+.1%}"
+        for metric, row in (spread or {}).items()
+        if row["lift"] > NOTABLE
+    ]
 
 
 def _constant_offset(rows: list[dict[str, Any]]) -> float | None:

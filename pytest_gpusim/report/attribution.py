@@ -54,6 +54,19 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
     )
     yield _parts("Over the course of the run (means)", "arrival", found["by_position"], _seconds)
     yield _parts("By prompt length (means)", "prompt tokens", found["by_prompt_length"], _span)
+    yield TextTable(
+        "The same request from one real run to the next",
+        ("metric", "varies by", "lifts the real p90 by", "error against the p90 of medians"),
+        [
+            (
+                LABELS[metric],
+                percent(row["per_request"]),
+                signed_percent(row["lift"]),
+                signed_percent(row["error"]),
+            )
+            for metric, row in (found.get("spread") or {}).items()
+        ],
+    )
     shares = [
         (name, percent(share))
         for name, share in (found["operators"] or {}).items()

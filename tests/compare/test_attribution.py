@@ -155,3 +155,36 @@ def test_operators_come_largest_first(tmp_path: Path) -> None:
     sim = sim_run(tmp_path / "sim", steady(4), meta={"operator_shares": {"a": 0.2, "b": 0.8}})
     found = compare_runs([real_run(tmp_path / "real", steady(4))], sim).attribution
     assert list(found["operators"].items()) == [("b", 0.8), ("a", 0.2)]
+
+
+def test_the_noise_of_requests_is_told_from_slow_requests(tmp_path: Path) -> None:
+    # Ten requests of TPOT 20 ms; in each of three runs other two of them take 30 ms.
+    def rows(slow: Sequence[int]) -> list[dict[str, Any]]:
+        return [
+            request(i, i * 1000, [i * 1000 + 100 + k * (30 if i in slow else 20) for k in range(6)])
+            for i in range(10)
+        ]
+
+    real = [
+        real_run(tmp_path / f"real{number}", rows(slow))
+        for number, slow in enumerate([(0, 1), (2, 3), (4, 5)])
+    ]
+    found = compare_runs(real, sim_run(tmp_path / "sim", rows(()))).attribution
+    spread = found["spread"]["tpot"]
+    assert spread["lift"] == pytest.approx(0.5)
+    assert spread["error"] == pytest.approx(0)
+    # Six of ten requests vary: 30, 20, 20 has the mean 70/3 and the deviation 10 / sqrt(3).
+    assert spread["per_request"] == pytest.approx((0.6 * (10 / 3**0.5 / (70 / 3)) ** 2) ** 0.5)
+    assert found["spread"]["ttft"] == {"per_request": 0, "lift": 0, "error": 0}
+    assert [text for text in found["findings"] if text.startswith("the same request's TPOT")]
+
+    # Requests that are slow in every run are no noise.
+    real = [real_run(tmp_path / f"same{number}", rows((0, 1))) for number in range(3)]
+    found = compare_runs(real, sim_run(tmp_path / "other", rows(()))).attribution
+    assert found["spread"]["tpot"] == {
+        "per_request": 0,
+        "lift": 0,
+        "error": pytest.approx(-1 / 3),
+    }
+    assert not [text for text in found["findings"] if text.startswith("the same request's")]
+    assert compare_runs(real[:2], sim_run(tmp_path / "two", rows(()))).attribution["spread"] is None
