@@ -1,4 +1,4 @@
-"""Attention of chunks at contexts that were not measured, from those that were.
+"""Attention of chunks and contexts that were not measured, from those that were.
 
 Measuring every chunk at several contexts would double a profile's time. What a context adds to a
 chunk is close to proportional to both: each new token attends to each cached one.
@@ -7,6 +7,8 @@ chunk is close to proportional to both: each new token attends to each cached on
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from pytest_gpusim.serving.interpolation import ragged_grid
 
 
 def rates_of(times: Mapping[tuple[int, ...], float]) -> dict[int, float]:
@@ -52,4 +54,28 @@ def filled(
             rate = float(np.interp(chunk, chunks, [rates[size] for size in chunks]))
             known = times[(chunk, context, *rest)]
             result[(chunk, longest, *rest)] = known + rate * chunk * (longest - context)
+    return result
+
+
+def closed(
+    both: Mapping[tuple[int, ...], float], alone: Mapping[tuple[int, ...], float], longest: int
+) -> dict[tuple[int, ...], float]:
+    """The times, and those of the largest chunk once more at the longest that leaves a decode room.
+
+    A chunk beside many decodes ends where the step's budget does, beside one decode later. What the
+    tokens between cost, they cost without decodes.
+
+    Args:
+        both: (chunk, context, decodes, their context) to time.
+        alone: (chunk, context) to time without decodes.
+        longest: The longest chunk beside a decode.
+    """
+    result = dict(both)
+    largest = max((chunk for chunk, *_ in both), default=longest)
+    if largest < longest and alone:
+        price = ragged_grid(list(alone), list(alone.values()))
+        for (chunk, context, *decodes), time in both.items():
+            if chunk == largest:
+                added = price.at(longest, context)[0] - price.at(chunk, context)[0]
+                result[(longest, context, *decodes)] = time + added
     return result

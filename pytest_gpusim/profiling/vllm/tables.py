@@ -24,7 +24,7 @@ from pytest_gpusim.bundle.schema import (
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.profiling.composition import attention_rows, mlp_rows
 from pytest_gpusim.profiling.vllm.campaign import Sample
-from pytest_gpusim.profiling.vllm.contexts import filled, rates_of
+from pytest_gpusim.profiling.vllm.contexts import closed, filled, rates_of
 from pytest_gpusim.profiling.vllm.grid import Shape
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 
@@ -156,6 +156,7 @@ def _mixed(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, An
         _operator(_KERNEL),
     )
     both = filled(both, rates_of(prefill), _longest(engine))
+    both = closed(both, prefill, int(engine["max_num_batched_tokens"]) - 1)
     rows += [(*place, time) for place, time in both.items()]
     columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
     table = pd.DataFrame(rows, columns=[*columns, "time_ns"]).sort_values(columns)
