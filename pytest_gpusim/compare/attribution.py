@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
-from pytest_gpusim.compare.series import paired_requests
+from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
 from pytest_gpusim.compare.spread import spread_of_requests
 from pytest_gpusim.compare.steps import compare_steps
 from pytest_gpusim.report.format import milliseconds
@@ -32,7 +32,7 @@ def attribute(context: CheckContext) -> dict[str, Any]:
     """
     requests = paired_requests(context)
     shares = operator_shares(context.sim.meta)
-    with_steps = next((run for run in context.real if run.steps is not None), None)
+    with_steps = middle_run_with_steps(context)
     found: dict[str, Any] = {
         "phases": _phases(requests),
         "by_position": _by(requests, "arrival_time_ns"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -73,12 +74,28 @@ def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
 
 
 def session_lines(paths: Sequence[Path]) -> list[str]:
-    """The comparisons of a session: every figure of the first few, and a line for each."""
+    """The comparisons of a session: of the first few every figure and what speaks against it, and
+    of each a line.
+    """
     documents = [read_document(path) for path in paths]
-    lines = [
-        line for document in documents[:_SHOWN_IN_FULL] for line in _rendered(_figures(document))
-    ]
+    lines: list[str] = []
+    for document in documents[:_SHOWN_IN_FULL]:
+        lines += [*_rendered(_figures(document)), *_reservations(document), ""]
     return [*lines, *_rendered(_overview(documents))]
+
+
+def _reservations(document: ComparisonDocument) -> list[str]:
+    """Where the error comes from, and the checks that did not pass, in lines."""
+    checks = [
+        f"{check['name']} ({check['status']}): {check['detail']}"
+        for check in document.comparison["checks"]
+        if check["status"] not in ("pass", "skip")
+    ]
+    return [
+        line
+        for text in (*document.meta["attribution"]["findings"], *checks)
+        for line in textwrap.wrap(text, _WIDTH, initial_indent=" - ", subsequent_indent="   ")
+    ]
 
 
 def _figures(document: ComparisonDocument) -> Table:
@@ -87,7 +104,7 @@ def _figures(document: ComparisonDocument) -> Table:
     from rich.table import Table
 
     title = f"{document.name}: {document.verdict}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 0))
     for name in ("", "real p50", "simulated", *_STATISTICS):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for metric, found in document.comparison["metrics"].items():

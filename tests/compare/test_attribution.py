@@ -188,3 +188,17 @@ def test_the_noise_of_requests_is_told_from_slow_requests(tmp_path: Path) -> Non
     }
     assert not [text for text in found["findings"] if text.startswith("the same request's")]
     assert compare_runs(real[:2], sim_run(tmp_path / "two", rows(()))).attribution["spread"] is None
+
+
+def test_steps_are_held_against_the_middle_real_run(tmp_path: Path) -> None:
+    batches: Batches = [{0: 10}, {0: 1}, {0: 1}, {0: 1}]
+
+    def run(name: str, itl: float, durations: Sequence[float]) -> Any:
+        steps = steps_of(batches, durations, prefill=[0])
+        rows = steady(4, itl=itl)
+        return real_run(tmp_path / name, rows, steps=steps, batches=batches)
+
+    real = [run("slow", 40, [200] * 4), run("middle", 20, [100] * 4), run("fast", 19, [90] * 4)]
+    steps = steps_of(batches, [100] * 4, prefill=[0])
+    sim = sim_run(tmp_path / "sim", steady(4), steps=steps, batches=batches)
+    assert compare_runs(real, sim).attribution["steps"]["model"]["error"] == 0
