@@ -99,6 +99,16 @@ def test_another_engines_steps_set_the_engine_time() -> None:
     assert overhead["time_ns"].tolist() == [10_000 - 7_000_000] * 3
 
 
+def test_engine_time_makes_up_for_the_skew_of_steps() -> None:
+    # In every third pass a step takes half as long again: the mean is 7/6 of the median.
+    def wall(sample: Sample) -> int:
+        return round(6e9 * (1.5 if sample.number == 2 else 1.0))
+
+    samples = [replace(s, wall_ns=wall(s), operators={}) for s in _samples()]
+    overhead = tables_of(samples, None, MODEL, ENGINE)["overhead.csv"]
+    assert overhead["time_ns"].tolist() == [7_000_000_000] * 3
+
+
 def test_repeatability_is_the_spread_between_passes() -> None:
     found = repeatability(_samples())
     assert found["passes"] == 3

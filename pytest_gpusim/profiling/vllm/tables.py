@@ -186,8 +186,9 @@ def _overhead(
     """Step time that no operator holds: of the same step, or of the engine that is served."""
     import pandas as pd
 
+    expected = _expected_walls(samples if walls is None else walls)
     if walls is None:
-        rest = _medians(samples, _load, lambda s: s.wall_ns - sum(s.operators.values()))
+        rest = _medians(samples, _load, lambda s: expected(s) - sum(s.operators.values()))
     else:
         priced = StepTimeModel(
             Bundle(
@@ -205,9 +206,24 @@ def _overhead(
             model,
             EngineSettings(tensor_parallel_size=int(tables[MLP][TP].iloc[0])),
         )
-        rest = _medians(walls, _load, lambda s: s.wall_ns - priced.time(_features(s)).time_ns)
+        rest = _medians(walls, _load, lambda s: expected(s) - priced.time(_features(s)).time_ns)
     rows = [(*place, round(time)) for place, time in sorted(rest.items())]
     return pd.DataFrame(rows, columns=["num_prefill_tokens", "num_sequences", "time_ns"])
+
+
+def _expected_walls(samples: Sequence[Sample]) -> Callable[[Sample], float]:
+    """Times of whole steps, scaled so that their median over a point's samples is its mean.
+
+    A request's latency is a sum of steps, and step times are skewed: a sum of medians falls short.
+    One point has too few samples for a mean of its own, so the ratio is that of all points; with
+    prefill apart, whose longer steps even it out.
+    """
+    middle = _medians(samples, lambda s: s.shape, lambda s: s.wall_ns)
+    by_kind = _grouped(
+        samples, lambda s: bool(s.shape.prefills), lambda s: s.wall_ns / middle[s.shape]
+    )
+    skew = {kind: fmean(ratios) for kind, ratios in by_kind.items()}
+    return lambda sample: sample.wall_ns * skew[bool(sample.shape.prefills)]
 
 
 def _features(sample: Sample) -> StepFeatures:
