@@ -13,8 +13,6 @@ ENGINES = HERE / "engines"
 WORKLOADS = ("spaced", "poisson", "burst")
 # Drawn after the simulator was done: nothing was chosen with an eye on them.
 UNSEEN = (("spaced", 101), ("poisson", 102), ("burst", 103))
-UNSEEN_WANTED = "GPUSIM_BENCHMARK_UNSEEN"
-"""An environment variable: run them although they are not recorded."""
 
 # Requests per second. One thread takes about a quarter of a second for a decode step and ten
 # milliseconds for a prompt token: the spaced requests never meet, the others stay below the knee.

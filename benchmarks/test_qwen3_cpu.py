@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from benchmarks.cases import (
-    MODEL,
-    RECORDINGS,
-    UNSEEN,
-    UNSEEN_WANTED,
-    WORKLOADS,
-    cpu_workload,
-)
+from benchmarks.cases import MODEL, UNSEEN, WORKLOADS, cpu_workload
 
 pytestmark = pytest.mark.cpu
 
 _cases = [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS]
-_cases += [
-    pytest.param(cpu_workload(name, seed), id=f"{name}-unseen")
-    for name, seed in UNSEEN
-    if (RECORDINGS / f"qwen3-0.6b-cpu-{name}-{seed}").is_dir() or os.environ.get(UNSEEN_WANTED)
-]
+_cases += [pytest.param(cpu_workload(name, seed), id=f"{name}-unseen") for name, seed in UNSEEN]
 _workloads = pytest.mark.parametrize("workload", _cases, indirect=True)
 
 

@@ -1,0 +1,45 @@
+"""The recordings that ship are of the cases that are compared: otherwise those would only skip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cases import ENGINES, MODEL, RECORDINGS, UNSEEN, WORKLOADS, cpu_workload
+from pytest_gpusim.backends.recorded import open_recording
+from pytest_gpusim.case import Case, Settings
+from pytest_gpusim.case.recorded import why_not_recorded
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.registry import builtin_registry
+
+CASES = [(name, 0) for name in WORKLOADS] + list(UNSEEN)
+
+
+def _case(arrivals: str, seed: int) -> Case:
+    registry = builtin_registry()
+    engine = EngineSettings.load(ENGINES / "qwen3-0.6b-cpu.yaml")
+    spec = cpu_workload(arrivals, seed)
+    return Case(registry.model(MODEL), registry.hardware.get("cpu"), spec, engine=engine)
+
+
+@pytest.mark.parametrize(("arrivals", "seed"), CASES)
+def test_every_case_has_its_recording(arrivals: str, seed: int, tmp_path: Path) -> None:
+    case = _case(arrivals, seed)
+    settings = Settings(builtin_registry(), tmp_path, tmp_path, recordings=RECORDINGS)
+    assert why_not_recorded(case, settings) is None
+    recording = open_recording(RECORDINGS / case.case_name)
+    assert len(recording.runs) >= 3  # fewer give no noise floor to speak of
+    assert recording.bundle.meta["calibrated_on"] == []
+
+
+def test_no_recording_is_of_no_case() -> None:
+    names = {_case(arrivals, seed).case_name for arrivals, seed in CASES}
+    assert {place.name for place in RECORDINGS.iterdir() if place.is_dir()} == names
+
+
+def test_recordings_are_small_and_tell_no_paths() -> None:
+    files = [path for path in RECORDINGS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 4_000_000
+    told = [path for path in files if path.suffix == ".json" and '"/' in path.read_text()]
+    assert told == []
