@@ -20,7 +20,8 @@ _METHOD = (
     "additions are part of the layer norms, the cache write is part of attention; attention of "
     "chunks at contexts that were not measured is proportional to both, at the measured rate; "
     "overhead.csv is the served engine's whole step, timed without hooks, less what the other "
-    "tables give for it, so it may be negative"
+    "tables give for it, so it may be negative; that whole step is the median times the ratio of "
+    "mean to median over all points, as step times are skewed"
 )
 
 
