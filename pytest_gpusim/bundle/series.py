@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.bundle.schema import (
@@ -51,7 +51,8 @@ class Series:
         y: The median time at each point.
         power: A time grows at most with this power of the size.
         ordered: More is expected not to be much cheaper.
-        signed: Times may be negative.
+        signed: Times may be negative: they are the rest of something larger.
+        whole: By point, what they are the rest of, about; None where they stand for themselves.
     """
 
     table: str
@@ -65,6 +66,7 @@ class Series:
     power: int = 1
     ordered: bool = True
     signed: bool = False
+    whole: np.ndarray | None = None
 
     def name(self, line: int) -> str:
         """The operator and what is fixed, in words."""
@@ -102,7 +104,23 @@ def series_of(bundle: Bundle) -> Iterator[Series]:
     yield from _small_series(bundle)
 
 
+def _dense_times(bundle: Bundle, tokens: np.ndarray) -> np.ndarray:
+    """A step's time without attention, LM head and sampler, in ns, to about a token."""
+    import numpy as np
+
+    mlp = bundle.mlp[bundle.mlp[TP] == bundle.mlp[TP].min()]
+    once = {time_column(name) for name in STEP_OPERATORS}
+    times = [name for name in mlp if name.startswith("time_stats.") and name.endswith(".median")]
+    layers = bundle.model_shape.num_layers
+    known = sum(mlp[name].fillna(0.0) * (1 if name in once else layers) for name in times)
+    medians = (known * 1e6).groupby(mlp["num_tokens"]).median()
+    found: np.ndarray = np.interp(tokens, medians.index.to_numpy("float64"), medians.to_numpy())
+    return found
+
+
 def _small_series(bundle: Bundle) -> Iterator[Series]:
+    import numpy as np
+
     time = "time_ns"
     if bundle.mixed_attention is not None:
         grid = bundle.mixed_attention
@@ -128,10 +146,12 @@ def _small_series(bundle: Bundle) -> Iterator[Series]:
     if bundle.overhead is not None:
         axes = ("num_prefill_tokens", "num_sequences")
         for size, other in (axes, axes[::-1]):
-            yield from _series(
+            for each in _series(
                 bundle.overhead, OVERHEAD, "engine time", size, (other,), time,
                 ordered=False, signed=True,
-            )  # fmt: skip
+            ):  # fmt: skip
+                fixed = np.array([point[0] for point in each.points])[each.lines]
+                yield replace(each, whole=_dense_times(bundle, each.x + fixed))
     if bundle.all_reduce is not None:
         yield from _series(bundle.all_reduce, ALL_REDUCE, "all-reduce", "size_bytes", (TP,), time)
     if bundle.send_recv is not None:

@@ -18,6 +18,7 @@ from tests.bundle.planting import (
     failures,
     remove,
     reseal,
+    rewrite,
     scale_cell,
     scale_mixed,
     set_cell,
@@ -304,6 +305,22 @@ def test_a_planted_fault_is_named(sound: Path, tmp_path: Path, name: str) -> Non
     assert re.search(words, found[check]), found[check]
     assert found[check].endswith(ELSE.get(name, COMMAND)), found[check]
     assert str(path) in found[check]
+
+
+def test_engine_time_below_the_noise_of_a_step_is_not_wild(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    shutil.copytree(sound, path)
+    rewrite(path, "overhead.csv", lambda table: table.assign(time_ns=table["time_ns"] // 1000))
+    scale_cell("overhead.csv", 12, "time_ns", 20)(path)
+    reseal(path)
+    assert "outliers" not in failures(path)
+    rewrite(path, "mlp.csv", lambda table: table.apply(_shortened))
+    reseal(path)
+    assert "engine time (num_sequences 8)" in failures(path)["outliers"]
+
+
+def _shortened(column: pd.Series) -> pd.Series:
+    return column / 1000 if str(column.name).startswith("time_stats.") else column
 
 
 @pytest.mark.parametrize(
