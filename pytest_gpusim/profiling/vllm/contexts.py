@@ -79,3 +79,26 @@ def closed(
                 added = price.at(longest, context)[0] - price.at(chunk, context)[0]
                 result[(longest, context, *decodes)] = time + added
     return result
+
+
+def levelled(times: Mapping[tuple[int, ...], float]) -> dict[tuple[int, ...], float]:
+    """The times, and those of every batch up to the longest context of any.
+
+    Large batches end where the KV cache does. A batch between a large and a small one has contexts
+    that the large one cannot have, and they are to be interpolated to something: what a decode
+    takes grows in proportion to its context.
+
+    Args:
+        times: (…, decodes, their context) to time.
+    """
+    longest = max((context for *_, context in times), default=0)
+    contexts_of: dict[tuple[int, ...], list[int]] = {}
+    for place in times:
+        contexts_of.setdefault(place[:-1], []).append(place[-1])
+    result = dict(times)
+    for batch, contexts in contexts_of.items():
+        before, last = sorted(contexts)[-2:] if len(contexts) > 1 else (longest, longest)
+        if last < longest:
+            added = max(0.0, times[(*batch, last)] - times[(*batch, before)]) / (last - before)
+            result[(*batch, longest)] = times[(*batch, last)] + added * (longest - last)
+    return result

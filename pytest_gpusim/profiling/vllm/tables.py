@@ -24,7 +24,7 @@ from pytest_gpusim.bundle.schema import (
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.profiling.composition import attention_rows, mlp_rows
 from pytest_gpusim.profiling.vllm.campaign import Sample
-from pytest_gpusim.profiling.vllm.contexts import closed, filled, rates_of
+from pytest_gpusim.profiling.vllm.contexts import closed, filled, levelled, rates_of
 from pytest_gpusim.profiling.vllm.grid import Shape
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 
@@ -155,7 +155,7 @@ def _mixed(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, An
         lambda s: (*s.shape.prefills[0], s.shape.num_decodes, s.shape.decode_context),
         _operator(_KERNEL),
     )
-    both = filled(both, rates_of(prefill), _longest(engine))
+    both = filled(levelled(both), rates_of(prefill), _longest(engine))
     both = closed(both, prefill, int(engine["max_num_batched_tokens"]) - 1)
     rows += [(*place, time) for place, time in both.items()]
     columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
@@ -248,7 +248,7 @@ def _longest(engine: Mapping[str, Any]) -> int:
     return int(engine["max_model_len"]) - 1
 
 
-def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, int], float]:
+def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, ...], float]:
     """(sequences, context at the middle of the measured steps) to time in ns, all layers."""
     pure = [s for s in samples if not s.shape.prefills]
     # Batches at one context alone tell of the other operators; beside a grid they would be notches.
@@ -258,7 +258,7 @@ def _decode_points(samples: Iterable[Sample]) -> dict[tuple[int, int], float]:
         pure = [s for s in pure if contexts_of[s.shape.num_decodes] > 1]
     times = _medians(pure, lambda s: s.shape, _operator(_KERNEL))
     contexts = _medians(pure, lambda s: s.shape, lambda s: s.decode_context)
-    return {(s.num_decodes, round(contexts[s])): time for s, time in times.items()}
+    return levelled({(s.num_decodes, round(contexts[s])): time for s, time in times.items()})
 
 
 def _operator(name: str) -> Callable[[Sample], float]:
