@@ -22,6 +22,6 @@ def test_prerequisites(sim_vs_real, workload):
 @_workloads
 def test_qwen3(sim_vs_real, workload):
     comparison = sim_vs_real(model=MODEL, workload=workload)
-    # Bounds that guard what was reached, not the aim of 5%; a CPU of a shared machine is seldom
-    # quiet, so its own spread widens them.
-    comparison.check(ttft_p50=0.10, tpot_p50=0.10, e2e_p50=0.10, noise_factor=1.5)
+    # The aim, or one and a half times what the real runs differ by. TPOT and E2E at p90 are not
+    # held to it: the slow moments of a shared machine are in the real ones (docs/accuracy.md).
+    comparison.check(ttft_p50=0.05, ttft_p90=0.05, tpot_p50=0.05, e2e_p50=0.05, noise_factor=1.5)
