@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import fmean
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
-from pytest_gpusim.serving.steptime_operators import OperatorTables, Table, operator_tables
+from pytest_gpusim.serving.steptime_operators import (
+    OperatorTables,
+    Table,
+    interpolate,
+    operator_tables,
+)
+
+Whole = Callable[[tuple[float, ...], float], float]
 
 
 class LeaveOutError(NamedTuple):
     """Relative errors of points that were predicted from their neighbours.
+
+    Engine time is what operators leave of a step, and may be zero: its errors are relative to the
+    step without attention.
 
     Attributes:
         points: How many were; a point counts once per axis on which it has two neighbours.
@@ -43,7 +53,7 @@ def leave_out_error(
     tables = operator_tables(bundle, bundle.model_shape.num_layers, tp)
     found: dict[str, LeaveOutError] = {}
     for name, table in _named(tables):
-        errors = sorted(_errors(table))
+        errors = sorted(_errors(table, _step(tables) if name == "overhead" else _itself))
         if errors:
             rank = -(-9 * len(errors) // 10) - 1
             found[name] = LeaveOutError(len(errors), fmean(errors), errors[rank], errors[-1])
@@ -76,13 +86,36 @@ def _named(tables: OperatorTables) -> Iterator[tuple[str, Table]]:
             yield name, found
 
 
-def _errors(table: Table) -> Iterator[float]:
+def _itself(_: tuple[float, ...], time: float) -> float:
+    return time
+
+
+def _step(tables: OperatorTables) -> Whole:
+    """The time of a step without attention, from its prefill tokens, sequences and engine time."""
+    by_tokens = [(times, interpolate(table)) for times, table in tables.by_tokens.values()]
+    by_sequences = [(1, interpolate(table)) for table in tables.by_sequences.values()]
+
+    def step(place: tuple[float, ...], engine_time: float) -> float:
+        prefill, sequences = place
+        tokens = prefill + sequences - bool(prefill)
+        return engine_time + sum(
+            times * inner.at(size)[0]
+            for size, operators in ((tokens, by_tokens), (sequences, by_sequences))
+            for times, inner in operators
+            if inner is not None
+        )
+
+    return step
+
+
+def _errors(table: Table, whole: Whole) -> Iterator[float]:
     for axis in range(len(table[0][0])):
         lines: dict[tuple[float, ...], list[tuple[float, float]]] = defaultdict(list)
         for point, time in zip(*table, strict=True):
             lines[point[:axis] + point[axis + 1 :]].append((point[axis], time))
-        for line in lines.values():
+        for rest, line in lines.items():
             line.sort()
             for (x0, y0), (x, y), (x1, y1) in zip(line, line[1:], line[2:], strict=False):
-                if y:
-                    yield abs((y0 + (y1 - y0) * (x - x0) / (x1 - x0)) / y - 1)
+                of = whole((*rest[:axis], x, *rest[axis:]), y)
+                if of > 0:
+                    yield abs(y0 + (y1 - y0) * (x - x0) / (x1 - x0) - y) / of

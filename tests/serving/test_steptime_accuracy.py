@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 from pytest_gpusim.serving.steptime_accuracy import leave_out_error, leave_out_rows
 from tests.factories import TOKEN_POINTS, make_bundle
 
@@ -44,6 +46,25 @@ def test_rows_name_the_worst_operator_first(tmp_path: Path):
     assert rows[0]["operator"] == "mlp_act"
     assert set(rows[0]) == {"operator", "points", "mean", "p90", "worst"}
     assert {row["operator"] for row in rows} == set(leave_out_error(made))
+
+
+def test_engine_time_is_held_against_its_step(tmp_path: Path):
+    bundle = make_bundle(tmp_path / "b")
+    assert bundle.overhead is not None
+    overhead = bundle.overhead.assign(time_ns=0)
+    place = (0, 8)
+    wrong = (overhead["num_prefill_tokens"] == 0) & (overhead["num_sequences"] == 8)
+    overhead.loc[wrong, "time_ns"] = 100_000
+    made = make_bundle(tmp_path / "c", tables={"overhead.csv": overhead})
+    step = StepTimeModel(made, made.model_shape, EngineSettings()).time(
+        StepFeatures([], place[1], 8 * 64, place[1])
+    )
+    without_attention = step.time_ns - step.decode_ns - step.mixed_ns
+    error = leave_out_error(made)["overhead"]
+    # Of the step, not of itself (1) nor of the neighbours' zero.
+    share = 100_000 / without_attention
+    assert share - 1e-3 <= error.worst <= share / (1 - share)
+    assert error.points > 4
 
 
 @pytest.mark.skipif(PUBLISHED is None, reason="GPUSIM_PUBLISHED_DATA names no published profiles")
