@@ -8,18 +8,17 @@ from benchmarks.cases import MODEL, UNSEEN, WORKLOADS, cpu_workload
 
 pytestmark = pytest.mark.cpu
 
-_cases = [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS]
-_cases += [pytest.param(cpu_workload(name, seed), id=f"{name}-unseen") for name, seed in UNSEEN]
-_workloads = pytest.mark.parametrize("workload", _cases, indirect=True)
+_seen = [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS]
+_unseen = [pytest.param(cpu_workload(name, seed), id=f"{name}-unseen") for name, seed in UNSEEN]
 
 
 @pytest.mark.prereq
-@_workloads
+@pytest.mark.parametrize("workload", _seen, indirect=True)  # the others need no more than these
 def test_prerequisites(sim_vs_real, workload):
     sim_vs_real.require_prerequisites(model=MODEL, workload=workload)
 
 
-@_workloads
+@pytest.mark.parametrize("workload", [*_seen, *_unseen], indirect=True)
 def test_qwen3(sim_vs_real, workload):
     comparison = sim_vs_real(model=MODEL, workload=workload)
     # The aim, or one and a half times what the real runs differ by. TPOT and E2E at p90 are not
