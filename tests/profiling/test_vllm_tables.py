@@ -78,6 +78,17 @@ def test_tables_hold_times_per_layer_and_per_step(tmp_path: Path) -> None:
     assert len(read_bundle(tmp_path / "bundle").mlp) == 3
 
 
+def test_the_joint_grid_is_not_closed_beyond_what_is_measured() -> None:
+    alone, beside = Shape(((30, 0),), 0, 0), Shape(((20, 0),), 3, 33)
+    samples = [
+        Sample(shape, 0, 10**9, 33.0, dict.fromkeys(OPERATORS, 4000 * shape.num_tokens))
+        for shape in (PREFILL, alone, beside)
+    ]
+    rows = tables_of(samples, None, MODEL, {**ENGINE, "max_num_batched_tokens": 500})
+    grid = rows["mixed_attention.csv"].query("n_decode > 0")
+    assert grid[["prefill_chunk", "time_ns"]].to_numpy().tolist() == [[20, 23_000], [30, 33_000]]
+
+
 def test_a_batch_at_one_context_tells_nothing_of_attention() -> None:
     """Two sequences at two contexts, three at one: attention is known of two alone."""
     shapes = (PREFILL, Shape((), 2, 33), Shape((), 2, 65), DECODE)

@@ -68,11 +68,12 @@ def closed(
     Args:
         both: (chunk, context, decodes, their context) to time.
         alone: (chunk, context) to time without decodes.
-        longest: The longest chunk beside a decode.
+        longest: The longest chunk beside a decode; no longer than the longest one without.
     """
     result = dict(both)
+    longest = min([longest, max((chunk for chunk, *_ in alone), default=0)])
     largest = max((chunk for chunk, *_ in both), default=longest)
-    if largest < longest and alone:
+    if largest < longest:
         price = ragged_grid(list(alone), list(alone.values()))
         for (chunk, context, *decodes), time in both.items():
             if chunk == largest:
