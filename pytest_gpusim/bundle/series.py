@@ -51,8 +51,8 @@ class Series:
         y: The median time at each point.
         power: A time grows at most with this power of the size.
         ordered: More is expected not to be much cheaper.
-        signed: Times may be negative: they are the rest of something larger.
-        whole: By point, what they are the rest of, about; None where they stand for themselves.
+        whole: By point, about what the times are the rest of, which may be negative; None where
+            they stand for themselves.
     """
 
     table: str
@@ -65,7 +65,6 @@ class Series:
     y: np.ndarray
     power: int = 1
     ordered: bool = True
-    signed: bool = False
     whole: np.ndarray | None = None
 
     def name(self, line: int) -> str:
@@ -109,11 +108,13 @@ def _dense_times(bundle: Bundle, tokens: np.ndarray) -> np.ndarray:
     import numpy as np
 
     mlp = bundle.mlp[bundle.mlp[TP] == bundle.mlp[TP].min()]
-    once = {time_column(name) for name in STEP_OPERATORS}
-    times = [name for name in mlp if name.startswith("time_stats.") and name.endswith(".median")]
     layers = bundle.model_shape.num_layers
-    known = sum(mlp[name].fillna(0.0) * (1 if name in once else layers) for name in times)
-    medians = (known * 1e6).groupby(mlp["num_tokens"]).median()
+    times_ms = sum(
+        mlp[time_column(name)].fillna(0.0) * (1 if name in STEP_OPERATORS else layers)
+        for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS)
+        if time_column(name) in mlp
+    )
+    medians = (times_ms * 1e6).groupby(mlp["num_tokens"]).median()
     found: np.ndarray = np.interp(tokens, medians.index.to_numpy("float64"), medians.to_numpy())
     return found
 
@@ -147,9 +148,8 @@ def _small_series(bundle: Bundle) -> Iterator[Series]:
         axes = ("num_prefill_tokens", "num_sequences")
         for size, other in (axes, axes[::-1]):
             for each in _series(
-                bundle.overhead, OVERHEAD, "engine time", size, (other,), time,
-                ordered=False, signed=True,
-            ):  # fmt: skip
+                bundle.overhead, OVERHEAD, "engine time", size, (other,), time, ordered=False
+            ):
                 fixed = np.array([point[0] for point in each.points])[each.lines]
                 yield replace(each, whole=_dense_times(bundle, each.x + fixed))
     if bundle.all_reduce is not None:
@@ -168,7 +168,6 @@ def _series(
     *,
     power: int = 1,
     ordered: bool = True,
-    signed: bool = False,
 ) -> Iterator[Series]:
     """One `Series`, or none where there are no times."""
     import numpy as np
@@ -191,5 +190,4 @@ def _series(
         medians[time].to_numpy(dtype="float64"),
         power,
         ordered,
-        signed,
     )

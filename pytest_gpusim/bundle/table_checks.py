@@ -125,7 +125,7 @@ def outlier_findings(series: Iterable[Series]) -> list[str]:
     for each in series:
         if len(each.y) < 2:
             continue
-        inner, first, last = _signed_off(each) if each.signed else _off(each)
+        inner, first, last = _off(each) if each.whole is None else _rest_off(each, each.whole)
         for known, off in ((inner_found, inner), (found, first | last)):
             if off.any():
                 text = f"{each.table}: {_beside(each, int(np.flatnonzero(off)[0]))}"
@@ -175,9 +175,9 @@ def _off(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return inner, first, last
 
 
-def _signed_off(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same for times that may be negative: far larger than neighbours and than most others,
-    and than what a whole varies by that they are the rest of.
+def _rest_off(series: Series, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for the rests of ``whole``: far larger than neighbours and than most others, and
+    larger than what the whole varies by.
     """
     import numpy as np
 
@@ -190,9 +190,7 @@ def _signed_off(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     beside[at] = np.maximum(beside[at], size[at - 1] * np.where(after[at], 1.0, growth))
     at = np.flatnonzero(after)
     beside[at] = np.maximum(beside[at], size[at + 1])
-    off = (size > _OUTLIER * beside) & (before | after)
-    if series.whole is not None:
-        off &= size > _NOISE * series.whole
+    off = (size > _OUTLIER * beside) & (size > _NOISE * whole) & (before | after)
     return off & before & after, off & ~before, off & ~after
 
 

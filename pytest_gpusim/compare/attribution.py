@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
+from pytest_gpusim.compare.metrics import HEADLINES
 from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
 from pytest_gpusim.compare.spread import spread_of_requests
 from pytest_gpusim.compare.steps import compare_steps
@@ -19,7 +20,6 @@ NOTABLE = 0.03
 # the next few steps follow: a tenth of the steps may differ under the right schedule.
 _OTHER_BATCHES = 0.10
 _PARTS = 5
-_METRICS = ("ttft", "tpot", "e2e")
 
 
 def attribute(context: CheckContext) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _by(requests: pd.DataFrame, column: str) -> list[dict[str, Any]]:
             "to": round(float(part[column].iloc[-1])),
             "requests": len(part),
         }
-        for metric in _METRICS:
+        for metric in HEADLINES:
             both = part[[f"real_{metric}", f"sim_{metric}"]].dropna()
             real = float(both[f"real_{metric}"].mean()) if len(both) else 0.0
             sim = float(both[f"sim_{metric}"].mean()) if len(both) else 0.0
@@ -178,7 +178,7 @@ def _constant_offset(rows: list[dict[str, Any]]) -> float | None:
 
 def _trend_findings(rows: list[dict[str, Any]], where: str) -> list[str]:
     said = []
-    for metric in _METRICS:
+    for metric in HEADLINES:
         errors = [row[f"{metric}_error"] for row in rows if row[f"{metric}_error"] is not None]
         if len(errors) >= 2 and abs(errors[-1] - errors[0]) > 3 * NOTABLE:
             said.append(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = ("ttft", "tpot", "itl", "e2e", "normalized_e2e", "queue_delay")
 """Metrics that have a value per request (``itl``: per gap), summarized by `STATISTICS`."""
 METRICS = (*DISTRIBUTIONS, "makespan")
+HEADLINES = ("ttft", "tpot", "e2e")
+"""Those that errors are attributed of."""
 PER_REQUEST = tuple(name for name in DISTRIBUTIONS if name != "itl")
 _NEED_THE_END = ("tpot", "itl", "e2e", "normalized_e2e", "makespan")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks import CheckContext
+from pytest_gpusim.compare.metrics import HEADLINES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST_RUNS = 3  # the median of two is a mean: it keeps the slow moments of both
-_METRICS = ("ttft", "tpot", "e2e")
 
 
 def spread_of_requests(context: CheckContext) -> dict[str, Any] | None:
@@ -31,7 +31,7 @@ def spread_of_requests(context: CheckContext) -> dict[str, Any] | None:
     if len(context.real) < FEWEST_RUNS:
         return None
     found = {}
-    for metric in _METRICS:
+    for metric in HEADLINES:
         if context.metrics[metric] is None:
             continue
         runs = [run.requests[metric] for run in context.real_metrics]

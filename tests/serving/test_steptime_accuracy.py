@@ -52,12 +52,11 @@ def test_engine_time_is_held_against_its_step(tmp_path: Path):
     bundle = make_bundle(tmp_path / "b")
     assert bundle.overhead is not None
     overhead = bundle.overhead.assign(time_ns=0)
-    place = (0, 8)
     wrong = (overhead["num_prefill_tokens"] == 0) & (overhead["num_sequences"] == 8)
     overhead.loc[wrong, "time_ns"] = 100_000
     made = make_bundle(tmp_path / "c", tables={"overhead.csv": overhead})
     step = StepTimeModel(made, made.model_shape, EngineSettings()).time(
-        StepFeatures([], place[1], 8 * 64, place[1])
+        StepFeatures([], 8, 8 * 64, 8)
     )
     without_attention = step.time_ns - step.decode_ns - step.mixed_ns
     error = leave_out_error(made)["overhead"]
