@@ -12,7 +12,7 @@ import pytest
 from pytest_gpusim.backends.archive import find_recording, pack_recording
 from pytest_gpusim.backends.recorded import open_recording
 from pytest_gpusim.errors import InputError, UsageError
-from tests.cases import make_recording
+from tests.case.recording import make_recording
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from pytest_gpusim.cli import main
-from tests import published_folder as made
 from tests.factories import TINY, make_workload
+from tests.published import folder as made
 from tests.runs.importers.samples import AIPERF, GUIDELLM, INFERENCE_PERF
 from tests.runs.importers.test_llmservingsim import REQUESTS
 from tests.runs.importers.test_vllm_bench import result

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from pytest_gpusim.cli import main
-from tests.cases import make_recording
+from tests.case.recording import make_recording
 from tests.factories import TINY, make_bundle, make_workload
 
 

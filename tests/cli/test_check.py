@@ -11,7 +11,7 @@ import pytest
 
 from pytest_gpusim.cli import main
 from tests.bundle.planting import scale_cell
-from tests.cases import make_recording
+from tests.case.recording import make_recording
 from tests.factories import TINY, make_bundle, make_workload
 
 UP = "time_stats.mlp_up_proj.median"

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from pytest_gpusim.cli import main
-from tests.cases import make_recording
+from tests.case.recording import make_recording
 from tests.factories import TINY
 
 

@@ -12,7 +12,7 @@ from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import read_workload
-from tests.cases import REQUESTS
+from tests.case.recording import REQUESTS
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
 LATE_S = 0.00002

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from pytest_gpusim.backends.archive import pack_recording
-from tests.cases import make_recording
+from tests.case.recording import make_recording
 from tests.factories import make_bundle
 
 TEST = """

@@ -22,7 +22,7 @@ from pytest_gpusim.profiling.llmservingsim_identity import devices_contradict, m
 from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepTimeModel
-from tests import published_folder as made
+from tests.published import folder as made
 
 
 def produce(directory: Path, out: Path, *options: str) -> Bundle:

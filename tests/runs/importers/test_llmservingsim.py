@@ -12,7 +12,7 @@ from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.importers import load_real_run
 from pytest_gpusim.runs.importers.llmservingsim import import_run
-from tests import published_folder as made
+from tests.published import folder as made
 
 REQUESTS = [
     {

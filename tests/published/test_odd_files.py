@@ -16,8 +16,8 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.published import compare_published, published_lines
 from pytest_gpusim.published.errors import read_published_errors
 from pytest_gpusim.registry import builtin_registry
-from tests import published_folder as made
-from tests.published_folder import compare, folder_with, lone_requests, notes_of, worst
+from tests.published import folder as made
+from tests.published.folder import compare, folder_with, lone_requests, notes_of, worst
 
 Edit = Callable[[dict[str, Any]], None]
 

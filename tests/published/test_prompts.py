@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests import published_folder as made
-from tests.published_folder import LENGTHS, compare, folder_with, lone_requests, notes_of
+from tests.published import folder as made
+from tests.published.folder import LENGTHS, compare, folder_with, lone_requests, notes_of
 
 Edit = Callable[[dict[str, Any]], None]
 
