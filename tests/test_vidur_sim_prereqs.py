@@ -11,7 +11,7 @@ import pytest
 from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.doctor import UPSTREAM_CHECKOUT, upstream_state
 from pytest_gpusim.errors import GpusimError
-from pytest_gpusim.plugin.session import find_profiling_root
+from pytest_gpusim.plugin.session import profiling_root_of
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
 
 pytestmark = pytest.mark.prereq
@@ -42,13 +42,13 @@ def test_vidurs_configuration_can_be_imported():
 def test_profiling_root_is_usable(pytestconfig, gpusim_registry):
     from pytest_gpusim.bundle.checks import check_root
 
-    root, named_by = find_profiling_root(pytestconfig)
-    if named_by == "default" and not root.is_dir():
-        pytest.skip(f"no profiling root was named, and the default {root} is absent")
+    root = profiling_root_of(pytestconfig)
+    if not root.is_named and not root.path.is_dir():
+        pytest.skip(f"no profiling root was named, and the default {root.path} is absent")
     try:
-        checks = check_root(root, registry=gpusim_registry)
+        checks = check_root(root.path, registry=gpusim_registry)
     except GpusimError as error:
-        pytest.fail(f"{named_by}: {error}", pytrace=False)
+        pytest.fail(f"{root.source}: {error}", pytrace=False)
     failures = [f"{check.name}: {check.detail}" for check in checks if check.status == "fail"]
     if failures:
         pytest.fail("\n".join(failures), pytrace=False)

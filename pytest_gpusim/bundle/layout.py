@@ -16,7 +16,6 @@ from pytest_gpusim.errors import InputError
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings
 
-DEFAULT_ROOT = Path("tmp") / "vidur_profiling"
 _DEEPEST = 4  # <hardware>/<org>/<name>/<variant>
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, read_json, require_vacant
+from pytest_gpusim.artifacts import new_id, read_json, require_vacant
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
@@ -19,12 +19,13 @@ from pytest_gpusim.cli.common import (
     print_json,
 )
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.places import DEFAULT_PROFILING_ROOT
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.checks import Check
 
-_ROOT = DEFAULT_ROOT / "vidur_profiling"
+_ROOT = DEFAULT_PROFILING_ROOT
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:

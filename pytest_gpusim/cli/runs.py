@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from pytest_gpusim.cli.common import (
     out_of,
 )
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry, SimulationInputs
-
-ENV_PROFILING_ROOT = "GPUSIM_PROFILING_ROOT"
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -100,9 +98,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     model = registry.model(options.model)
     hardware = registry.hardware.get(options.hardware)
     workload = read_workload(options.workload)
-    root = options.profiling_root or Path(
-        os.environ.get(ENV_PROFILING_ROOT) or DEFAULT_ROOT / "vidur_profiling"
-    )
+    root = find_profiling_root(options.profiling_root).path
     bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
     out = out_of(options, f"{options.simulator}_runs", workload.workload_id)
     inputs = SimulationInputs(

@@ -14,7 +14,7 @@ from pytest_gpusim.plugin.session import (
     COMPARISON_PROPERTY,
     STATE,
     State,
-    find_profiling_root,
+    profiling_root_of,
 )
 from pytest_gpusim.plugin.sim_vs_real import SimVsReal
 from pytest_gpusim.registry import Registry, builtin_registry
@@ -130,8 +130,8 @@ def _announce_benchmark(item: pytest.Item) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     state = config.stash[STATE]
-    root, source = find_profiling_root(config)
-    return [f"gpusim: artifacts {state.artifacts}, profiling root {root} ({source})"]
+    root = profiling_root_of(config)
+    return [f"gpusim: artifacts {state.artifacts}, profiling root {root.path} ({root.source})"]
 
 
 class ComparisonCollector:
@@ -180,7 +180,7 @@ def gpusim_artifacts(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def profiling_root(pytestconfig: pytest.Config) -> Path:
     """Where profiling bundles are: option, ini, environment or default, in that order."""
-    return find_profiling_root(pytestconfig)[0]
+    return profiling_root_of(pytestconfig).path
 
 
 @pytest.fixture(scope="session")

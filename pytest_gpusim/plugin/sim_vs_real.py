@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import pytest
 
 from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
-from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, find_profiling_root
+from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, profiling_root_of
 
 if TYPE_CHECKING:
     from pytest_gpusim.case import Case, Settings
@@ -26,6 +26,7 @@ class SimVsReal:
         self._request = request
         self._config = request.config
         self._state = request.config.stash[STATE]
+        self._is_timed = False
 
     def __call__(self, **arguments: Any) -> CheckedComparison:
         """Compare a simulation with real runs.
@@ -97,8 +98,8 @@ class SimVsReal:
     def _asked_for(self, case: Case) -> bool:
         """Whether the user wants this case's prerequisites: named its marker, or a root."""
         named = re.findall(r"\w+", self._config.getoption("markexpr") or "")
-        default = find_profiling_root(self._config)[1] == "default"
-        return {"prereq", case.hardware.name} <= set(named) or not default
+        asked = {"prereq", case.hardware.name} <= set(named)
+        return asked or profiling_root_of(self._config).is_named
 
     def _settings(self) -> Settings:
         from pytest_gpusim.case import Settings
@@ -106,12 +107,12 @@ class SimVsReal:
         given = self._config.getoption("--gpusim-recordings")
         beside = self._request.path.parent / "recordings"
         recordings = self._config.invocation_params.dir / given if given else beside
-        root, source = find_profiling_root(self._config)
+        root = profiling_root_of(self._config)
         return Settings(
             registry=self._state.registry,
             artifacts=self._state.artifacts,
-            profiling_root=root,
-            root_is_named=source != "default",
+            profiling_root=root.path,
+            root_is_named=root.is_named,
             recordings=recordings if recordings.is_dir() else None,
             real=self._config.getoption("--gpusim-real"),
             repeat=self._config.getoption("--gpusim-repeat"),
@@ -170,8 +171,10 @@ class SimVsReal:
         if not self._config.pluginmanager.hasplugin("benchmark"):
             return simulate()
         benchmark = self._request.getfixturevalue("benchmark")
-        if benchmark._mode is not None:  # a second comparison in one test: it times only one
+        # It times one thing in a test: the first comparison, unless the test itself times another.
+        if self._is_timed or benchmark.stats is not None:
             return simulate()
+        self._is_timed = True
         return cast("Run", benchmark.pedantic(simulate, rounds=1, iterations=1))
 
     def _publish(self, comparison: Comparison) -> None:
