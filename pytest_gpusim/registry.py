@@ -187,11 +187,10 @@ def builtin_registry() -> Registry:
     registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
     registry.add_backend("vllm", f"{here}.backends.vllm:measure")
     registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
-    registry.add_profile_source("llmservingsim", f"{here}.profiling.llmservingsim:SOURCE")
     registry.add_profile_source("vidur", f"{here}.profiling.vidur_data:SOURCE")
     registry.add_profile_source("aiconfigurator", f"{here}.profiling.aiconfigurator:SOURCE")
     registry.add_backend("openai", f"{here}.backends.openai:measure")
-    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "llmservingsim", "gpusim"):
+    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "gpusim"):
         module = kind.replace("-", "_")
         registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")
     for kind, importer in {
@@ -201,8 +200,13 @@ def builtin_registry() -> Registry:
         "lengths": "csv_traces:import_lengths",
         "mooncake": "mooncake:import_workload",
         "sharegpt": "sharegpt:import_workload",
-        "llmservingsim": "llmservingsim:import_workload",
         "run": "run:import_run",
     }.items():
         registry.add_importer(kind, f"{here}.workload.importers.{importer}", produces="workload")
+    servingsim = f"{here}.llmservingsim"
+    registry.add_profile_source("llmservingsim", f"{servingsim}.profile:SOURCE")
+    registry.add_importer("llmservingsim", f"{servingsim}.run:import_run")
+    registry.add_importer(
+        "llmservingsim", f"{servingsim}.workload:import_workload", produces="workload"
+    )
     return registry

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.llmservingsim.published_run import find_runs
 from pytest_gpusim.published import compare_published, published_lines
-from pytest_gpusim.published.folder import find_runs
 from pytest_gpusim.registry import builtin_registry
 
 VARIABLE = "GPUSIM_PUBLISHED_DATA"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id
 from pytest_gpusim.errors import EngineError, GpusimError
+from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
 from pytest_gpusim.published.errors import METRICS, read_published_errors
-from pytest_gpusim.published.folder import find_runs, read_published
 from pytest_gpusim.registry import Registry, Simulate
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _collected(directory: Path | str, failures: list[GpusimError] | None) -> Ite
 def _compare_run(
     directory: Path, registry: Registry, simulate: Simulate, simulator: str, work: Path
 ) -> dict[str, Any]:
-    from pytest_gpusim.published.inputs import prepare
+    from pytest_gpusim.llmservingsim.inputs import prepare
     from pytest_gpusim.runs import read_run
 
     run = read_published(directory, registry)

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_gpusim.cli import main
 from tests.factories import TINY, make_workload
-from tests.published import folder as made
+from tests.llmservingsim import folder as made
+from tests.llmservingsim.test_run import REQUESTS
 from tests.runs.importers.samples import AIPERF, GUIDELLM, INFERENCE_PERF
-from tests.runs.importers.test_llmservingsim import REQUESTS
 from tests.runs.importers.test_vllm_bench import result
 
 DEEP = "[" * 100_000

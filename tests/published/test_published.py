@@ -12,8 +12,8 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.published import compare_published, published_lines
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
-from tests.published import folder as made
-from tests.published.folder import LENGTHS, compare, lone_requests, request, worst
+from tests.llmservingsim import folder as made
+from tests.llmservingsim.folder import LENGTHS, compare, lone_requests, request, worst
 
 ERRORS = """\
 Metric                           vLLM         Sim     Diff%

@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.profiling.collectives import Link, link_from_cluster
-from pytest_gpusim.profiling.llmservingsim_find import mapping
+from pytest_gpusim.llmservingsim.collectives import Link, link_from_cluster
+from pytest_gpusim.llmservingsim.profile_folder import mapping
 
 _MOST = {"mem_size": 1e6, "mem_util": 1.0}
 

@@ -10,17 +10,17 @@ from typing import Any
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.profiling.llmservingsim_find import (
+from pytest_gpusim.llmservingsim.cluster import Cluster, check_one_engine, read_cluster
+from pytest_gpusim.llmservingsim.identity import known_dtype
+from pytest_gpusim.llmservingsim.kv_blocks import derive_blocks
+from pytest_gpusim.llmservingsim.meta import look_up, read_stated
+from pytest_gpusim.llmservingsim.profile_folder import (
     ProfileFiles,
     Wanted,
     find_profile,
 )
-from pytest_gpusim.profiling.llmservingsim_identity import known_dtype
-from pytest_gpusim.published.capacity import derive_blocks
-from pytest_gpusim.published.cluster import Cluster, check_one_engine, read_cluster
-from pytest_gpusim.published.stated import look_up, read_stated
+from pytest_gpusim.llmservingsim.run import META, engine_settings
 from pytest_gpusim.registry import Registry
-from pytest_gpusim.runs.importers.llmservingsim import META, engine_settings
 from pytest_gpusim.serving import release_is_known
 
 RUN_FOLDER = "vllm_run"

@@ -16,13 +16,13 @@ from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle.checks import check_bundle
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.profiling.llmservingsim import SOURCE
-from pytest_gpusim.profiling.llmservingsim_find import Wanted, find_profile
-from pytest_gpusim.profiling.llmservingsim_identity import devices_contradict, models_contradict
-from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
+from pytest_gpusim.llmservingsim.identity import devices_contradict, models_contradict
+from pytest_gpusim.llmservingsim.profile import SOURCE
+from pytest_gpusim.llmservingsim.profile_folder import Wanted, find_profile
+from pytest_gpusim.llmservingsim.skew import default_alpha, skew_table
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepTimeModel
-from tests.published import folder as made
+from tests.llmservingsim import folder as made
 
 
 def produce(directory: Path, out: Path, *options: str) -> Bundle:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.profiling.llmservingsim_find import DENSE, ProfileFiles, mapping
-from pytest_gpusim.profiling.llmservingsim_identity import known_dtype
-from pytest_gpusim.profiling.skew_labels import default_alpha, skew_table
+from pytest_gpusim.llmservingsim.identity import known_dtype
+from pytest_gpusim.llmservingsim.profile_folder import DENSE, ProfileFiles, mapping
+from pytest_gpusim.llmservingsim.skew import default_alpha, skew_table
 from pytest_gpusim.tables import find_table, read_table
 
 if TYPE_CHECKING:

@@ -1,15 +1,20 @@
-"""LLMServingSim's workloads: JSON lines of lengths, arrivals and the prompts' token ids."""
+"""LLMServingSim's ``workload.jsonl``: lengths, arrivals and the prompts' token ids.
+
+Where every line has ``output_tok_ids``, they are kept beside the workload, in ``outputs.jsonl``.
+"""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
+from pytest_gpusim.workload.importers.base import Record, Trace, write_trace
+from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
@@ -27,26 +32,44 @@ class Line(NamedTuple):
     output_token_ids: tuple[int, ...] | None = None
 
 
+def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
+    """Import a ``workload.jsonl``, in order of arrival; its clock is kept."""
+    lines = read_lines(Path(file))
+    lines.sort(key=lambda line: line.arrival_time_ns)
+    trace = Trace("llmservingsim", Path(file), (), prompts=_prompts(lines))
+    outputs = {n: line.output_token_ids for n, line in enumerate(lines) if line.output_token_ids}
+    trace.outputs = outputs if len(outputs) == len(lines) else None
+    trace.records = [
+        Record(line.arrival_time_ns, line.num_prefill_tokens, line.num_decode_tokens, number)
+        for number, line in enumerate(lines)
+    ]
+    write_trace(trace, out, ImportOptions.of(options))
+
+
 def write_lines(
-    out: Path, lines: list[Line], *, generator: Mapping[str, Any], model: str | None
+    out: Path, lines: Sequence[Line], *, generator: Mapping[str, Any], model: str | None
 ) -> None:
     """Write a workload of lines in order of arrival; prompts only where any has token ids."""
     requests = [
         WorkloadRequest(i, i, line.num_prefill_tokens, line.num_decode_tokens, line.arrival_time_ns)
         for i, line in enumerate(lines)
     ]
-    prompts = None
-    if any(line.token_ids is not None for line in lines):
-        # A line without ids shares nothing: a seed of its own, at a place that no id list has.
-        prompts = {
-            i: Prompt(i, token_ids=line.token_ids)
-            if line.token_ids is not None
-            else Prompt(i, seed=i, num_tokens=line.num_prefill_tokens)
-            for i, line in enumerate(lines)
-        }
+    prompts = _prompts(lines)
     write_workload(
         out, requests, prompts, name="llmservingsim", seed=None, generator=generator, model=model
     )
+
+
+def _prompts(lines: Sequence[Line]) -> dict[int, Prompt] | None:
+    """Prompts by the place of their line; a line without ids gets a seed and shares nothing."""
+    if all(line.token_ids is None for line in lines):
+        return None
+    return {
+        i: Prompt(i, token_ids=line.token_ids)
+        if line.token_ids is not None
+        else Prompt(i, seed=i, num_tokens=line.num_prefill_tokens)
+        for i, line in enumerate(lines)
+    }
 
 
 def read_lines(path: Path) -> list[Line]:

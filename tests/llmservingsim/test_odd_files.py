@@ -16,8 +16,8 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.published import compare_published, published_lines
 from pytest_gpusim.published.errors import read_published_errors
 from pytest_gpusim.registry import builtin_registry
-from tests.published import folder as made
-from tests.published.folder import compare, folder_with, lone_requests, notes_of, worst
+from tests.llmservingsim import folder as made
+from tests.llmservingsim.folder import compare, folder_with, lone_requests, notes_of, worst
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -159,7 +159,7 @@ def test_the_published_machine_has_room_for_the_blocks_that_it_had(
     tmp_path: Path, with_cluster: bool, formula: str
 ) -> None:
     """The real engine had 2,588 blocks; plain memory times utilization says 3,178."""
-    from pytest_gpusim.published.folder import read_published
+    from pytest_gpusim.llmservingsim.published_run import read_published
 
     source = next(Path(os.environ["GPUSIM_PUBLISHED_DATA"]).rglob("cluster.json")).parent
     folder = tmp_path / "run"

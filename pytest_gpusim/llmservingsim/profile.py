@@ -26,14 +26,15 @@ from pytest_gpusim.bundle.schema import (
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.profiling.collectives import Link, all_reduce_table, link_from_cluster
-from pytest_gpusim.profiling.composition import (
-    attention_rows,
-    coverage_of,
-    hardware_name,
-    mlp_rows,
+from pytest_gpusim.llmservingsim.collectives import Link, all_reduce_table, link_from_cluster
+from pytest_gpusim.llmservingsim.identity import contradicting_sizes
+from pytest_gpusim.llmservingsim.profile_folder import (
+    ProfileFiles,
+    Wanted,
+    find_profile,
+    mapping,
 )
-from pytest_gpusim.profiling.llmservingsim_files import (
+from pytest_gpusim.llmservingsim.profile_tables import (
     profile_dtype,
     read_dense,
     read_joint_attention,
@@ -41,13 +42,12 @@ from pytest_gpusim.profiling.llmservingsim_files import (
     read_per_sequence,
     read_skew,
 )
-from pytest_gpusim.profiling.llmservingsim_find import (
-    ProfileFiles,
-    Wanted,
-    find_profile,
-    mapping,
+from pytest_gpusim.profiling.composition import (
+    attention_rows,
+    coverage_of,
+    hardware_name,
+    mlp_rows,
 )
-from pytest_gpusim.profiling.llmservingsim_identity import contradicting_sizes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.llmservingsim.run import import_run
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.importers import load_real_run
-from pytest_gpusim.runs.importers.llmservingsim import import_run
-from tests.published import folder as made
+from tests.llmservingsim import folder as made
 
 REQUESTS = [
     {

@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.profiling.llmservingsim_find import mapping
-from pytest_gpusim.profiling.llmservingsim_identity import known_dtype
+from pytest_gpusim.llmservingsim.identity import known_dtype
+from pytest_gpusim.llmservingsim.profile_folder import mapping
 
 _SECTIONS = ("hardware", "kv_cache", "engine_kwargs", "resolved_config")
 # The sections of vLLM's resolved configuration that are read here or by the importer.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.profiling.llmservingsim_identity import (
+from pytest_gpusim.llmservingsim.identity import (
     devices_contradict,
     dtypes_contradict,
     models_contradict,

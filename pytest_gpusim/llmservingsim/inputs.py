@@ -11,14 +11,14 @@ from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.llmservingsim.profile import compose
+from pytest_gpusim.llmservingsim.prompts import prompt_ids
+from pytest_gpusim.llmservingsim.published_run import RUN_FOLDER, PublishedRun
+from pytest_gpusim.llmservingsim.run import META, REQUESTS, import_run, read_requests
+from pytest_gpusim.llmservingsim.workload import Line, write_lines
 from pytest_gpusim.profiling.composition import hardware_name
-from pytest_gpusim.profiling.llmservingsim import compose
-from pytest_gpusim.published.folder import RUN_FOLDER, PublishedRun
-from pytest_gpusim.published.prompts import prompt_ids
 from pytest_gpusim.registry import Registry, SimulationInputs
-from pytest_gpusim.runs.importers.llmservingsim import META, REQUESTS, import_run, read_requests
 from pytest_gpusim.workload import read_workload
-from pytest_gpusim.workload.llmservingsim import Line, write_lines
 
 _MODE = "the engine's mode is not matched: the profile holds kernel times, which both modes run"
 _CLOCK = "both sides' requests start when the engine takes them from its input queue (queued_ts)"

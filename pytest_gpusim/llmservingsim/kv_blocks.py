@@ -8,8 +8,8 @@ from typing import Any
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.deployment.memory import GIB, kv_capacity
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.published.cluster import Cluster, as_number
-from pytest_gpusim.published.stated import look_up
+from pytest_gpusim.llmservingsim.cluster import Cluster, as_number
+from pytest_gpusim.llmservingsim.meta import look_up
 
 
 @dataclass(frozen=True)

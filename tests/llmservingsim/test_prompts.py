@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.published import folder as made
-from tests.published.folder import LENGTHS, compare, folder_with, lone_requests, notes_of
+from tests.llmservingsim import folder as made
+from tests.llmservingsim.folder import LENGTHS, compare, folder_with, lone_requests, notes_of
 
 Edit = Callable[[dict[str, Any]], None]
 
