@@ -54,20 +54,37 @@ def kv_capacity(
     dtype: str,
     block_size: int,
     tensor_parallel_size: int = 1,
+    kv_cache_dtype: str | None = None,
 ) -> KvCapacity:
     """The KV blocks of each of ``tensor_parallel_size`` devices of ``memory_gib``.
 
     Args:
-        shape: The model; its weights are split evenly.
+        shape: The model.
         memory_gib: Of one device.
         utilization: The share of it for weights and KV cache.
-        dtype: Of weights and KV cache.
+        dtype: Of what the checkpoint does not quantize.
         block_size: Tokens of a block.
         tensor_parallel_size: Devices that the model is split over.
+        kv_cache_dtype: vLLM's setting; None is ``auto``.
     """
+    cache = shape.kv_cache_dtype(dtype, kv_cache_dtype)
     return KvCapacity(
         memory=round(memory_gib * GIB),
         utilization=utilization,
-        weights=shape.num_parameters() * dtype_bytes(dtype) // tensor_parallel_size,
-        block_bytes=block_size * shape.kv_bytes_per_token(dtype, tensor_parallel_size),
+        weights=weight_bytes(shape, dtype, tensor_parallel_size),
+        block_bytes=block_size * shape.kv_bytes_per_token(cache, tensor_parallel_size),
     )
+
+
+def weight_bytes(shape: ModelShape, dtype: str, tensor_parallel_size: int = 1) -> int:
+    """Bytes of the weights on one of the devices that the model is split over.
+
+    Experts are split evenly, whether each is cut or whole ones are dealt out.
+    """
+    quantization, total = shape.quantization, 0.0
+    for part, number in shape.weights_by_part(tensor_parallel_size).items():
+        if quantization is not None and quantization.covers(part):
+            total += number * quantization.weight_bytes
+        else:
+            total += number * dtype_bytes(dtype)
+    return round(total)

@@ -1,25 +1,19 @@
-"""The shape of a dense decoder, read from its Hugging Face ``config.json``."""
+"""The shape of a decoder, dense or of experts, read from its Hugging Face ``config.json``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.deployment.architectures import ARCHITECTURES, read_architecture, stated_name
+from pytest_gpusim.deployment.experts import Experts
+from pytest_gpusim.deployment.quantization import Quantization
 from pytest_gpusim.errors import InputError, UsageError
 
-# Architecture -> (model_type, has RMS norms on Q and K, has biases on QKV by default).
-_ARCHITECTURES = {
-    "LlamaForCausalLM": ("llama", False, False),
-    "MistralForCausalLM": ("mistral", False, False),
-    "Qwen2ForCausalLM": ("qwen2", False, True),
-    "Qwen3ForCausalLM": ("qwen3", True, False),
-}
-_EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4}
+_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4, "fp8": 1}
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,9 @@ class ModelShape:
     """Everything about a model that decides how long its steps take.
 
     Widths are in elements, not bytes. ``head_dim`` is the file's where it gives one, since it need
-    not be ``hidden_size / num_q_heads`` (Qwen3-0.6B: 128, not 64).
+    not be ``hidden_size / num_q_heads`` (Qwen3-0.6B: 128, not 64). ``intermediate_size`` is the
+    width of an ordinary MLP; layers of ``experts`` have none. ``qk_norm_over_heads`` says that Q
+    and K are normalized over all heads at once (MiniMax-M2), else each head by itself.
     """
 
     name: str
@@ -46,6 +42,9 @@ class ModelShape:
     torch_dtype: str
     rms_norm_eps: float
     rope_theta: float
+    qk_norm_over_heads: bool = False
+    experts: Experts | None = None
+    quantization: Quantization | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, name: str, where: Path | str) -> ModelShape:
@@ -60,9 +59,8 @@ class ModelShape:
             InputError: A key is missing or of the wrong kind.
             UsageError: The model has a feature that is not modelled.
         """
-        architecture = _architecture(config, where)
-        _refuse_unmodelled(config, where)
-        _, qk_norm, qkv_bias = _ARCHITECTURES[architecture]
+        architecture = read_architecture(config, where)
+        family = ARCHITECTURES[architecture]
 
         def integer(key: str, default: int | None = None) -> int:
             value = config.get(key, default)
@@ -86,6 +84,7 @@ class ModelShape:
             raise InputError(
                 where, "num_key_value_heads", f"{kv_heads} does not divide {heads} query heads"
             )
+        experts = Experts.from_config(architecture, config, integer, where)
         rope = config.get("rope_parameters")
         rope = rope if isinstance(rope, Mapping) else {}
         bias = config.get("attention_bias")
@@ -101,11 +100,14 @@ class ModelShape:
             vocab_size=integer("vocab_size"),
             max_position=integer("max_position_embeddings"),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            attention_bias=bool(qkv_bias if bias is None else bias),
-            qk_norm=qk_norm,
+            attention_bias=bool(family.qkv_bias if bias is None else bias),
+            qk_norm=family.qk_norm,
             torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or "float32"),
             rms_norm_eps=number("rms_norm_eps", config, 1e-6),
             rope_theta=number("rope_theta", config, number("rope_theta", rope, 10000.0)),
+            qk_norm_over_heads=family.norm_over_heads,
+            experts=experts,
+            quantization=Quantization.from_config(config.get("quantization_config"), where),
         )
 
     @classmethod
@@ -117,7 +119,11 @@ class ModelShape:
         config = read_json(path, fix="give a Hugging Face config.json")
         if not isinstance(config, dict):
             raise InputError(path, "", "expected a JSON object, a Hugging Face config.json")
-        known = name or _stated_name(config) or path.resolve().parent.name
+        beside = path.parent / "hf_quant_config.json"
+        if not config.get("quantization_config") and beside.is_file():
+            # ModelOpt's checkpoints say it there, and vLLM looks there too.
+            config = {**config, "quantization_config": read_json(beside)}
+        known = name or stated_name(config) or path.resolve().parent.name
         return cls.from_config(config, name=known, where=path)
 
     @classmethod
@@ -125,10 +131,17 @@ class ModelShape:
         """Read what `to_json` wrote."""
         if not isinstance(document, Mapping):
             raise InputError(where, "model_shape", "expected a JSON object")
+        nested = {
+            "experts": Experts.from_json(document.get("experts"), where),
+            "quantization": Quantization.from_json(document.get("quantization"), where),
+        }
+        values = {"qk_norm_over_heads": False, **document, **nested}
         for field in fields(cls):
-            if field.name not in document:
+            if field.name in nested:
+                continue
+            if field.name not in values:
                 raise InputError(where, "model_shape", f"the key {field.name!r} is missing")
-            value = document[field.name]
+            value = values[field.name]
             kind = {"int": int, "float": int | float, "bool": bool, "str": str}[str(field.type)]
             if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
                 raise InputError(
@@ -136,17 +149,25 @@ class ModelShape:
                     f"model_shape, {field.name}",
                     f"expected a value of type {field.type}, found {value!r}",
                 )
-        return cls(**{field.name: document[field.name] for field in fields(cls)})
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON values."""
-        return asdict(self)
+        """All fields, as JSON values; of what a plain dense model has not, nothing."""
+        document = asdict(self)
+        for key in ("experts", "quantization"):
+            value = getattr(self, key)
+            document.pop(key)
+            if value is not None:
+                document[key] = value.to_json()
+        if not self.qk_norm_over_heads:
+            del document["qk_norm_over_heads"]
+        return document
 
     def to_hf_config(self) -> dict[str, Any]:
         """A ``config.json`` from which an engine builds this shape."""
-        return {
+        config: dict[str, Any] = {
             "architectures": [self.architecture],
-            "model_type": _ARCHITECTURES[self.architecture][0],
+            "model_type": ARCHITECTURES[self.architecture].model_type,
             "hidden_size": self.hidden_size,
             "num_hidden_layers": self.num_layers,
             "num_attention_heads": self.num_q_heads,
@@ -165,21 +186,65 @@ class ModelShape:
             "eos_token_id": 0,
             "sliding_window": None,
         }
+        if self.experts is not None:
+            config |= self.experts.to_hf_config(self.architecture)
+        if self.quantization is not None:
+            config["quantization_config"] = self.quantization.to_hf_config()
+        if self.qk_norm_over_heads:
+            config |= {"use_qk_norm": True, "rotary_dim": self.head_dim // 2}
+        return config
+
+    def kv_cache_dtype(self, dtype: str, setting: str | None = None) -> str:
+        """The KV cache's dtype by vLLM's ``kv_cache_dtype``; ``auto`` asks the checkpoint."""
+        if setting not in (None, "auto"):
+            return "fp8" if str(setting).startswith("fp8") else str(setting)
+        own = self.quantization.kv_cache_dtype if self.quantization is not None else None
+        return own or dtype
 
     def kv_bytes_per_token(self, dtype: str, tensor_parallel_size: int = 1) -> int:
-        """Bytes of K and V that one token keeps on one device, over all layers."""
+        """Bytes of K and V that one token keeps on one device, over all layers.
+
+        ``dtype`` is the KV cache's (`kv_cache_dtype`).
+        """
         heads = max(1, self.num_kv_heads // tensor_parallel_size)
         return 2 * self.num_layers * heads * self.head_dim * dtype_bytes(dtype)
 
+    @property
+    def num_dense_layers(self) -> int:
+        """Layers with an ordinary MLP; the others have experts."""
+        return self.num_layers if self.experts is None else self.experts.num_dense_layers
+
     def num_parameters(self) -> int:
         """Number of weights, embeddings included (tied ones once)."""
-        qkv = (self.num_q_heads + 2 * self.num_kv_heads) * self.head_dim
-        layer = self.hidden_size * qkv + self.num_q_heads * self.head_dim * self.hidden_size
-        layer += 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
-        layer += qkv if self.attention_bias else 0
-        layer += 2 * self.head_dim if self.qk_norm else 0
-        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
-        return self.num_layers * layer + embeddings + self.hidden_size
+        return sum(self.weights_by_part().values())
+
+    def weights_by_part(self, workers: int = 1) -> dict[str, int]:
+        """Weights on one of ``workers`` devices, by part of the model.
+
+        Norms and routers are on each; key heads are copied where there are fewer than devices.
+        """
+        q, kv = self.num_q_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        mine = q // workers + 2 * max(self.head_dim, kv // workers)
+        hidden, layers = self.hidden_size, self.num_layers
+        norms = 2 * hidden + (mine if self.attention_bias else 0)
+        if self.qk_norm_over_heads:
+            norms += q + kv
+        elif self.qk_norm:
+            norms += 2 * self.head_dim
+        shares = 1 if self.tie_word_embeddings else 2
+        parts = {
+            "attention": layers * hidden * (mine + q // workers),
+            "mlp": 3 * self.num_dense_layers * hidden * self.intermediate_size // workers,
+            "norms": layers * norms + hidden,
+            "embeddings": shares * self.vocab_size * hidden // workers,
+        }
+        if self.experts is not None:
+            sparse = layers - self.experts.num_dense_layers
+            number = self.experts.num_experts * self.experts.width // workers
+            parts["experts"] = 3 * sparse * hidden * number
+            parts["mlp"] += 3 * sparse * hidden * self.experts.shared_width // workers
+            parts["routers"] = sparse * hidden * self.experts.num_experts
+        return parts
 
     def differing_fields(self, other: ModelShape) -> list[str]:
         """Names of the fields, other than the name and dtype, in which two shapes differ."""
@@ -197,39 +262,3 @@ def dtype_bytes(dtype: str) -> int:
         return _DTYPE_BYTES[dtype.removeprefix("torch.")]
     except KeyError:
         raise UsageError(f"dtype {dtype!r}: known are {', '.join(_DTYPE_BYTES)}") from None
-
-
-def _stated_name(config: Mapping[str, Any]) -> str | None:
-    """``_name_or_path`` where it is a name: a path on the machine that saved the file is none."""
-    name = config.get("_name_or_path")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        return None
-    return None if set(name.split("/")) & {".", ".."} else name
-
-
-def _architecture(config: Mapping[str, Any], where: Path | str) -> str:
-    architectures = config.get("architectures")
-    model_type = config.get("model_type")
-    found = architectures[0] if isinstance(architectures, list) and architectures else None
-    if found is None:
-        found = next((a for a, (t, *_) in _ARCHITECTURES.items() if t == model_type), None)
-    if any(config.get(key) for key in _EXPERT_KEYS) or "moe" in str(found).lower():
-        raise UsageError(f"{where}: mixture of experts is not modelled ({found or model_type})")
-    if found not in _ARCHITECTURES:
-        raise InputError(
-            where,
-            "architectures",
-            f"{found or model_type!r} is not a dense decoder that is modelled; "
-            f"known are {', '.join(_ARCHITECTURES)}",
-        )
-    return str(found)
-
-
-def _refuse_unmodelled(config: Mapping[str, Any], where: Path | str) -> None:
-    # Qwen states a window that its models use only where use_sliding_window says so.
-    in_use = config.get("use_sliding_window", not str(config.get("model_type")).startswith("qwen"))
-    layers = config.get("layer_types") or ()
-    if (config.get("sliding_window") and in_use) or "sliding_attention" in layers:
-        raise UsageError(f"{where}: sliding window attention is not modelled (sliding_window)")
-    if config.get("quantization_config"):
-        raise UsageError(f"{where}: quantized weights are not modelled (quantization_config)")
