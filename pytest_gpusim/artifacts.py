@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
 
 SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("tmp")
@@ -102,11 +103,18 @@ def write_json(path: Path | str, value: Any) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: Path | str, *, fix: str = "") -> Any:
-    """Read a JSON document; raises `InputError` with the line where it breaks."""
+def read_json(path: Path | str, *, fix: str = "", plain: bool = False) -> Any:
+    """Read a JSON document; raises `InputError` with the line where it breaks.
+
+    NaN, infinities and half surrogates, which could not be written again, are errors; with
+    ``plain`` they are taken for null and question marks (see `plain_json`).
+    """
     path = Path(path)
+    limit = DOCUMENT_BYTES.value
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.stat().st_size > limit:
+            raise InputError(path, "", f"has more than {limit:,} bytes", DOCUMENT_BYTES.advice)
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
     except IsADirectoryError:
@@ -115,7 +123,27 @@ def read_json(path: Path | str, *, fix: str = "") -> Any:
         raise InputError(path, "", "is not UTF-8 text", fix) from None
     except OSError as error:
         raise InputError(path, "", f"cannot be read: {error.strerror}", fix) from None
-    return parse_json(text, path, fix=fix)
+    document = parse_json(text, path, fix=fix)
+    if plain:
+        return plain_json(document)
+    if "NaN" in text or "Infinity" in text or "\\ud" in text or "\\uD" in text:
+        _require_plain(document, path, fix)
+    return document
+
+
+def _require_plain(document: Any, path: Path, fix: str) -> None:
+    """Raise `InputError`, with the key, for a value that JSON does not have."""
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:
+        where, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(f"{where}.{key}".lstrip("."), item) for key, item in value.items()]
+            waiting += [(where, key) for key in value]
+        elif isinstance(value, list):
+            waiting += [(f"{where}[{number}]", item) for number, item in enumerate(value)]
+        elif isinstance(value, float | str) and plain_json(value) != value:
+            found = repr(value) if isinstance(value, float) else "half a surrogate pair"
+            raise InputError(path, plain_json(where), f"{found} is no value of JSON", fix)
 
 
 def parse_json(
@@ -132,7 +160,10 @@ def parse_json(
         InputError: It is not JSON, or nested or numbered beyond what Python reads.
     """
     try:
-        return json.loads(text, parse_float=parse_float)
+        document = json.loads(text, parse_float=parse_float)
+        if text.count("[") + text.count("{") > DEPTH.value:
+            _check_depth(document, path, where)
+        return document
     except json.JSONDecodeError as error:
         said = "several JSON documents in one" if error.msg == "Extra data" else error.msg
         place = where or f"line {error.lineno}"
@@ -141,6 +172,23 @@ def parse_json(
         raise InputError(path, where, "not usable JSON: it is nested too deeply", fix) from None
     except (ValueError, ArithmeticError):
         raise InputError(path, where, "not usable JSON: a number is too long", fix) from None
+
+
+def _check_depth(document: Any, path: Path | str, where: str) -> None:
+    limit = DEPTH.value
+    level = [document]
+    for _ in range(limit):
+        level = [
+            item
+            for node in level
+            for item in (node.values() if isinstance(node, dict) else node)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise InputError(
+        path, where, f"not usable JSON: it is nested deeper than {limit}", DEPTH.advice
+    )
 
 
 def plain_json(value: Any, *, depth: int = 64) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import warnings
 import zlib
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.limits import check_unpacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,8 +107,33 @@ def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
 
 def _opened(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+        return io.TextIOWrapper(BoundedGzip(path), encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+class BoundedGzip(gzip.GzipFile):
+    """A gzipped file for reading, which refuses to unpack beyond the limits."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._path = path
+        self._packed = path.stat().st_size
+        self._unpacked = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As `gzip.GzipFile.read`; a read of everything is one of many pieces."""
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(1 << 20), b""))
+        return self._counted(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        """As `gzip.GzipFile.read1`."""
+        return self._counted(super().read1(size))
+
+    def _counted(self, content: bytes) -> bytes:
+        self._unpacked += len(content)
+        check_unpacked(self._path, self._packed, self._unpacked)
+        return content
 
 
 def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:
@@ -138,7 +165,13 @@ def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
     import pandas as pd
 
     # index_col: a first row that is too long must not turn a column into the index.
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], index_col=False)
+    options: dict[str, Any] = {
+        "dtype": kinds, "keep_default_na": False, "na_values": [""], "index_col": False,
+    }  # fmt: skip
+    if path.suffix != ".gz":
+        return pd.read_csv(path, **options)
+    with BoundedGzip(path) as stream:
+        return pd.read_csv(stream, **options)
 
 
 def _numeric(

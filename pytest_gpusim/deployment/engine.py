@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.yaml_documents import read_yaml
 
 # A key that asks for something that is not modelled -> (its name in words, values that ask not).
 _UNMODELLED: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -94,7 +95,7 @@ class EngineSettings:
                 raise InputError(meta, "engine", "the run recorded no engine settings")
             return cls.from_mapping(engine, meta, strict=False)
         if path.suffix in (".yaml", ".yml"):
-            document = _read_yaml(path)
+            document = read_yaml(path)
         else:
             document = read_json(path, fix="give a JSON or YAML file, or a run directory")
         if not isinstance(document, dict):
@@ -153,18 +154,3 @@ def _same_dtype(value: Any, document: Mapping[str, Any]) -> bool:
     words = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "float": "float32"}
     one, other = (str(name).lower().removeprefix("torch.") for name in names)
     return words.get(one, one) == words.get(other, other)
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else ""
-        raise InputError(path, line, "not YAML") from None

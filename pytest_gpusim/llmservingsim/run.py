@@ -15,13 +15,13 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.documents import JsonObject, read_lines, to_ns
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     recognised_by,
     write_imported,
 )
-from pytest_gpusim.runs.importers.fields import Record, read_lines, to_ns
 
 KIND = "llmservingsim"
 REQUESTS, META = "requests.jsonl", "meta.json"
@@ -48,7 +48,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     path, meta_path = _two_files(files)
     meta = _read_meta(meta_path)
     settings, notes = engine_settings(meta, meta_path)
-    stated = Record(meta_path, "", meta)
+    stated = JsonObject(meta_path, "", meta)
     write_imported(
         out,
         KIND,
@@ -78,7 +78,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    meta = Record(path, "", read_json(path))
+    meta = JsonObject(path, "", read_json(path))
     for section in ("hardware", "kv_cache", "engine_kwargs", "resolved_config"):
         meta.record_or_empty(section)
     return meta.fields
@@ -101,18 +101,18 @@ def read_requests(path: Path) -> list[ImportedRequest]:
     return [_request(record, min(delays, default=0)) for record in records]
 
 
-def _done(record: Record) -> bool:
+def _done(record: JsonObject) -> bool:
     """Whether the request came to an end; a time that the engine never set may be null or 0."""
     return all(
         record.fields.get(key) not in (None, 0) for key in ("first_token_ts", "last_token_ts")
     )
 
 
-def _queued(record: Record) -> bool:
+def _queued(record: JsonObject) -> bool:
     return "queued_ts" in record and (_done(record) or record.fields["queued_ts"] != 0)
 
 
-def _request(record: Record, clock_offset: int) -> ImportedRequest:
+def _request(record: JsonObject, clock_offset: int) -> ImportedRequest:
     done = _done(record)
     if _queued(record) or done:
         queued = _ns(record, "queued_ts")
@@ -134,7 +134,7 @@ def _request(record: Record, clock_offset: int) -> ImportedRequest:
     )
 
 
-def _ns(record: Record, key: str) -> int:
+def _ns(record: JsonObject, key: str) -> int:
     return to_ns(record.seconds(key))
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
-from pytest_gpusim.workload.importers.base import Record, Trace, write_trace
+from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.trace import WorkloadRequest
@@ -40,7 +40,7 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     outputs = {n: line.output_token_ids for n, line in enumerate(lines) if line.output_token_ids}
     trace.outputs = outputs if len(outputs) == len(lines) else None
     trace.records = [
-        Record(line.arrival_time_ns, line.num_prefill_tokens, line.num_decode_tokens, number)
+        TraceRequest(line.arrival_time_ns, line.num_prefill_tokens, line.num_decode_tokens, number)
         for number, line in enumerate(lines)
     ]
     write_trace(trace, out, ImportOptions.of(options))

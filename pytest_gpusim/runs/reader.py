@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import check_schema_version, plain_json, read_json
+from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import (
     BATCHES,
@@ -82,7 +82,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
         raise InputError(
             directory, "", f"incomplete: no {META}; the run did not end, or is not a run directory"
         )
-    meta = plain_json(read_json(path))
+    meta = read_json(path, plain=True)
     if not isinstance(meta, dict):
         raise InputError(path, "", "expected a JSON object")
     check_schema_version(path, meta)

@@ -218,7 +218,7 @@ def test_engine_settings_from_json_yaml_and_runs(tmp_path: Path) -> None:
         ("a.json", '{"max_num_seqs": 0}', "max_num_seqs: expected a valid int, found 0"),
         ("a.json", '{"max_num_seqs": true}', "max_num_seqs: expected a valid int"),
         ("a.json", '{"enforce_eager": "yes"}', "enforce_eager: expected a valid bool"),
-        ("a.json", '{"block_size": NaN}', "block_size: expected a valid int, found nan"),
+        ("a.json", '{"block_size": NaN}', "block_size: nan is no value of JSON"),
         ("a.json", "[]", "expected a mapping"),
         ("a.json", "{", "line 1: not JSON"),
         ("a.yaml", "a: [1\nb: 2\n", "line 2: not YAML"),

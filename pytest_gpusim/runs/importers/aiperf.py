@@ -11,20 +11,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.documents import (
+    NS,
+    JsonObject,
+    check_integer,
+    check_number,
+    first_document,
+    read_lines,
+)
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     only_file,
     recognised_by,
     write_imported,
-)
-from pytest_gpusim.runs.importers.fields import (
-    NS,
-    Record,
-    check_integer,
-    check_number,
-    peek,
-    read_lines,
 )
 
 KIND = "aiperf"
@@ -35,7 +35,7 @@ _SLACK_NS = 10_000
 
 def recognises(path: Path) -> bool:
     """Whether this looks like AIPerf's records, or the directory that it leaves behind."""
-    first = peek(path / FILE if path.is_dir() else path)
+    first = first_document(path / FILE if path.is_dir() else path)
     return (
         isinstance(first, dict)
         and isinstance(first.get("metrics"), dict)
@@ -94,7 +94,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
 
 def _summary(path: Path) -> tuple[str | None, str | None]:
     """(model, version of AIPerf), from its summary where that lies beside the records."""
-    document = peek(path)
+    document = first_document(path)
     if not isinstance(document, dict):
         return None, None
     try:
@@ -106,7 +106,7 @@ def _summary(path: Path) -> tuple[str | None, str | None]:
     return model, version if isinstance(version, str) else None
 
 
-def _request(record: Record, metadata: Record) -> ImportedRequest:
+def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     start = metadata.integer("request_start_ns")
     issued = metadata.integer("credit_issued_ns") if "credit_issued_ns" in metadata else start
     metrics = record.record("metrics")
@@ -145,7 +145,7 @@ def _request(record: Record, metadata: Record) -> ImportedRequest:
     return request
 
 
-def _token_times(metrics: Record, first: int, last: int, produced: int) -> list[int] | None:
+def _token_times(metrics: JsonObject, first: int, last: int, produced: int) -> list[int] | None:
     """One time per token, where every chunk held one; else None."""
     gaps: list[int] = []
     if "inter_chunk_latency" in metrics:
@@ -167,23 +167,23 @@ def _token_times(metrics: Record, first: int, last: int, produced: int) -> list[
     return times
 
 
-def _time_ns(metrics: Record, key: str) -> int:
+def _time_ns(metrics: JsonObject, key: str) -> int:
     metric = metrics.record(key)
     return _scaled(metric, "value", metric.value("value"), _unit(metric))
 
 
-def _scaled(metric: Record, key: str, value: Any, scale: int) -> int:
+def _scaled(metric: JsonObject, key: str, value: Any, scale: int) -> int:
     """``value`` in units of ``scale`` ns, held to what 64 bits of nanoseconds hold."""
     number = check_number(metric.path, metric.place(key), value)
     return round(check_number(metric.path, metric.place(key), number * scale))
 
 
-def _count(metrics: Record, key: str) -> int:
+def _count(metrics: JsonObject, key: str) -> int:
     metric = metrics.record(key)
     return check_integer(metric.path, metric.place("value"), metric.value("value"))
 
 
-def _unit(metric: Record) -> int:
+def _unit(metric: JsonObject) -> int:
     unit = metric.text("unit")
     if unit not in _UNITS_NS:
         raise metric.fail("unit", f"expected one of {', '.join(_UNITS_NS)}, found {unit!r}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
+from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.runs.importers.fields import NS
 from pytest_gpusim.runs.writer import write_run
 
 Clock = Literal["client", "engine"]
@@ -203,3 +203,22 @@ def _token_rows(rows: Sequence[ImportedRequest], origin: int) -> Iterator[tuple[
             for index, time in enumerate(request.token_times_ns or ()):
                 yield number, index, time - origin, time - before
                 before = time
+
+
+def describe_error(text: str) -> tuple[str, str]:
+    """(type, message) of an error text, which may be a Python traceback or a class and message."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    last = lines[-1] if lines else "unknown error"
+    name, colon, message = last.partition(":")
+    short = name.rsplit(".", 1)[-1]
+    if colon and short.isidentifier():
+        return short, message.strip() or short
+    return "error", last
+
+
+def split_index(path: Path) -> tuple[Path, int | None]:
+    """``FILE#3`` as the file and 3, for files that hold several runs; other paths as they are."""
+    name, mark, index = path.name.rpartition("#")
+    if mark and index.isdecimal() and len(index) < 10 and not path.exists():
+        return path.with_name(name), int(index)
+    return path, None

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.documents import (
+    JsonObject,
+    first_document,
+    read_document,
+    to_ns,
+)
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    describe_error,
     only_file,
     recognised_by,
-    write_imported,
-)
-from pytest_gpusim.runs.importers.fields import (
-    Record,
-    describe_error,
-    peek,
-    read_document,
     split_index,
-    to_ns,
+    write_imported,
 )
 
 KIND = "guidellm"
@@ -35,7 +35,7 @@ _SLACK_S = 1e-5
 
 def recognises(path: Path) -> bool:
     """Whether this looks like GuideLLM's report."""
-    document = peek(split_index(path)[0])
+    document = first_document(split_index(path)[0])
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
         return False
     metadata = document.get("metadata")
@@ -53,7 +53,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             contradicts itself.
     """
     path, index = split_index(only_file(files, KIND))
-    report = Record(path, "", read_document(path))
+    report = JsonObject(path, "", read_document(path))
     benchmark = _benchmark(report, index)
     measured_from = benchmark.seconds("start_time")
     warmed = "warmup_duration" in benchmark and benchmark.number("warmup_duration") > 0
@@ -95,7 +95,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     )
 
 
-def _benchmark(report: Record, index: int | None) -> Record:
+def _benchmark(report: JsonObject, index: int | None) -> JsonObject:
     benchmarks = report.array("benchmarks")
     if not benchmarks:
         raise report.fail("benchmarks", "is empty")
@@ -107,13 +107,13 @@ def _benchmark(report: Record, index: int | None) -> Record:
         )
     if (index or 0) >= len(benchmarks):
         raise report.fail("benchmarks", f"has {len(benchmarks)}, there is no #{index}")
-    return Record(report.path, f"benchmarks[{index or 0}]", benchmarks[index or 0])
+    return JsonObject(report.path, f"benchmarks[{index or 0}]", benchmarks[index or 0])
 
 
-def _records(benchmark: Record) -> list[tuple[Record, str]]:
+def _records(benchmark: JsonObject) -> list[tuple[JsonObject, str]]:
     by_outcome = benchmark.record("requests")
     found = [
-        (Record(benchmark.path, f"{by_outcome.place(outcome)}[{i}]", entry), outcome)
+        (JsonObject(benchmark.path, f"{by_outcome.place(outcome)}[{i}]", entry), outcome)
         for outcome in _OUTCOMES
         if outcome in by_outcome
         for i, entry in enumerate(by_outcome.array(outcome))
@@ -129,7 +129,7 @@ def _records(benchmark: Record) -> list[tuple[Record, str]]:
     return found
 
 
-def _request(record: Record, outcome: str) -> ImportedRequest:
+def _request(record: JsonObject, outcome: str) -> ImportedRequest:
     info = record.record("info")
     timings = info.record("timings")
     sent = _optional(timings, "request_start")
@@ -167,11 +167,11 @@ def _request(record: Record, outcome: str) -> ImportedRequest:
     return request
 
 
-def _optional(timings: Record, key: str) -> float | None:
+def _optional(timings: JsonObject, key: str) -> float | None:
     return timings.seconds(key) if key in timings else None
 
 
-def _asked(record: Record) -> int | None:
+def _asked(record: JsonObject) -> int | None:
     """The output length that was asked for, from the request as it was sent."""
     try:
         body: Any = json.loads(record.fields["request_args"])["body"]
@@ -181,7 +181,7 @@ def _asked(record: Record) -> int | None:
     return asked if type(asked) is int and asked > 0 else None
 
 
-def _check_unit(record: Record, sent: float, first: float) -> None:
+def _check_unit(record: JsonObject, sent: float, first: float) -> None:
     """GuideLLM's own TTFT, in ms, is the distance of two of its time stamps, in s."""
     if "time_to_first_token_ms" not in record:
         return

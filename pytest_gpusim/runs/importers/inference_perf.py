@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.documents import JsonObject, check_seconds, first_document, read_document, to_ns
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
@@ -18,7 +19,6 @@ from pytest_gpusim.runs.importers.base import (
     recognised_by,
     write_imported,
 )
-from pytest_gpusim.runs.importers.fields import Record, check_seconds, peek, read_document, to_ns
 
 KIND = "inference-perf"
 FILE = "per_request_lifecycle_metrics.json"
@@ -27,7 +27,7 @@ _FIX = "set report.request_lifecycle.per_request_fields.info: true"
 
 def recognises(path: Path) -> bool:
     """Whether this looks like inference-perf's list, or the directory that holds it."""
-    document = peek(path / FILE if path.is_dir() else path)
+    document = first_document(path / FILE if path.is_dir() else path)
     return (
         isinstance(document, list)
         and bool(document)
@@ -48,7 +48,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     document = read_document(path)
     if not isinstance(document, list):
         raise InputError(path, "", "expected a JSON list of requests")
-    entries = [Record(path, f"record {i}", entry) for i, entry in enumerate(document)]
+    entries = [JsonObject(path, f"record {i}", entry) for i, entry in enumerate(document)]
     sent = [_sent_body(entry) for entry in entries]
     models = {body["model"] for body in sent if isinstance(body.get("model"), str)}
     write_imported(
@@ -69,7 +69,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     )
 
 
-def _sent_body(entry: Record) -> dict[str, Any]:
+def _sent_body(entry: JsonObject) -> dict[str, Any]:
     """The request as it was sent, where the report kept it."""
     text = entry.fields.get("request")
     if not isinstance(text, str):
@@ -81,7 +81,7 @@ def _sent_body(entry: Record) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _request(entry: Record, body: dict[str, Any]) -> ImportedRequest:
+def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
     start, end = entry.seconds("start_time"), entry.seconds("end_time")
     if end < start:
         raise entry.fail("end_time", f"is {start - end:.6g} s before start_time")
@@ -123,11 +123,11 @@ def _request(entry: Record, body: dict[str, Any]) -> ImportedRequest:
     return request
 
 
-def _prompt_tokens(info: Record) -> int:
+def _prompt_tokens(info: JsonObject) -> int:
     return info.record("request_metrics").record("text").integer("input_tokens")
 
 
-def _token_times(entry: Record, response: Record, start: float, end: float) -> list[int]:
+def _token_times(entry: JsonObject, response: JsonObject, start: float, end: float) -> list[int]:
     key = "output_token_times"
     if not response.fields.get(key):
         raise response.fail(key, "is missing or empty, so TTFT is unknown", "use streaming: true")

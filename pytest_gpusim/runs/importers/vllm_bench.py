@@ -12,22 +12,22 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pytest_gpusim.errors import InputError
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    only_file,
-    recognised_by,
-    write_imported,
-)
-from pytest_gpusim.runs.importers.fields import (
-    Record,
+from pytest_gpusim.documents import (
+    JsonObject,
     check_integer,
     check_seconds,
-    describe_error,
-    peek,
+    first_document,
     read_document,
     shown,
     to_ns,
+)
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs.importers.base import (
+    ImportedRequest,
+    describe_error,
+    only_file,
+    recognised_by,
+    write_imported,
 )
 
 KIND = "vllm-bench"
@@ -51,7 +51,7 @@ _SLACK_S = 1e-6
 
 def recognises(path: Path) -> bool:
     """Whether this looks like a result of ``vllm bench serve``, detailed or not."""
-    document = peek(path)
+    document = first_document(path)
     return isinstance(document, dict) and {"model_id", "duration", "completed"} <= document.keys()
 
 
@@ -63,7 +63,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
         InputError: The file is not one, or its arrays contradict each other.
     """
     path = only_file(files, KIND)
-    result = Record(path, "", read_document(path))
+    result = JsonObject(path, "", read_document(path))
     for key in ("model_id", "ttfts", "itls", "input_lens", "output_lens"):
         if key not in result:
             raise result.fail(key, "is missing", _FIX)
@@ -84,7 +84,7 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     )
 
 
-def _requests(result: Record, notes: list[str], lost: list[str]) -> list[ImportedRequest]:
+def _requests(result: JsonObject, notes: list[str], lost: list[str]) -> list[ImportedRequest]:
     path = result.path
     ttfts = result.array("ttfts")
     count = len(ttfts)
@@ -148,7 +148,7 @@ def _requests(result: Record, notes: list[str], lost: list[str]) -> list[Importe
     return requests
 
 
-def _starts(result: Record, count: int, notes: list[str]) -> list[Any]:
+def _starts(result: JsonObject, count: int, notes: list[str]) -> list[Any]:
     """When each request was sent; old files tell that only where all were sent at once."""
     if "start_times" in result:
         return result.array("start_times", count, "ttfts")
@@ -173,7 +173,7 @@ def _fail(path: Path, i: int, request: ImportedRequest, error: Any) -> None:
 
 
 def _check_unit(
-    result: Record, starts: list[Any], ends: list[tuple[float, int]], ttfts: list[float]
+    result: JsonObject, starts: list[Any], ends: list[tuple[float, int]], ttfts: list[float]
 ) -> None:
     """Hold the times against a figure whose unit is known; without one they may be in any.
 
@@ -195,7 +195,7 @@ def _check_unit(
         )
 
 
-def _check_statistics(result: Record, ttfts: list[float]) -> None:
+def _check_statistics(result: JsonObject, ttfts: list[float]) -> None:
     """The tool's own TTFT, in ms by its name, is of the size of the array's."""
     for key, ours in (("median_ttft_ms", median(ttfts)), ("mean_ttft_ms", fmean(ttfts))):
         if key in result:

@@ -21,7 +21,7 @@ NS = 1_000_000_000
 _LATEST = 2**63
 
 
-class Record(NamedTuple):
+class TraceRequest(NamedTuple):
     """One request of a trace.
 
     ``prompt_id`` is a key of the trace's prompts, where it has any; ``source_id`` the request's id
@@ -46,7 +46,7 @@ class Trace:
 
     kind: str
     file: Path
-    records: Iterable[Record]
+    records: Iterable[TraceRequest]
     prompts: dict[int, Prompt] | None = None
     outputs: dict[int, tuple[int, ...]] | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
     Raises:
         InputError: The trace has no records, or none of them is left.
     """
-    records: Iterable[Record] = _selected(trace, options)
+    records: Iterable[TraceRequest] = _selected(trace, options)
     factor = options.rate_scale or 1.0
     if options.rate is not None and "arrivals" not in trace.source:
         records = list(records)
@@ -148,7 +148,7 @@ def nanoseconds(text: str | int | Decimal, unit_ns: int) -> int | None:
         return None
 
 
-def _selected(trace: Trace, options: ImportOptions) -> Iterator[Record]:
+def _selected(trace: Trace, options: ImportOptions) -> Iterator[TraceRequest]:
     start = round((options.start or 0.0) * NS)
     end = round(options.end * NS) if options.end is not None else None
     count = 0
@@ -170,7 +170,7 @@ def _scaled(arrival: int, factor: float, options: ImportOptions) -> int:
     return round(time)
 
 
-def _rate_factor(trace: Trace, records: list[Record], rate: float) -> float:
+def _rate_factor(trace: Trace, records: list[TraceRequest], rate: float) -> float:
     if len(records) < 2:
         return 1.0  # one request has no rate
     span = records[-1].arrival_time_ns - records[0].arrival_time_ns

@@ -25,8 +25,8 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.importers.base import (
     NS,
-    Record,
     Trace,
+    TraceRequest,
     nanoseconds,
     with_arrivals,
     write_trace,
@@ -85,13 +85,13 @@ def import_lengths(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         lengths.append(
             (_tokens(trace, line, columns, cells, 0), _tokens(trace, line, columns, cells, 1))
         )
-    trace.records = (Record(*each) for each in with_arrivals(trace, lengths, chosen))
+    trace.records = (TraceRequest(*each) for each in with_arrivals(trace, lengths, chosen))
     write_trace(trace, out, chosen)
 
 
 def _timed(
     trace: Trace, columns: Sequence[str], clock: Clock, expected: str, *, drop_unanswered: bool
-) -> Iterator[Record]:
+) -> Iterator[TraceRequest]:
     before = -1
     for line, cells in _rows(trace.file, columns):
         time = clock(cells[0])
@@ -115,14 +115,14 @@ def _timed(
         if prefill < 1 or decode < 1:
             prefill = _tokens(trace, line, columns, cells, 1)
             decode = _tokens(trace, line, columns, cells, 2)
-        yield Record(time, prefill, decode)
+        yield TraceRequest(time, prefill, decode)
 
 
-def _from_first(records: Iterator[Record]) -> Iterator[Record]:
+def _from_first(records: Iterator[TraceRequest]) -> Iterator[TraceRequest]:
     origin = None
     for record in records:
         origin = record[0] if origin is None else origin
-        yield Record(record[0] - origin, record[1], record[2])
+        yield TraceRequest(record[0] - origin, record[1], record[2])
 
 
 def _is_processed(path: Path) -> bool:

@@ -11,9 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import InputError
-from pytest_gpusim.workload.importers.base import Record, Trace, nanoseconds, write_trace
-from pytest_gpusim.workload.importers.json_lines import integer, integers, read_objects, shown
+from pytest_gpusim.documents import read_lines, shown
+from pytest_gpusim.workload.importers.base import Trace, TraceRequest, nanoseconds, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt
 
@@ -28,33 +27,25 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     write_trace(trace, out, ImportOptions.of(options))
 
 
-def _records(trace: Trace) -> Iterator[Record]:
+def _records(trace: Trace) -> Iterator[TraceRequest]:
     path, before = trace.file, -1
     assert trace.prompts is not None
-    for number, (where, document) in enumerate(read_objects(path)):
-        stamp = document.get("timestamp")
+    for number, line in enumerate(read_lines(path, parse_float=Decimal, or_array=True)):
+        stamp = line.fields.get("timestamp")
         is_number = isinstance(stamp, int | Decimal) and not isinstance(stamp, bool)
         time = nanoseconds(stamp, MILLISECOND) if is_number else None  # type: ignore[arg-type]
         if time is None:
-            raise InputError(
-                path,
-                f"{where}, timestamp",
-                f"expected milliseconds from 0 on, found {shown(stamp)}",
-            )
+            raise line.fail("timestamp", f"expected milliseconds from 0 on, found {shown(stamp)}")
         if time < before:
-            raise InputError(
-                path, f"{where}, timestamp", f"{stamp} is before the line above it", "sort the file"
-            )
+            raise line.fail("timestamp", f"{stamp} is before the line above it", "sort the file")
         before = time
-        prefill = integer(path, where, document, "input_length")
-        hashes = integers(path, where, document, "hash_ids") if document.get("hash_ids") else ()
+        prefill = line.integer("input_length", least=1)
+        hashes = line.integers("hash_ids") if line.fields.get("hash_ids") else ()
         if hashes and len(hashes) != -(-prefill // BLOCK_TOKENS):
-            raise InputError(
-                path,
-                f"{where}, hash_ids",
-                f"has {len(hashes)} blocks of {BLOCK_TOKENS}, input_length is {prefill}",
+            raise line.fail(
+                "hash_ids", f"has {len(hashes)} blocks of {BLOCK_TOKENS}, input_length is {prefill}"
             )
-        decode = integer(path, where, document, "output_length", least=0)
+        decode = line.integer("output_length")
         if decode == 0:
             trace.count("left_out_without_output")
             continue
@@ -63,4 +54,4 @@ def _records(trace: Trace) -> Iterator[Record]:
             if hashes
             else Prompt(number, seed=number, num_tokens=prefill)
         )
-        yield Record(time, prefill, decode, number)
+        yield TraceRequest(time, prefill, decode, number)

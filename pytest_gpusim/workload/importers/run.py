@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs import Run, read_run
-from pytest_gpusim.workload.importers.base import Record, Trace, write_trace
+from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.trace import Workload, read_workload
 
@@ -50,7 +50,7 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     write_trace(trace, out, chosen)
 
 
-def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Record]:
+def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[TraceRequest]:
     asked = {r.request_id: r for r in workload.requests} if workload else {}
     decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"])
     records = []
@@ -68,11 +68,11 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Re
                 raise InputError(
                     run.path, f"request_id {number}", f"is not in the workload {workload.path}"
                 )
-            records.append(Record(arrival, max(prefill, 1), max(tokens, 1), None, number))
+            records.append(TraceRequest(arrival, max(prefill, 1), max(tokens, 1), None, number))
             continue
         if status == "error":
             prefill, tokens = known.num_prefill_tokens, tokens or known.num_decode_tokens
-        records.append(Record(arrival, prefill, max(tokens, 1), known.prompt_id, number))
+        records.append(TraceRequest(arrival, prefill, max(tokens, 1), known.prompt_id, number))
     return records
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_gpusim.artifacts import plain_json, read_json
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.workload.importers.base import Record, Trace, with_arrivals, write_trace
+from pytest_gpusim.workload.importers.base import Trace, TraceRequest, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt, load_tokenizer
 
@@ -37,7 +37,7 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         trace.prompts[len(lengths)] = Prompt(len(lengths), text=question)
         lengths.append((prefill, decode))
     timed = with_arrivals(trace, lengths, chosen)
-    trace.records = (Record(*each, number) for number, each in enumerate(timed))
+    trace.records = (TraceRequest(*each, number) for number, each in enumerate(timed))
     write_trace(trace, out, chosen)
 
 

@@ -1,34 +1,36 @@
-"""Values of other tools' JSON files, taken with their type and range checked.
+"""JSON documents of other tools: read within limits, values taken with type and range checked.
 
 Errors name the file, the record and the field.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.tables import open_text
 
 NS = 1_000_000_000
 _MOST = 2**63 - 1
 _MOST_SECONDS = _MOST // NS
+_LOOK_BYTES = 1 << 28
 
 
-class Record:
+class JsonObject:
     """A JSON object whose fields are taken with their type checked; ``where`` names it."""
 
     def __init__(self, path: Path, where: str, fields: Any) -> None:
         self.path = path
         self.where = where
         if not isinstance(fields, dict):
-            raise InputError(path, where, "expected a JSON object")
+            raise InputError(path, where, f"expected a JSON object, found {shown(fields)}")
         self.fields: dict[str, Any] = fields
 
     def __contains__(self, key: str) -> bool:
@@ -48,16 +50,16 @@ class Record:
             raise self.fail(key, "is missing")
         return self.fields[key]
 
-    def record(self, key: str) -> Record:
+    def record(self, key: str) -> JsonObject:
         """A field that is an object."""
         value = self.value(key)
         if not isinstance(value, dict):
             raise self.fail(key, f"expected a JSON object, found {shown(value)}")
-        return Record(self.path, self.place(key), value)
+        return JsonObject(self.path, self.place(key), value)
 
-    def record_or_empty(self, key: str) -> Record:
+    def record_or_empty(self, key: str) -> JsonObject:
         """A field that is an object; one without fields where it is absent or null."""
-        return self.record(key) if key in self else Record(self.path, self.place(key), {})
+        return self.record(key) if key in self else JsonObject(self.path, self.place(key), {})
 
     def array(self, key: str, length: int | None = None, of: str = "") -> list[Any]:
         """A field that is an array, as long as the array named ``of`` where that is given."""
@@ -68,17 +70,27 @@ class Record:
             raise self.fail(key, f"has {len(value)} entries, {of} has {length}")
         return value
 
-    def number(self, key: str) -> float:
-        """A field that is a finite number, not negative."""
-        return check_number(self.path, self.place(key), self.value(key))
+    def number(self, key: str, *, signed: bool = False) -> float:
+        """A field that is a finite number, not negative unless ``signed``."""
+        return check_number(self.path, self.place(key), self.value(key), signed=signed)
 
     def seconds(self, key: str) -> float:
         """A field that is a time in seconds, not negative."""
         return check_seconds(self.path, self.place(key), self.value(key))
 
-    def integer(self, key: str) -> int:
-        """A field that is a whole number, not negative."""
-        return check_integer(self.path, self.place(key), self.value(key))
+    def integer(self, key: str, least: int = 0) -> int:
+        """A field that is a whole number of at least ``least``."""
+        value = check_integer(self.path, self.place(key), self.value(key))
+        if value < least:
+            raise self.fail(key, f"expected a whole number of at least {least}, found {value}")
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A field that is an array of whole numbers, negative ones too."""
+        value = self.array(key)
+        if not all(type(item) is int for item in value):
+            raise self.fail(key, f"expected whole numbers, found {shown(value)}")
+        return tuple(value)
 
     def text(self, key: str) -> str:
         """A field that is a string."""
@@ -96,9 +108,9 @@ def check_number(
     path: Path, where: str, value: Any, *, signed: bool = False, most: int = _MOST
 ) -> float:
     """``value``, if it is a finite number of at most ``most``."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
+    good = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     # An int is held against the limit as it is: as a float it may not exist.
-    if not good or (isinstance(value, float) and not math.isfinite(value)):
+    if not good or (not isinstance(value, int) and not math.isfinite(value)):
         raise InputError(path, where, f"expected a finite number, found {shown(value)}")
     if not -most <= value <= most:
         raise InputError(path, where, f"{shown(value)} is beyond the largest value, {most}")
@@ -116,15 +128,15 @@ def check_seconds(path: Path, where: str, value: Any, *, signed: bool = False) -
 
 def check_integer(path: Path, where: str, value: Any) -> int:
     """``value``, if it is a whole number that is not negative (``3.0`` counts)."""
-    number = check_number(path, where, value)
-    if number != int(number):
+    check_number(path, where, value)
+    if value != int(value):
         raise InputError(path, where, f"expected a whole number, found {shown(value)}")
     return int(value)
 
 
 def shown(value: Any) -> str:
     """``value`` as messages show it: not more than a line's worth."""
-    return reprlib.repr(value)
+    return str(value)[:40] if isinstance(value, Decimal) else reprlib.repr(value)
 
 
 def to_ns(seconds: float) -> int:
@@ -132,39 +144,56 @@ def to_ns(seconds: float) -> int:
     return round(seconds * NS)
 
 
-def describe_error(text: str) -> tuple[str, str]:
-    """(type, message) of an error text, which may be a Python traceback or a class and message."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else "unknown error"
-    name, colon, message = last.partition(":")
-    short = name.rsplit(".", 1)[-1]
-    if colon and short.isidentifier():
-        return short, message.strip() or short
-    return "error", last
+def read_text(path: Path, *, fix: str = "") -> str:
+    """A text file, plain or gzipped, within the limit of one document."""
+    limit = DOCUMENT_BYTES.value
+    with open_text(path, fix=fix) as stream:
+        text = stream.read(limit + 1)
+    if len(text) > limit:
+        raise InputError(path, "", f"is longer than {limit:,} characters", DOCUMENT_BYTES.advice)
+    return text
 
 
 def read_document(path: Path) -> Any:
     """A JSON file; a plain hint where it holds several documents (JSON lines) or none."""
-    with open_text(path) as stream:
-        text = stream.read()
+    text = read_text(path)
     if not text.strip():
         raise InputError(path, "", "is empty")
     return parse_json(text, path)
 
 
-def read_lines(path: Path) -> Iterator[Record]:
-    """The objects of a JSON-lines file, one at a time."""
+def read_lines(
+    path: Path, *, parse_float: Callable[[str], Any] | None = None, or_array: bool = False
+) -> Iterator[JsonObject]:
+    """The objects of a JSON-lines file, one at a time.
+
+    Args:
+        path: The file.
+        or_array: Whether it may as well be one JSON array of objects.
+        parse_float: What becomes of numbers with a fraction (`decimal.Decimal` for exact ones).
+    """
+    limit = DOCUMENT_BYTES.value
     number = 0
     with open_text(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                where = f"line {number}"
-                yield Record(path, where, parse_json(line, path, where))
+        while line := stream.readline(limit + 1):
+            number += 1
+            where = f"line {number}"
+            if len(line) > limit:
+                raise InputError(path, where, f"is longer than {limit:,}", DOCUMENT_BYTES.advice)
+            if not line.strip():
+                continue
+            if or_array and number == 1 and line.lstrip().startswith("["):
+                text = line + stream.read(limit)
+                entries = parse_json(text, path, "", parse_float=parse_float)
+                for place, entry in enumerate(entries):
+                    yield JsonObject(path, f"entry {place}", entry)
+                return
+            yield JsonObject(path, where, parse_json(line, path, where, parse_float=parse_float))
     if number == 0:
         raise InputError(path, "", "is empty")
 
 
-def peek(path: Path, limit: int = 1 << 28) -> Any:
+def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
     """What the file holds, or its first line does; None where that is not JSON. Never raises.
 
     Of a first line longer than ``limit``, or of a longer file that is not JSON lines, nothing.
@@ -175,17 +204,9 @@ def peek(path: Path, limit: int = 1 << 28) -> Any:
         with open_text(path) as stream:
             first = stream.readline(limit)
             try:
-                return json.loads(first)
-            except ValueError:
+                return parse_json(first, path)
+            except InputError:
                 rest = stream.read(limit)
-                return json.loads(first + rest) if len(rest) < limit else None
-    except (InputError, ValueError, OSError, RecursionError):
+                return parse_json(first + rest, path) if len(rest) < limit else None
+    except (InputError, ValueError, OSError):
         return None
-
-
-def split_index(path: Path) -> tuple[Path, int | None]:
-    """``FILE#3`` as the file and 3, for files that hold several runs; other paths as they are."""
-    name, mark, index = path.name.rpartition("#")
-    if mark and index.isdecimal() and len(index) < 10 and not path.exists():
-        return path.with_name(name), int(index)
-    return path, None

@@ -1,0 +1,102 @@
+"""YAML files of users and other tools: plain values, within limits, errors by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES
+
+if TYPE_CHECKING:
+    import yaml
+
+
+def read_yaml(path: Path | str) -> Any:
+    """The document of a YAML file: mappings, lists, texts, numbers, booleans and dates.
+
+    Raises:
+        InputError: It is no YAML, larger or deeper than the limits, its aliases unfold to more
+            values than the limit, or a value is none of its type (``!!int ''``); names the line.
+    """
+    import yaml
+
+    path = Path(path)
+    text = _read(path)
+    try:
+        # Events are read without recursion: depth and aliases are known before anything is built.
+        _check_size(path, yaml.parse(text, Loader=yaml.SafeLoader))
+        return yaml.load(text, Loader=_loader(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = f"line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "characters that YAML does not allow"
+        raise InputError(path, line, f"not YAML: {problem}") from None
+    except RecursionError:
+        raise InputError(path, "", "not usable YAML: it is nested too deeply") from None
+
+
+def _read(path: Path) -> str:
+    limit = YAML_BYTES.value
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise InputError(path, "", f"has more than {limit:,} bytes", YAML_BYTES.advice)
+        return content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(path, "", f"cannot be read: {error.strerror}") from None
+
+
+def _check_size(path: Path, events: Any) -> None:
+    """Hold depth and the number of values, those behind aliases counted each time."""
+    import yaml
+
+    most, deepest = YAML_NODES.value, DEPTH.value
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in events:
+        line = f"line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > deepest + 1:
+                raise InputError(path, line, f"is nested deeper than {deepest}", DEPTH.advice)
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise InputError(path, line, f"*{event.anchor} names nothing that is complete")
+            anchor, size = None, sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        owner, total = open_nodes[-1]
+        if total + size > most:
+            raise InputError(path, line, f"holds more than {most:,} values", YAML_NODES.advice)
+        open_nodes[-1] = (owner, total + size)
+
+
+def _loader(path: Path) -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """PyYAML's, but a scalar that it cannot build is an error of that line."""
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep=deep)
+            except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
+                kind = str(node.tag).rpartition(":")[2]
+                line = f"line {node.start_mark.line + 1}"
+                said = f"{str(node.value)[:40]!r} is no {kind}"
+                raise InputError(path, line, f"not usable YAML: {said}") from None
+
+    return Loader
