@@ -12,7 +12,7 @@ import pytest
 
 from pytest_gpusim.case import Case, Settings, failing_prerequisites
 from pytest_gpusim.registry import builtin_registry
-from tests.bundle.planting import scale_cell
+from tests.bundle_checks.planting import scale_cell
 from tests.factories import TINY, make_bundle, make_workload
 
 OTHER = "Synthetic processor, 2 cores"

@@ -40,7 +40,7 @@ def test_vidurs_configuration_can_be_imported():
 
 
 def test_profiling_root_is_usable(pytestconfig, gpusim_registry):
-    from pytest_gpusim.bundle.checks import check_root
+    from pytest_gpusim.bundle_checks.checks import check_root
 
     root = profiling_root_of(pytestconfig)
     if not root.is_named and not root.path.is_dir():

@@ -134,7 +134,7 @@ def fitting_variants(
     return [
         path
         for path in variants
-        if not (meta := peek(path))  # one that cannot be read stays visible
+        if not (meta := unchecked_meta(path))  # one that cannot be read stays visible
         or not metadata_mismatches(meta, engine=engine, device_name=device_name)
     ]
 
@@ -145,14 +145,14 @@ def place_bundle(made: Path, root: Path) -> Path:
     A bundle that is there already stays: the new one becomes a variant, named by its digest. Where
     the very same one is there, that one is returned and the new one is dropped.
     """
-    meta = peek(made)
+    meta = unchecked_meta(made)
     name = place_of(made)
     if name is None:
         text = f"{meta.get('model')!r} on {meta.get('hardware')!r} is no place below {root}"
         raise InputError(made / META, "model", text, "give --model NAME or --out DIR")
     place = root / name
     for other in (place, *_folders(place)):
-        if is_bundle(other) and _content(peek(other)) == _content(meta):
+        if is_bundle(other) and _content(unchecked_meta(other)) == _content(meta):
             shutil.rmtree(made)
             return other
     target, number = place, 1
@@ -165,14 +165,14 @@ def place_bundle(made: Path, root: Path) -> Path:
 
 def place_of(bundle: Path) -> Path | None:
     """Where a bundle belongs below a root by its own metadata, without a variant's folder."""
-    meta = peek(bundle)
+    meta = unchecked_meta(bundle)
     if not isinstance(meta.get("hardware"), str) or not isinstance(meta.get("model"), str):
         return None
     place = Path(meta["hardware"], meta["model"])
     return None if place.is_absolute() or ".." in place.parts else place
 
 
-def peek(directory: Path) -> dict[str, Any]:
+def unchecked_meta(directory: Path) -> dict[str, Any]:
     """What the metadata say, unchecked; nothing where they cannot be read."""
     try:
         meta = json.loads((directory / META).read_text(encoding="utf-8"))
@@ -187,7 +187,7 @@ def _variants(root: Path, model: str, hardware: str) -> list[Path]:
     found = [place] if is_bundle(place) else []
     for path in _folders(place):
         # The place of another model, such as org/name below a model that is called org.
-        elsewhere = root / hardware / str(peek(path).get("model")) == path
+        elsewhere = root / hardware / str(unchecked_meta(path).get("model")) == path
         if is_bundle(path) and not elsewhere:
             found.append(path)
     return found
@@ -207,7 +207,7 @@ def _content(meta: dict[str, Any]) -> list[Any]:
 
 
 def _described(path: Path, place: Path) -> str:
-    meta = peek(path)
+    meta = unchecked_meta(path)
     name = "." if path == place else path.name
     facts = [meta.get("dtype"), meta.get("engine_mode"), meta.get("device_name")]
     sizes = meta.get("tensor_parallel_sizes")

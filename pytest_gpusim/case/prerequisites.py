@@ -27,7 +27,7 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         CannotRunHere: The case cannot run here and nobody asked for it.
     """
     from pytest_gpusim.bundle import resolve_root
-    from pytest_gpusim.bundle.checks import check_bundle
+    from pytest_gpusim.bundle_checks.checks import check_bundle
     from pytest_gpusim.checks import Check
 
     no_recording = why_not_recorded(case, settings)

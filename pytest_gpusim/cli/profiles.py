@@ -97,8 +97,8 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
 
 
 def _check(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.bundle.checks import check_root
     from pytest_gpusim.bundle.layout import find_bundles
+    from pytest_gpusim.bundle_checks.checks import check_root
     from pytest_gpusim.workload import read_workload
 
     model = registry.model(options.model) if options.model else None

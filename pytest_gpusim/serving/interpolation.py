@@ -19,6 +19,11 @@ Point = tuple[float, ...]
 _SLACK = 1.02
 
 
+def last_covered(last: float) -> float:
+    """How far an axis is covered that was profiled up to ``last``."""
+    return last * _SLACK
+
+
 class Interpolant(Protocol):
     """A function of one or more coordinates, known at points."""
 
@@ -29,11 +34,12 @@ class Interpolant(Protocol):
 class Curve:
     """Piecewise linear in one coordinate. ``xs`` ascend strictly."""
 
-    __slots__ = ("_first", "_last", "_slopes", "_tail", "_xs", "_ys")
+    __slots__ = ("_first", "_last", "_limit", "_slopes", "_tail", "_xs", "_ys")
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         self._xs, self._ys = list(xs), list(ys)
         self._first, self._last = self._xs[0], self._xs[-1]
+        self._limit = last_covered(self._last)
         pairs = zip(zip(xs, ys, strict=True), zip(xs[1:], ys[1:], strict=True), strict=False)
         self._slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairs]
         self._tail = max(0.0, self._slopes[-1]) if self._slopes else 0.0
@@ -44,7 +50,7 @@ class Curve:
         if x < self._first:
             return self._ys[0], True
         if x >= self._last:
-            return self._ys[-1] + self._tail * (x - self._last), x > self._last * _SLACK
+            return self._ys[-1] + self._tail * (x - self._last), x > self._limit
         index = bisect_right(self._xs, x) - 1
         return self._ys[index] + self._slopes[index] * (x - self._xs[index]), False
 
@@ -75,7 +81,7 @@ class Surface:
                 before, _ = nodes[index - 1].at(*rest)
                 slope = max(0.0, (below - before) / (xs[index] - xs[index - 1]))
                 below += slope * (x - xs[index])
-            return below, outside or x > xs[index] * _SLACK
+            return below, outside or x > last_covered(xs[index])
         above, also_outside = nodes[index + 1].at(*rest)
         share = (x - xs[index]) / (xs[index + 1] - xs[index])
         return below + share * (above - below), outside or also_outside

@@ -16,13 +16,11 @@ from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.bundle.schema import META, STEP_OPERATORS
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.serving.interpolation import Interpolant
+from pytest_gpusim.serving.interpolation import Interpolant, ragged_grid
 from pytest_gpusim.serving.step import Step
 from pytest_gpusim.serving.steptime_operators import (
     all_reduce_bytes,
-    interpolate,
     interpolate_overhead,
-    mixed_parts,
     operator_tables,
 )
 
@@ -87,23 +85,18 @@ class StepTimeModel:
         self._shape, self._layers = shape, shape.num_layers
         self._dtype = settings.dtype or str(bundle.meta["dtype"])
         self._by_tokens: dict[str, tuple[int, Interpolant]] = {
-            name: (times, _known(interpolate(table)))
-            for name, (times, table) in tables.by_tokens.items()
+            name: (times, ragged_grid(*table)) for name, (times, table) in tables.by_tokens.items()
         }
         self._by_sequences = {
-            name: _known(interpolate(table)) for name, table in tables.by_sequences.items()
+            name: ragged_grid(*table) for name, table in tables.by_sequences.items()
         }
-        self._prefill, self._decode = interpolate(tables.prefill), interpolate(tables.decode)
-        self._mixed: Interpolant | None = None
-        prefill: Interpolant | None = None
-        if tables.mixed is not None:
-            prefill, decode, self._mixed = mixed_parts(tables.mixed)
-            self._prefill, self._decode = prefill or self._prefill, decode or self._decode
-        self._one_kernel = self._mixed is not None
-        # A joint grid without decodes beside prefill: two kernels, each of all its sequences.
-        self._joint_prefill = tables.mixed is not None and prefill is not None
+        grids = tables.attention
+        self._prefill = ragged_grid(*grids.prefill)
+        self._decode = ragged_grid(*grids.decode)
+        self._mixed = grids.mixed_interpolant()
+        self._joint_prefill = grids.joint_prefill
         self._overhead = interpolate_overhead(tables.overhead)
-        self._all_reduce = interpolate(tables.all_reduce)
+        self._all_reduce = ragged_grid(*tables.all_reduce) if tables.all_reduce else None
         self._skew = bundle.skew
         self._token_times: dict[int, tuple[float, bool]] = {}
         self._sequence_times: dict[int, tuple[float, bool]] = {}
@@ -132,17 +125,9 @@ class StepTimeModel:
         """The time of a step that computes at least one token."""
         prefill_tokens = sum(tokens for tokens, _ in features.chunks)
         tokens = prefill_tokens + features.num_decodes
-        known = self._token_times.get(tokens)
-        if known is None:
-            known = self._token_times[tokens] = self._time_of_tokens(tokens)
-        dense, dense_outside = known
+        dense, dense_outside = self._dense(tokens)
         sequences = features.num_sequences
-        known = self._sequence_times.get(sequences)
-        if known is None:
-            known = self._sequence_times[sequences] = _total(
-                inner.at(sequences) for inner in self._by_sequences.values()
-            )
-        sampling, sampling_outside = known
+        sampling, sampling_outside = self._sampling(sequences)
         place = (prefill_tokens, sequences)
         known = self._overhead_times.get(place)
         if known is None:
@@ -186,6 +171,10 @@ class StepTimeModel:
                 totals[name] += count * inner.at(sequences)[0]
         return {name: value for name, value in totals.items() if value}
 
+    def time_without_attention(self, tokens: int, sequences: int) -> float:
+        """The operators of a step other than attention, in ns; without engine time."""
+        return self._dense(tokens)[0] + self._sampling(sequences)[0]
+
     def layer_times(self, tokens: int) -> dict[str, float]:
         """Times in one layer of what depends on the step's tokens, in ns; one all-reduce of two."""
         times = {
@@ -195,6 +184,22 @@ class StepTimeModel:
         }
         times["all_reduce"] = self._time_of_all_reduces(tokens)[0] / (2 * self._layers)
         return times
+
+    def _dense(self, tokens: int) -> tuple[float, bool]:
+        """What depends on the step's tokens; kept, for a run asks for the same sizes again."""
+        known = self._token_times.get(tokens)
+        if known is None:
+            known = self._token_times[tokens] = self._time_of_tokens(tokens)
+        return known
+
+    def _sampling(self, sequences: int) -> tuple[float, bool]:
+        """What depends on the step's sequences: LM head and sampler."""
+        known = self._sequence_times.get(sequences)
+        if known is None:
+            known = self._sequence_times[sequences] = _total(
+                inner.at(sequences) for inner in self._by_sequences.values()
+            )
+        return known
 
     def _time_of_tokens(self, tokens: int) -> tuple[float, bool]:
         total, outside = self._time_of_all_reduces(tokens)
@@ -216,7 +221,7 @@ class StepTimeModel:
     ) -> tuple[float, float, float, bool]:
         """Attention of all layers: prefill, decode, mixed, and whether any was extrapolated."""
         layers, outside = self._layers, False
-        if self._one_kernel and prefill_tokens:
+        if self._mixed is not None and prefill_tokens:
             joint, outside = self._joint(features, prefill_tokens)
             if features.num_decodes:
                 return 0.0, 0.0, layers * joint, outside
@@ -225,11 +230,11 @@ class StepTimeModel:
         if self._joint_prefill and prefill_tokens:
             prefill, outside = self._joint(features, prefill_tokens)
         for tokens, context in () if self._joint_prefill else features.chunks:
-            value, beyond = _known(self._prefill).at(tokens, context)
+            value, beyond = self._prefill.at(tokens, context)
             prefill += value
             outside = outside or beyond
         if features.num_decodes:
-            decode, beyond = self._skewed(_known(self._decode), features, ())
+            decode, beyond = self._skewed(self._decode, features, ())
             outside = outside or beyond
         return layers * prefill, layers * decode, 0.0, outside
 
@@ -247,7 +252,7 @@ class StepTimeModel:
         def kernel(tokens: int, context: float) -> tuple[float, bool]:
             if mixed is not None:
                 return self._skewed(mixed, features, (tokens, context))
-            return _known(self._prefill).at(tokens, context)
+            return self._prefill.at(tokens, context)
 
         context = _joint_context(features.chunks, prefill_tokens)
         if context >= 0:
@@ -301,11 +306,6 @@ def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:
         values += value
         flags = flags or outside
     return values, flags
-
-
-def _known(inner: Interpolant | None) -> Interpolant:
-    assert inner is not None, "operator_tables sees to it that attention is complete"
-    return inner
 
 
 def _require_same_model(bundle: Bundle, shape: ModelShape) -> None:

@@ -8,10 +8,11 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.serving.attention_grids import Table
+from pytest_gpusim.serving.steptime import StepTimeModel
 from pytest_gpusim.serving.steptime_operators import (
     OperatorTables,
-    Table,
-    interpolate,
     operator_tables,
 )
 
@@ -51,9 +52,11 @@ def leave_out_error(
     """
     tp = tensor_parallel_size or min(bundle.meta["tensor_parallel_sizes"] or [1])
     tables = operator_tables(bundle, bundle.model_shape.num_layers, tp)
+    settings = EngineSettings(tensor_parallel_size=tp)
+    whole = _step(StepTimeModel(bundle, bundle.model_shape, settings))
     found: dict[str, LeaveOutError] = {}
     for name, table in _named(tables):
-        errors = sorted(_errors(table, _step(tables) if name == "overhead" else _itself))
+        errors = sorted(_errors(table, whole if name == "overhead" else _itself))
         if errors:
             rank = -(-9 * len(errors) // 10) - 1
             found[name] = LeaveOutError(len(errors), fmean(errors), errors[rank], errors[-1])
@@ -90,20 +93,13 @@ def _itself(_: tuple[float, ...], time: float) -> float:
     return time
 
 
-def _step(tables: OperatorTables) -> Whole:
+def _step(model: StepTimeModel) -> Whole:
     """The time of a step without attention, from its prefill tokens, sequences and engine time."""
-    by_tokens = [(times, interpolate(table)) for times, table in tables.by_tokens.values()]
-    by_sequences = [(1, interpolate(table)) for table in tables.by_sequences.values()]
 
     def step(place: tuple[float, ...], engine_time: float) -> float:
-        prefill, sequences = place
+        prefill, sequences = map(int, place)
         tokens = prefill + sequences - bool(prefill)
-        return engine_time + sum(
-            times * inner.at(size)[0]
-            for size, operators in ((tokens, by_tokens), (sequences, by_sequences))
-            for times, inner in operators
-            if inner is not None
-        )
+        return engine_time + model.time_without_attention(tokens, sequences)
 
     return step
 

@@ -22,14 +22,8 @@ from pytest_gpusim.bundle.schema import (
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.serving.interpolation import (
-    Ignoring,
-    Interpolant,
-    Point,
-    Surface,
-    grid_or_scattered,
-    ragged_grid,
-)
+from pytest_gpusim.serving.attention_grids import AttentionGrids, Table, attention_grids
+from pytest_gpusim.serving.interpolation import Interpolant, grid_or_scattered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +32,6 @@ _NS_PER_MS = 1e6
 _TOKEN_ATTENTION_OPERATORS = tuple(
     name for name in ATTENTION_OPERATORS if name not in ("attn_prefill", "attn_decode")
 )
-Table = tuple[list[Point], list[float]]
-"""Points and the median time in ns at each, in order of the points."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +42,11 @@ class OperatorTables:
         by_tokens: Operators that depend on the step's tokens; with how often a step runs them,
             1 or the number of layers.
         by_sequences: Operators that run once per step and depend on its sequences.
-        prefill: (chunk tokens, context) of one chunk, one layer.
-        decode: (sequences, mean context), one layer.
-        mixed: (prefill tokens, prefill context, decodes, mean decode context), one layer.
+        prefill: ``attention.csv``: (chunk tokens, context) of one chunk, one layer.
+        decode: ``attention.csv``: (sequences, mean context), one layer.
+        mixed: ``mixed_attention.csv``: (prefill tokens, prefill context, decodes, mean decode
+            context), one layer.
+        attention: Those of the three that attention is priced from.
         overhead: (prefill tokens, sequences), once per step.
         all_reduce: (bytes,), twice per layer.
     """
@@ -62,6 +56,7 @@ class OperatorTables:
     prefill: Table | None
     decode: Table | None
     mixed: Table | None
+    attention: AttentionGrids
     overhead: Table | None
     all_reduce: Table | None
 
@@ -99,18 +94,6 @@ def operator_tables(bundle: Bundle, num_layers: int, tensor_parallel_size: int) 
     if bundle.mixed_attention is not None:
         columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
         mixed = _table(bundle.mixed_attention, columns, "time_ns")
-    # A joint grid holds steps of one kind alone too, where that plane was profiled.
-    points = mixed[0] if mixed is not None else []
-    prefill_known = prefill is not None or any(not sequences for _, _, sequences, _ in points)
-    decode_known = decode is not None or any(not tokens for tokens, *_ in points)
-    if not (prefill_known and decode_known):
-        kind = "attn_decode" if prefill_known else "attn_prefill"
-        raise InputError(
-            bundle.path / ATTENTION,
-            f"column {time_column(kind)}",
-            "has no times",
-            "make the bundle again with 'gpusim profile'",
-        )
     overhead = None
     if bundle.overhead is not None:
         overhead = _table(bundle.overhead, ["num_prefill_tokens", "num_sequences"], "time_ns")
@@ -120,6 +103,7 @@ def operator_tables(bundle: Bundle, num_layers: int, tensor_parallel_size: int) 
         prefill,
         decode,
         mixed,
+        attention_grids(prefill, decode, mixed, bundle.path),
         overhead,
         _all_reduce(bundle, tp) if tp > 1 else None,
     )
@@ -130,51 +114,9 @@ def all_reduce_bytes(shape: ModelShape, dtype: str, tokens: int) -> int:
     return tokens * shape.hidden_size * dtype_bytes(dtype)
 
 
-def mixed_parts(table: Table) -> tuple[Interpolant | None, Interpolant | None, Interpolant | None]:
-    """Interpolants of a joint grid: pure prefill, pure decode, and both in one step.
-
-    Without prefill tokens their context plays no role, so that plane closes the mixed grid below
-    its smallest chunk.
-    """
-    prefill: Table = ([], [])
-    decode: Table = ([], [])
-    mixed: Table = ([], [])
-    for (tokens, context, sequences, decode_context), time in zip(*table, strict=True):
-        if not sequences:
-            _append(prefill, (tokens, context), time)
-        elif not tokens:
-            _append(decode, (sequences, decode_context), time)
-        else:
-            _append(mixed, (tokens, context, sequences, decode_context), time)
-    pure_decode = ragged_grid(*decode) if decode[0] else None
-    both: Interpolant | None = None
-    if mixed[0]:
-        chunks = sorted({point[0] for point in mixed[0]})
-        nodes: list[Interpolant] = []
-        for chunk in chunks:
-            inner = [(p[1:], t) for p, t in zip(*mixed, strict=True) if p[0] == chunk]
-            nodes.append(ragged_grid(*zip(*inner, strict=True)))
-        if pure_decode is not None:
-            chunks, nodes = [0.0, *chunks], [Ignoring(pure_decode), *nodes]
-        both = Surface(chunks, nodes)
-    return ragged_grid(*prefill) if prefill[0] else None, pure_decode, both
-
-
-def interpolate(table: Table | None) -> Interpolant | None:
-    """The interpolant of a table, whatever its points look like."""
-    if table is None:
-        return None
-    return ragged_grid(*table)
-
-
 def interpolate_overhead(table: Table | None) -> Interpolant | None:
     """Engine time may be known at the steps of real runs only, which form no grid."""
     return None if table is None else grid_or_scattered(*table)
-
-
-def _append(table: Table, point: Point, time: float) -> None:
-    table[0].append(point)
-    table[1].append(time)
 
 
 def _table(frame: pd.DataFrame, axes: list[str], time: str, unit: float = 1.0) -> Table | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_gpusim.cli import main
-from tests.bundle.planting import scale_cell
+from tests.bundle_checks.planting import scale_cell
 from tests.case.recording import make_recording
 from tests.factories import TINY, make_bundle, make_workload
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pytest_gpusim.bundle import Bundle, read_bundle
-from pytest_gpusim.bundle.checks import check_bundle
+from pytest_gpusim.bundle_checks.checks import check_bundle
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.llmservingsim.identity import devices_contradict, models_contradict

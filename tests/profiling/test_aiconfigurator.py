@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pytest_gpusim.bundle import Bundle, read_bundle
-from pytest_gpusim.bundle.checks import check_bundle
+from pytest_gpusim.bundle_checks.checks import check_bundle
 from pytest_gpusim.deployment.models import LLAMA_3_1_8B, QWEN3_0_6B
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.profiling.aiconfigurator import SOURCE, _collectives, _require_divisible

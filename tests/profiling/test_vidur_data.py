@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pytest_gpusim.bundle import Bundle, read_bundle, resolve_root
-from pytest_gpusim.bundle.checks import check_bundle
+from pytest_gpusim.bundle_checks.checks import check_bundle
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.profiling.vidur_data import SOURCE
 from pytest_gpusim.registry import Registry, builtin_registry

@@ -16,7 +16,7 @@ _ALL = 1 << 40  # more tokens than any prompt has
 
 
 @dataclass(frozen=True)
-class Reach:
+class StepBounds:
     """A bound on what the steps of a workload can be; arrivals are not played through.
 
     Attributes:
@@ -46,7 +46,7 @@ class Reach:
         return mean if self.kv_tokens is None else min(mean, self.kv_tokens / len(longest))
 
 
-def reach_of(workload: Workload, engine: EngineSettings) -> Reach:
+def step_bounds(workload: Workload, engine: EngineSettings) -> StepBounds:
     """What the steps of a workload can be, given complete engine settings."""
     import numpy as np
 
@@ -71,7 +71,7 @@ def reach_of(workload: Workload, engine: EngineSettings) -> Reach:
     if engine.long_prefill_token_threshold:
         chunk = min(chunk, engine.long_prefill_token_threshold * sequences)
     tokens = min(max_tokens, chunk + sequences - 1)
-    return Reach(max(tokens, sequences), chunk, sequences, context, kv_tokens)
+    return StepBounds(max(tokens, sequences), chunk, sequences, context, kv_tokens)
 
 
 def _shared_blocks(workload: Workload, block_size: int) -> np.ndarray:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pytest_gpusim.bundle.checks import check_bundle, check_root
+from pytest_gpusim.bundle_checks.checks import check_bundle, check_root
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.registry import builtin_registry
-from tests.bundle.planting import failures, rewrite, scale_cell
+from tests.bundle_checks.planting import failures, rewrite, scale_cell
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
 UP = "time_stats.mlp_up_proj.median"

@@ -21,6 +21,8 @@ from pytest_gpusim.bundle.schema import (
     Bundle,
     time_column,
 )
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.serving.steptime import StepTimeModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,25 +105,7 @@ def series_of(bundle: Bundle) -> Iterator[Series]:
     yield from _small_series(bundle)
 
 
-def _dense_times(bundle: Bundle, tokens: np.ndarray) -> np.ndarray:
-    """A step's time without attention, LM head and sampler, in ns, to about a token."""
-    import numpy as np
-
-    mlp = bundle.mlp[bundle.mlp[TP] == bundle.mlp[TP].min()]
-    layers = bundle.model_shape.num_layers
-    times_ms = sum(
-        mlp[time_column(name)].fillna(0.0) * (1 if name in STEP_OPERATORS else layers)
-        for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS)
-        if time_column(name) in mlp
-    )
-    medians = (times_ms * 1e6).groupby(mlp["num_tokens"]).median()
-    found: np.ndarray = np.interp(tokens, medians.index.to_numpy("float64"), medians.to_numpy())
-    return found
-
-
 def _small_series(bundle: Bundle) -> Iterator[Series]:
-    import numpy as np
-
     time = "time_ns"
     if bundle.mixed_attention is not None:
         grid = bundle.mixed_attention
@@ -145,17 +129,32 @@ def _small_series(bundle: Bundle) -> Iterator[Series]:
                 rows, PER_SEQUENCE, str(name), "sequences", (), time, ordered=ordered
             )
     if bundle.overhead is not None:
-        axes = ("num_prefill_tokens", "num_sequences")
-        for size, other in (axes, axes[::-1]):
-            for each in _series(
-                bundle.overhead, OVERHEAD, "engine time", size, (other,), time, ordered=False
-            ):
-                fixed = np.array([point[0] for point in each.points])[each.lines]
-                yield replace(each, whole=_dense_times(bundle, each.x + fixed))
+        yield from _engine_time_series(bundle, bundle.overhead)
     if bundle.all_reduce is not None:
         yield from _series(bundle.all_reduce, ALL_REDUCE, "all-reduce", "size_bytes", (TP,), time)
     if bundle.send_recv is not None:
         yield from _series(bundle.send_recv, SEND_RECV, "send and receive", "size_bytes", (), time)
+
+
+def _engine_time_series(bundle: Bundle, overhead: pd.DataFrame) -> Iterator[Series]:
+    """Engine time is what operators leave of a step: held against the step without attention."""
+    import numpy as np
+
+    degree = int(bundle.mlp[TP].min())
+    settings = EngineSettings(tensor_parallel_size=degree)
+    model = StepTimeModel(bundle, bundle.model_shape, settings)
+    axes = ("num_prefill_tokens", "num_sequences")
+    for size, other in (axes, axes[::-1]):
+        for each in _series(
+            overhead, OVERHEAD, "engine time", size, (other,), "time_ns", ordered=False
+        ):
+            fixed = np.array([point[0] for point in each.points])[each.lines]
+            sequences = fixed if size == axes[0] else each.x
+            whole = [
+                model.time_without_attention(int(tokens), int(number))
+                for tokens, number in zip(each.x + fixed, sequences, strict=True)
+            ]
+            yield replace(each, whole=np.array(whole))
 
 
 def _series(

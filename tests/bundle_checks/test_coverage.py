@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pytest_gpusim.bundle.coverage import coverage, reach_of
+from pytest_gpusim.bundle_checks.coverage import coverage
+from pytest_gpusim.bundle_checks.step_bounds import step_bounds
 from pytest_gpusim.workload import Workload, WorkloadRequest
 from pytest_gpusim.workload.prompts import Prompt
 from tests.factories import ENGINE, make_bundle
@@ -22,7 +23,7 @@ def workload(*lengths: tuple[int, int]) -> Workload:
 
 
 def test_a_lone_request_reaches_its_own_length():
-    reach = reach_of(workload((100, 20)), ENGINE)
+    reach = step_bounds(workload((100, 20)), ENGINE)
     # Resumed after a preemption, its 119 computed tokens are one chunk.
     assert (reach.tokens, reach.chunk, reach.sequences) == (119, 119, 1)
     assert reach.context.tolist() == [119]
@@ -40,7 +41,7 @@ def test_a_lone_request_reaches_its_own_length():
     ],
 )
 def test_the_engines_limits_bound_a_step(change, expected):
-    reach = reach_of(workload(*[(100, 20)] * 30), replace(ENGINE, **change))
+    reach = step_bounds(workload(*[(100, 20)] * 30), replace(ENGINE, **change))
     assert (reach.tokens, reach.chunk, reach.sequences) == expected
 
 
@@ -52,7 +53,7 @@ def test_the_share_of_requests_that_outgrow_the_profile(tmp_path):
     context = found["mixed_attention.csv", "decode context"]
     assert context.share == pytest.approx(0.3)
     assert context.profiled[1] == 4096
-    assert context.reachable[1] == 20_001
+    assert context.possible[1] == 20_001
     assert ("mlp.csv", "num_tokens") not in found
 
 
@@ -61,11 +62,11 @@ def test_requests_of_one_prompt_hold_its_blocks_once():
     engine = replace(ENGINE, num_gpu_blocks=16)
     requests = [WorkloadRequest(i, 0, 100, 20, 0) for i in range(30)]
     same = Workload(requests, None, {}, Path("none"))
-    assert reach_of(same, engine).sequences == 15
-    assert reach_of(same, engine).kv_tokens is None
+    assert step_bounds(same, engine).sequences == 15
+    assert step_bounds(same, engine).kv_tokens is None
     alone = replace(engine, enable_prefix_caching=False)
-    assert reach_of(same, alone).sequences == 2
-    assert reach_of(same, alone).kv_tokens == 15 * 16
+    assert step_bounds(same, alone).sequences == 2
+    assert step_bounds(same, alone).kv_tokens == 15 * 16
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_requests_of_one_prompt_hold_its_blocks_once():
 def test_shared_prefixes_hold_their_blocks_once(prompt, expected):
     requests = [WorkloadRequest(i, i, 100, 20, 0) for i in range(30)]
     prompts = {i: prompt(i) for i in range(30)}
-    reach = reach_of(
+    reach = step_bounds(
         Workload(requests, prompts, {}, Path("none")), replace(ENGINE, num_gpu_blocks=16)
     )
     assert reach.sequences == expected
@@ -127,7 +128,7 @@ def test_a_chunk_whose_contexts_end_earlier_is_named(tmp_path):
     mine = workload(*[(1000, 2)] * 3, *[(200, 2)])
     (found,) = coverage(bundle, mine, ENGINE)
     assert found.feature == "prefill context of a chunk of 256"
-    assert (found.profiled, found.reachable) == ((0, 0), (0, 1001 - 256))
+    assert (found.profiled, found.possible) == ((0, 0), (0, 1001 - 256))
     # Of the pairs of a request with a chunk that it can have (4 and 3), 3 lie outside.
     assert found.share == pytest.approx(3 / 7)
 
@@ -138,7 +139,7 @@ def test_a_batch_whose_contexts_end_earlier_is_named(tmp_path):
     mine = workload(*[(999, 2)] * 8)
     (found,) = coverage(bundle, mine, ENGINE)
     assert found.feature == "mean decode context of a batch of 8"
-    assert (found.profiled, found.reachable) == ((0, 500), (0, 1000))
+    assert (found.profiled, found.possible) == ((0, 500), (0, 1000))
     assert found.share == pytest.approx((0 + 0.5) / 2)
     # 64 usable blocks hold 1,024 tokens: at most one such request at a time.
     assert coverage(bundle, mine, replace(ENGINE, num_gpu_blocks=65)) == []
@@ -150,7 +151,7 @@ def test_a_joint_grid_that_ends_before_its_planes_is_no_failure(tmp_path):
     bundle = make_bundle(tmp_path / "bundle", tables={"mixed_attention.csv": joint(*points)})
     (found,) = coverage(bundle, workload(*[(100, 2)] * 16), ENGINE)
     assert found.feature == "decode batch in one kernel"
-    assert (found.profiled, found.reachable, found.severe) == ((1, 4), (1, 15), False)
+    assert (found.profiled, found.possible, found.severe) == ((1, 4), (1, 15), False)
 
 
 def test_a_tenth_of_a_million_requests_take_no_time(tmp_path):

@@ -20,7 +20,7 @@ from pytest_gpusim.bundle.schema import (
     Bundle,
     time_column,
 )
-from pytest_gpusim.bundle.series import LIGHT_OPERATORS, MATRIX_PRODUCTS, Series
+from pytest_gpusim.bundle_checks.series import LIGHT_OPERATORS, MATRIX_PRODUCTS, Series
 from pytest_gpusim.tables import line_of
 
 if TYPE_CHECKING:

@@ -6,21 +6,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.bundle import shape_checks, table_checks
-from pytest_gpusim.bundle.asked import Asked, Knows
 from pytest_gpusim.bundle.commands import profile_command
-from pytest_gpusim.bundle.layout import peek
+from pytest_gpusim.bundle.layout import unchecked_meta
 from pytest_gpusim.bundle.match import asked_meta, mismatches, shape_mismatches
 from pytest_gpusim.bundle.metadata import identity_findings, read_bundle_meta
 from pytest_gpusim.bundle.reader import digest_tables, read_bundle_tables
 from pytest_gpusim.bundle.schema import ATTENTION, META, MLP, PER_SEQUENCE, Bundle
-from pytest_gpusim.bundle.series import series_of
-from pytest_gpusim.bundle.templates import Templates
+from pytest_gpusim.bundle_checks import shape_checks, table_checks
+from pytest_gpusim.bundle_checks.requirements import Requirements
+from pytest_gpusim.bundle_checks.series import series_of
+from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check, Status
 from pytest_gpusim.errors import GpusimError
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+    from pytest_gpusim.registry import Registry
 
 _COVERAGE_FAILS = 0.10
 _LISTED = 3
@@ -32,7 +33,7 @@ class Checker:
     Args:
         path: The bundle.
         registry: For the device class and the model that the bundle names.
-        asked: What it must be of and must cover.
+        required: What it must be of and must cover.
         templates: Shared by the bundles that are checked together.
         others: The bundles beside it.
     """
@@ -40,26 +41,26 @@ class Checker:
     def __init__(
         self,
         path: Path,
-        registry: Knows,
-        asked: Asked,
+        registry: Registry,
+        required: Requirements,
         templates: Templates,
         others: Sequence[Path],
     ) -> None:
         self.path = path
         self.registry = registry
-        self.asked = asked
+        self.required = required
         self.templates = templates
         self.others = others
         self.checks: list[Check] = []
-        self.meta: dict[str, Any] = peek(path) or {
-            "model": asked.model_name,
-            "hardware": asked.hardware_name,
+        self.meta: dict[str, Any] = unchecked_meta(path) or {
+            "model": required.model_name,
+            "hardware": required.hardware_name,
         }
 
     @property
     def command(self) -> str:
         """The command that makes this bundle again."""
-        return profile_command(self.meta, self.asked.engine_from)
+        return profile_command(self.meta, self.required.engine_from)
 
     @property
     def fix(self) -> str:
@@ -151,34 +152,34 @@ class Checker:
             text = f"{self.path}: {what}: the engine's time per iteration is not counted"
             # Of the sources only a live engine and some of Vidur's own profiles have it.
             meta = {**self.meta, "source": "vllm"} if self.meta["source"] != "vidur" else self.meta
-            text = f"{text}; it is with '{profile_command(meta, self.asked.engine_from)}'"
+            text = f"{text}; it is with '{profile_command(meta, self.required.engine_from)}'"
             self._status("overhead", "warn", text)
         else:
             self._status("overhead", "pass", "the engine's time per iteration is profiled")
 
     def _identity(self, bundle: Bundle) -> None:
-        meta, engine = self.meta, self.asked.engine
+        meta, engine = self.meta, self.required.engine
         found = mismatches(
-            bundle, self.asked.model, self.asked.hardware, engine, self.asked.device_name
+            bundle, self.required.model, self.required.hardware, engine, self.required.device_name
         )
         known = self._named_model()
-        if self.asked.model is None and known is not None:
+        if self.required.model is None and known is not None:
             found += shape_mismatches(bundle, known)
         if engine is not None and engine.block_size not in (None, meta["block_size"]):
             text = f"the bundle is of {meta['block_size']}, asked for is {engine.block_size}"
             found.append(("block_size", text))
-        wanted, device = self.asked.hardware or self._named_hardware(), meta["device_name"]
+        wanted, device = self.required.hardware or self._named_hardware(), meta["device_name"]
         if wanted is not None and device and not wanted.matches(device):
             pattern = f"is not of the class {wanted.name} (pattern {wanted.device_name_pattern})"
             found.append(("device_name", f"{device!r} {pattern}"))
         differing = [f"{self.path / META}: {field}: {text}" for field, text in found]
         asked = asked_meta(
             meta,
-            model=self.asked.model_name,
-            hardware=self.asked.hardware_name,
+            model=self.required.model_name,
+            hardware=self.required.hardware_name,
             engine=engine,
         )
-        fix = f"profile what is asked with '{profile_command(asked, self.asked.engine_from)}'"
+        fix = f"profile what is asked with '{profile_command(asked, self.required.engine_from)}'"
         self._add("match", differing, "it is of what is asked", fix=fix)
         self._version(engine)
         copies = [
@@ -197,11 +198,11 @@ class Checker:
             self._status("engine_version", "pass", f"engine {profiled or 'not stated'}")
 
     def _use(self, bundle: Bundle) -> None:
-        workload, engine = self.asked.workload, self.asked.engine
+        workload, engine = self.required.workload, self.required.engine
         if workload is None:
             self._status("coverage", "skip", "no workload was given")
             return
-        from pytest_gpusim.bundle.coverage import coverage
+        from pytest_gpusim.bundle_checks.coverage import coverage
 
         settings = bundle.engine_settings
         settings = engine.merged(settings) if engine is not None else settings

@@ -9,21 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.bundle.asked import Asked, Knows
-from pytest_gpusim.bundle.checker import Checker
 from pytest_gpusim.bundle.layout import bundle_names, find_bundles, is_bundle, place_of
-from pytest_gpusim.bundle.templates import Templates
+from pytest_gpusim.bundle_checks.checker import Checker
+from pytest_gpusim.bundle_checks.requirements import Requirements
+from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+    from pytest_gpusim.registry import Registry
     from pytest_gpusim.workload import Workload
 
 
 def check_root(
     root: Path | str,
     *,
-    registry: Knows,
+    registry: Registry,
     model: ModelShape | None = None,
     hardware: Hardware | None = None,
     workload: Workload | None = None,
@@ -50,12 +51,12 @@ def check_root(
         InputError: There is no such bundle, several variants fit, or the root is Vidur's own tree.
     """
     root = Path(root)
-    asked = Asked(model, hardware, workload, engine, device_name, engine_from)
-    paths = find_bundles(root, asked.model_name, asked.hardware_name, engine, device_name)
+    required = Requirements(model, hardware, workload, engine, device_name, engine_from)
+    paths = find_bundles(root, required.model_name, required.hardware_name, engine, device_name)
     templates = Templates()
     found: list[Check] = []
     for path in paths:
-        checks = Checker(path, registry, asked, templates, _others(path, root)).run()
+        checks = Checker(path, registry, required, templates, _others(path, root)).run()
         if len(paths) > 1:
             name = path.relative_to(root).as_posix()
             checks = [Check(f"{name}: {c.name}", c.status, c.detail) for c in checks]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pytest_gpusim.bundle.checks import check_bundle
 from pytest_gpusim.bundle.reader import digest_tables
+from pytest_gpusim.bundle_checks.checks import check_bundle
 from pytest_gpusim.registry import builtin_registry
 
 Plant = Callable[[Path], None]

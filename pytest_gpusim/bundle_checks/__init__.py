@@ -1,0 +1,1 @@
+"""Whether a bundle can be trusted, and covers what is asked of it."""
