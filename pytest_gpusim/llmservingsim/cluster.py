@@ -24,11 +24,13 @@ class Cluster:
         path: The file.
         document: Its content; empty where there is none.
         instances: The serving instances of all its nodes.
+        notes: What could not be used.
     """
 
     path: Path
     document: Mapping[str, Any]
     instances: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -77,32 +79,28 @@ class Cluster:
         )
 
 
-def read_cluster(path: Path, notes: list[str]) -> Cluster:
+def read_cluster(path: Path) -> Cluster:
     """Read ``cluster.json``; without one, nothing is stated."""
     document = read_json(path) if path.is_file() else {}
     if not isinstance(document, Mapping):
-        notes.append(f"{path.name} is no object and is not read")
-        document = {}
+        return Cluster(path, {}, (), (f"{path.name} is no object and is not read",))
     nodes = _nodes(document)
     instances = [each for node in nodes for each in _entries(node.get("instances"), "npu_mem")]
     return Cluster(path, document, tuple(instances))
 
 
-def check_one_engine(cluster: Cluster, data_parallel: Any, notes: list[str]) -> None:
-    """Refuse a cluster of several engines, unless the run says that it was one."""
+def require_one_engine(cluster: Cluster, data_parallel: Any) -> list[str]:
+    """Refuse a cluster of several engines, unless the run says that it was one; returns notes."""
     roles = {str(i["pd_type"]) for i in cluster.instances if i.get("pd_type")}
     if len(cluster.instances) < 2:
-        if roles:
-            notes.append(
-                f"{cluster.path.name}: pd_type {', '.join(roles)} of one engine is ignored"
-            )
-        return
+        words = f"pd_type {', '.join(roles)} of one engine is ignored"
+        return [f"{cluster.path.name}: {words}"] if roles else []
     number = len(cluster.instances)
     if roles:
         raise UsageError(f"{cluster.path}: pd_type: prefill and decode engines are not modelled")
     if data_parallel is None:
         raise UsageError(f"{cluster.path}: instances: {number} engines are not modelled")
-    notes.append(f"{cluster.path.name} has {number} instances, the run was of one engine")
+    return [f"{cluster.path.name} has {number} instances, the run was of one engine"]
 
 
 def as_number(value: Any) -> float | None:

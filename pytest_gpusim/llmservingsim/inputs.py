@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
 
-from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.llmservingsim.profile import compose
 from pytest_gpusim.llmservingsim.prompts import prompt_ids
 from pytest_gpusim.llmservingsim.published_run import RUN_FOLDER, PublishedRun
-from pytest_gpusim.llmservingsim.run import META, REQUESTS, import_run, read_requests
+from pytest_gpusim.llmservingsim.run import META, REQUESTS, read_requests, write_run_of
 from pytest_gpusim.llmservingsim.workload import Line, write_lines
 from pytest_gpusim.profiling.composition import hardware_name
 from pytest_gpusim.registry import Registry, SimulationInputs
@@ -27,7 +25,8 @@ _CLOCK = "both sides' requests start when the engine takes them from its input q
 def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInputs:
     """Write the bundle, the workload and the real run below ``work``."""
     _write_workload(run, work / "workload")
-    _import_real(run, work)
+    source = run.directory / RUN_FOLDER
+    write_run_of(source / REQUESTS, run.meta, source / META, work / "real")
     files = run.profile
     hardware = hardware_name(registry, run.device_name, files.text("hardware"))
     link = run.cluster.link() if run.tensor_parallel_size > 1 else None
@@ -43,22 +42,14 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
     )
 
 
-def _import_real(run: PublishedRun, work: Path) -> None:
-    """The real run, with ``meta.json`` as it was understood."""
-    source = work / RUN_FOLDER
-    source.mkdir(parents=True)
-    copyfile(run.directory / RUN_FOLDER / REQUESTS, source / REQUESTS)
-    write_json(source / META, run.meta)
-    import_run([source], work / "real")
-
-
 def _write_workload(run: PublishedRun, out: Path) -> None:
     """The requests as the engine took them, with the prompts' token ids where they are known."""
     path = run.directory / RUN_FOLDER / REQUESTS
     requests = read_requests(path)
     if not requests:
         raise InputError(path, "", "has no requests")
-    token_ids = prompt_ids(run.directory, path, requests, run.model.vocab_size, run.notes)
+    token_ids, notes = prompt_ids(run.directory, path, requests, run.model.vocab_size)
+    run.notes += notes
     first = min(request.arrival_ns for request in requests)
     rows = [
         Line(

@@ -11,13 +11,19 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.llmservingsim.cluster import Cluster, as_number
 from pytest_gpusim.llmservingsim.meta import look_up
 
+_NO_ACTIVATIONS = (
+    "no mem_util is stated: the engine's activations are not deducted, so that there are too many "
+    "KV blocks"
+)
+
 
 @dataclass(frozen=True)
 class DerivedBlocks:
-    """A block count, and the terms that it follows from."""
+    """A block count, the terms that it follows from, and what had to be assumed."""
 
     num_gpu_blocks: int
     terms: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def derive_blocks(
@@ -25,7 +31,6 @@ def derive_blocks(
     cluster: Cluster,
     model: ModelShape,
     engine: EngineSettings,
-    notes: list[str],
 ) -> DerivedBlocks:
     """KV blocks by what the run says of its cache, else by the machine's memory.
 
@@ -56,12 +61,10 @@ def derive_blocks(
             "state the memory (GiB) and mem_util, or the block count in meta.json",
         )
     utilization = cluster.memory("mem_util")
+    notes: tuple[str, ...] = ()
     if utilization is None:
         utilization = as_number(look_up(meta, "gpu_memory_utilization")) or 0.9
-        notes.append(
-            "no mem_util is stated: the engine's activations are not deducted, so that there are "
-            "too many KV blocks"
-        )
+        notes = (_NO_ACTIVATIONS,)
     capacity = kv_capacity(
         model,
         memory_gib=size,
@@ -73,4 +76,4 @@ def derive_blocks(
     if capacity.num_gpu_blocks < 2:
         raise InputError(cluster.path, "npu_mem", f"leaves no room for KV blocks: {capacity}")
     terms = {"formula": str(capacity), **capacity.to_json()}
-    return DerivedBlocks(capacity.num_gpu_blocks, terms)
+    return DerivedBlocks(capacity.num_gpu_blocks, terms, notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ _SPLIT_CONTEXT = ("decode_context_parallel_size", "prefill_context_parallel_size
 _RESERVES_SINCE = (0, 19)
 
 
-def read_stated(path: Path, notes: list[str]) -> dict[str, Any]:
-    """``meta.json`` with every section an object and what says nothing left out.
+def read_meta(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """``meta.json`` with every section an object and what says nothing left out; notes on it.
 
     Args:
         path: The file.
-        notes: Gets what could not be read and what had to be assumed.
+
+    Returns:
+        The document, and what could not be read or had to be assumed.
 
     Raises:
         InputError: The file is missing or no JSON object.
@@ -40,22 +42,20 @@ def read_stated(path: Path, notes: list[str]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(path, "", "expected a JSON object")
     meta = dict(document)
-    for name in _SECTIONS:
-        meta[name] = _section(meta.get(name), name, notes)
+    notes = _read_sections(meta, _SECTIONS)
     resolved = meta["resolved_config"]
-    for name in _RESOLVED:
-        resolved[name] = _section(resolved.get(name), name, notes)
+    notes += _read_sections(resolved, _RESOLVED)
     if isinstance(document.get("hardware"), str):
         meta["hardware"] = {"device_name": document["hardware"]}
     for place, key in ((meta, "model"), (meta, "vllm_version"), (meta["hardware"], "device_name")):
         place[key] = str(place[key]) if place.get(key) else None
     for section in (meta["kv_cache"], meta["engine_kwargs"], *(resolved[n] for n in _RESOLVED)):
         _clean(section)
-    _refuse(path, meta, notes)
+    notes += _refuse(path, meta)
     _without_disabled_window(meta)
     _without_own_dtype(meta)
-    _of_release(meta, notes)
-    return meta
+    notes += _imply_release(meta)
+    return meta, notes
 
 
 def look_up(meta: Mapping[str, Any], *keys: str) -> Any:
@@ -74,15 +74,21 @@ def look_up(meta: Mapping[str, Any], *keys: str) -> Any:
     return None
 
 
-def _section(value: Any, name: str, notes: list[str]) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {str(key): entry for key, entry in value.items()}
-    if isinstance(value, str) and (pairs := _PAIR.findall(value)):
-        notes.append(f"{name} is the text of an object; its fields are read from that")
-        return {key: _literal(text) for key, text in pairs}
-    if value and name != "hardware":
-        notes.append(f"{name} is no object and is not read")
-    return {}
+def _read_sections(holder: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """Make an object of each named entry of ``holder``; returns notes on those that are none."""
+    notes = []
+    for name in names:
+        value = holder.get(name)
+        if isinstance(value, Mapping):
+            holder[name] = {str(key): entry for key, entry in value.items()}
+        elif isinstance(value, str) and (pairs := _PAIR.findall(value)):
+            holder[name] = {key: _literal(text) for key, text in pairs}
+            notes.append(f"{name} is the text of an object; its fields are read from that")
+        else:
+            holder[name] = {}
+            if value and name != "hardware":
+                notes.append(f"{name} is no object and is not read")
+    return notes
 
 
 def _literal(text: str) -> Any:
@@ -106,7 +112,8 @@ def _clean(section: dict[str, Any]) -> None:
         del section[key]
 
 
-def _refuse(path: Path, meta: Mapping[str, Any], notes: list[str]) -> None:
+def _refuse(path: Path, meta: Mapping[str, Any]) -> list[str]:
+    """Raise on what is not modelled; returns notes on what is simulated otherwise."""
     resolved = meta["resolved_config"]
     kwargs = meta["engine_kwargs"]
 
@@ -127,8 +134,9 @@ def _refuse(path: Path, meta: Mapping[str, Any], notes: list[str]) -> None:
         if value not in (None, 1):
             raise UsageError(f"{path}: {key}={value!r}: context parallelism is not modelled")
     policy = look_up(meta, "policy", "scheduling_policy")
-    if policy not in (None, "fcfs"):
-        notes.append(f"scheduling policy {policy!r} is simulated as fcfs: no priorities are stated")
+    if policy in (None, "fcfs"):
+        return []
+    return [f"scheduling policy {policy!r} is simulated as fcfs: no priorities are stated"]
 
 
 def _without_disabled_window(meta: Mapping[str, Any]) -> None:
@@ -150,8 +158,9 @@ def _without_own_dtype(meta: Mapping[str, Any]) -> None:
                 section[key] = "auto"
 
 
-def _of_release(meta: Mapping[str, Any], notes: list[str]) -> None:
-    """Settings that a release implies where its configuration does not have them."""
+def _imply_release(meta: Mapping[str, Any]) -> list[str]:
+    """Add what a release implies where its configuration does not have it; returns notes."""
+    notes = []
     scheduler = meta["resolved_config"]["scheduler_config"]
     version = str(meta.get("vllm_version") or "")
     if _DEVELOPMENT.match(version) and look_up(meta, "async_scheduling") is None:
@@ -163,6 +172,7 @@ def _of_release(meta: Mapping[str, Any], notes: list[str]) -> None:
     if older and not _DEVELOPMENT.match(version) and scheduler and look_up(meta, key) is None:
         scheduler[key] = False
         notes.append(f"{key} is not in vLLM {version}'s configuration; taken as off")
+    return notes
 
 
 def _resolved(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

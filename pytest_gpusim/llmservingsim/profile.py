@@ -111,8 +111,9 @@ def compose(
         "times are those of CUDA kernels alone: no time of the engine, none between kernels",
         *files.notes,
     ]
-    dense, tokens = read_dense(files, shape, notes)
-    per_sequence = read_per_sequence(files, notes)
+    dense, tokens, dense_notes = read_dense(files, shape)
+    per_sequence, sequence_notes = read_per_sequence(files)
+    notes += [*dense_notes, *sequence_notes]
     joint = read_joint_attention(files.tables)
     tables: dict[str, pd.DataFrame | None] = {OVERHEAD: read_overhead(files)}
     if workers > 1:
@@ -149,7 +150,8 @@ def compose(
     )
     tables[MIXED_ATTENTION] = joint.drop(columns="time_ms")
     tables[PER_SEQUENCE] = per_sequence
-    tables[SKEW_FIT], skew = read_skew(files, notes)
+    tables[SKEW_FIT], skew, skew_notes = read_skew(files)
+    notes += skew_notes
     write_bundle(
         out,
         tables,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.errors import InputError
@@ -38,25 +38,35 @@ _SAME = {"layernorm": "final_layernorm", "final_layernorm": "layernorm"}
 _US_NS, _US_MS = 1000.0, 1e-3
 
 
-def read_dense(
-    files: ProfileFiles, shape: ModelShape, notes: list[str]
-) -> tuple[dict[str, list[float]], list[int]]:
-    """Times in ms by our operators, and the token counts that they are at.
+class DenseTimes(NamedTuple):
+    """``dense.csv`` in ms by our operators, at ``tokens``; what was left out or taken elsewhere."""
+
+    times: dict[str, list[float]]
+    tokens: list[int]
+    notes: list[str]
+
+
+def read_dense(files: ProfileFiles, shape: ModelShape) -> DenseTimes:
+    """The layers of a step without attention, head and sampler.
 
     Args:
         files: The profile.
         shape: The model that it must be of.
-        notes: Gets what was left out or taken from elsewhere.
+
+    Raises:
+        InputError: A layer of the model is not in the table, nor in that of another degree.
     """
     path = _table(files.tables, DENSE)
     wide = _dense(path)
     times: dict[str, list[float]] = {}
+    notes: list[str] = []
     for layer, operators in _DENSE.items():
         if layer in _OPTIONAL and not shape.qk_norm:
             continue
         series = wide.get(layer)
         if series is None and layer in _SHARED:
-            series = _from_elsewhere(layer, wide, files, notes)
+            series, source = _from_elsewhere(layer, wide, files)
+            notes += [f"{layer} is not in {files.tables.name}; {source}"] if source else []
         if series is None:
             known = ", ".join(str(column) for column in wide.columns)
             raise InputError(path, "column layer", f"has no {layer}; known are {known}")
@@ -67,7 +77,7 @@ def read_dense(
         left_out.append("qk_norm")
     if left_out:
         notes.append(f"layers that are not modelled, left out: {', '.join(left_out)}")
-    return times, [int(count) for count in wide.index]
+    return DenseTimes(times, [int(count) for count in wide.index], notes)
 
 
 def _dense(path: Path) -> pd.DataFrame:
@@ -87,25 +97,29 @@ def _dense(path: Path) -> pd.DataFrame:
 
 
 def _from_elsewhere(
-    layer: str, wide: pd.DataFrame, files: ProfileFiles, notes: list[str]
-) -> pd.Series | None:
-    """A layer's times at the sizes of ``wide``, from another degree's table or an equal layer."""
+    layer: str, wide: pd.DataFrame, files: ProfileFiles
+) -> tuple[pd.Series | None, str]:
+    """A layer's times at the sizes of ``wide``, from another degree's table or an equal layer.
+
+    The source is given in words.
+    """
     for folder in files.siblings:
         other = _dense(_table(folder, DENSE)).get(layer)
         if other is not None:
-            notes.append(f"{layer} is not in {files.tables.name}; taken from {folder.name}")
             places = wide.index.union(other.index)
-            return other.reindex(places).interpolate("index", limit_direction="both")[wide.index]
+            filled = other.reindex(places).interpolate("index", limit_direction="both")
+            return filled[wide.index], f"taken from {folder.name}"
     stand_in = _SAME.get(layer)
     if stand_in in wide.columns:
-        notes.append(f"{layer} is not in {files.tables.name}; taken as {stand_in}")
-        return wide[stand_in]
-    return None
+        return wide[stand_in], f"taken as {stand_in}"
+    return None, ""
 
 
-def read_per_sequence(files: ProfileFiles, notes: list[str]) -> pd.DataFrame:
-    """Rows of the bundle's ``per_sequence.csv``; ``notes`` gets what was taken from elsewhere."""
+def read_per_sequence(files: ProfileFiles) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of the bundle's ``per_sequence.csv``, and what was taken from elsewhere."""
     import pandas as pd
+
+    notes = []
 
     path = _table(files.tables, "per_sequence.csv")
     frame = _per_sequence(path)
@@ -123,7 +137,7 @@ def read_per_sequence(files: ProfileFiles, notes: list[str]) -> pd.DataFrame:
             raise InputError(path, "column layer", "has no sampler")
     rows = frame[frame["layer"].isin(["lm_head", "sampler"])].copy()
     rows["time_ns"] = (rows["time_us"] * _US_NS).round().astype("int64")
-    return rows.rename(columns={"layer": "operator"})[["operator", "sequences", "time_ns"]]
+    return rows.rename(columns={"layer": "operator"})[["operator", "sequences", "time_ns"]], notes
 
 
 def _per_sequence(path: Path) -> pd.DataFrame:
@@ -183,15 +197,20 @@ def read_overhead(files: ProfileFiles) -> pd.DataFrame | None:
     return None
 
 
-def read_skew(files: ProfileFiles, notes: list[str]) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """The skew fit and its metadata entry; no table unless ``skew_fit.enabled``.
+class SkewFit(NamedTuple):
+    """The bundle's ``skew_fit.csv``, its metadata entry, and what could not be used."""
 
-    ``notes`` gets what could not be used.
-    """
+    table: pd.DataFrame | None
+    meta: dict[str, Any]
+    notes: list[str]
+
+
+def read_skew(files: ProfileFiles) -> SkewFit:
+    """The skew fit; no table unless ``skew_fit.enabled``."""
     stated = files.meta.get("skew_fit")
     fit = stated if isinstance(stated, Mapping) else {"enabled": stated}
     if not fit.get("enabled") or str(fit["enabled"]).lower() in ("false", "no", "off"):
-        return None, {"enabled": False}
+        return SkewFit(None, {"enabled": False}, [])
     import pandas as pd
 
     default = default_alpha(fit, files.tensor_parallel)
@@ -199,15 +218,14 @@ def read_skew(files: ProfileFiles, notes: list[str]) -> tuple[pd.DataFrame | Non
         find_table(folder, "skew_fit.csv") for folder in (files.tables, files.meta_path.parent)
     )
     path = next((each for each in found if each is not None), None)
+    meta = {"enabled": True, "default": default}
     if path is None:
-        notes.append(
-            f"skew_fit is enabled and there is no skew_fit.csv: alpha is {default:g} throughout"
-        )
         raw = pd.DataFrame({"alpha": pd.Series(dtype=float)})
-        path = files.meta_path
-    else:
-        raw = read_table(path, required=["alpha"])
-    return skew_table(raw, fit, path, notes), {"enabled": True, "default": default}
+        table, _ = skew_table(raw, fit, files.meta_path)
+        words = "skew_fit is enabled and there is no skew_fit.csv"
+        return SkewFit(table, meta, [f"{words}: alpha is {default:g} throughout"])
+    table, notes = skew_table(read_table(path, required=["alpha"]), fit, path)
+    return SkewFit(table, meta, notes)
 
 
 def profile_dtype(meta: Mapping[str, Any], shape: ModelShape) -> str:

@@ -31,9 +31,8 @@ def prompt_ids(
     requests_path: Path,
     requests: Sequence[ImportedRequest],
     vocab_size: int,
-    notes: list[str],
-) -> TokenIds:
-    """The token ids of each request's prompt; None where they are not known.
+) -> tuple[TokenIds, list[str]]:
+    """The token ids of each request's prompt, None where they are not known; and notes on them.
 
     Requests are matched by their position in the file, by the number in their ``request_id``, or by
     prompt length in order of arrival: the first of these that fits them all, else the last for
@@ -44,14 +43,12 @@ def prompt_ids(
         requests_path: ``requests.jsonl``.
         requests: What it holds, in its order.
         vocab_size: Ids are brought below it.
-        notes: Gets what could not be used.
     """
     path = find_table(directory, _NAME)
     unknown: TokenIds = [None] * len(requests)
     if path is None:
-        notes.append(f"no {_NAME}: what prompts share is not known")
-        return unknown
-    prompts = _read(path, notes)
+        return unknown, [f"no {_NAME}: what prompts share is not known"]
+    prompts, notes = _read(path)
     for order, words in (
         (list(range(len(requests))), ""),
         (_numbers(requests_path), "the number in request_id"),
@@ -61,24 +58,25 @@ def prompt_ids(
         if prompts and len(found) == len(requests) and _fits(found, requests):
             if words:
                 notes.append(f"{path.name} is matched to the requests by {words}")
-            return _ids(found, vocab_size, path, notes)
+            return _with_ids(found, vocab_size, path, notes)
     found = _by_length(prompts, requests)
     matched = sum(prompt is not None for prompt in found)
     # Lengths alone also agree by chance: where most do not, the file is of other requests.
     if matched * 2 <= len(requests) or not prompts:
         if prompts:
             notes.append(f"{path.name} is of other requests: what prompts share is not known")
-        return unknown
+        return unknown, notes
     notes.append(
         f"{path.name} is matched to the requests by prompt length in order of arrival: "
         f"{matched} of {len(requests)}"
     )
-    return _ids(found, vocab_size, path, notes)
+    return _with_ids(found, vocab_size, path, notes)
 
 
-def _read(path: Path, notes: list[str]) -> list[_Prompt]:
-    """The lines that state a prompt; their places count the others too."""
+def _read(path: Path) -> tuple[list[_Prompt], list[str]]:
+    """The lines that state a prompt, whose places count the others too; and notes on those."""
     prompts = []
+    notes = []
     unread = sessions = place = 0
     try:
         with open_text(path) as stream:
@@ -95,8 +93,7 @@ def _read(path: Path, notes: list[str]) -> list[_Prompt]:
                     unread += 1
                 place += 1
     except InputError as error:
-        notes.append(f"{error}; what prompts share is not known")
-        return []
+        return [], [f"{error}; what prompts share is not known"]
     if unread:
         notes.append(
             f"{path.name}: {unread} of {place} lines cannot be read; their prompts share nothing"
@@ -108,7 +105,7 @@ def _read(path: Path, notes: list[str]) -> list[_Prompt]:
         )
     if place and not (prompts or unread or sessions):
         notes.append(f"{path.name} has no token ids: what prompts share is not known")
-    return prompts
+    return prompts, notes
 
 
 def _record(text: str) -> dict[str, Any]:
@@ -163,21 +160,23 @@ def _by_length(
     return found
 
 
-def _ids(
-    found: Sequence[_Prompt | None], vocab_size: int, path: Path, notes: list[str]
-) -> TokenIds:
+def _with_ids(
+    found: Sequence[_Prompt | None], vocab_size: int, path: Path, notes: Sequence[str]
+) -> tuple[TokenIds, list[str]]:
+    """The ids of matched prompts, renamed below ``vocab_size`` where they exceed it."""
     largest = max((max(prompt.ids) for prompt in found if prompt is not None), default=0)
     if largest < vocab_size:
-        return [None if prompt is None else prompt.ids for prompt in found]
-    notes.append(
+        return [None if prompt is None else prompt.ids for prompt in found], [*notes]
+    note = (
         f"{path.name}: token ids up to {largest} exceed the vocabulary of {vocab_size}; only which "
         "of them are equal counts"
     )
     names: dict[int, int] = {}
-    return [
+    ids: TokenIds = [
         None if prompt is None else tuple(_renamed(prompt.ids, names, vocab_size))
         for prompt in found
     ]
+    return ids, [*notes, note]
 
 
 def _renamed(ids: Sequence[int], names: dict[int, int], vocab_size: int) -> Iterator[int]:

@@ -10,10 +10,10 @@ from typing import Any
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.llmservingsim.cluster import Cluster, check_one_engine, read_cluster
+from pytest_gpusim.llmservingsim.cluster import Cluster, read_cluster, require_one_engine
 from pytest_gpusim.llmservingsim.identity import known_dtype
 from pytest_gpusim.llmservingsim.kv_blocks import derive_blocks
-from pytest_gpusim.llmservingsim.meta import look_up, read_stated
+from pytest_gpusim.llmservingsim.meta import look_up, read_meta
 from pytest_gpusim.llmservingsim.profile_folder import (
     ProfileFiles,
     Wanted,
@@ -89,11 +89,11 @@ def read_published(directory: Path, registry: Registry) -> PublishedRun:
         InputError: A file is missing or wrong, or the profile is of something else.
         UsageError: The run used what is not modelled.
     """
-    notes: list[str] = []
     path = directory / RUN_FOLDER / META
-    meta = read_stated(path, notes)
-    cluster = read_cluster(directory / "cluster.json", notes)
-    check_one_engine(cluster, look_up(meta, "data_parallel_size"), notes)
+    meta, notes = read_meta(path)
+    cluster = read_cluster(directory / "cluster.json")
+    notes += cluster.notes
+    notes += require_one_engine(cluster, look_up(meta, "data_parallel_size"))
     engine, assumed = engine_settings(meta, path)
     notes += assumed
     if engine.tensor_parallel_size is None:
@@ -105,14 +105,17 @@ def read_published(directory: Path, registry: Registry) -> PublishedRun:
         directory / "profile",
         Wanted(engine.tensor_parallel_size, name, _device_name(meta, cluster), stated),
     )
-    engine = replace(engine, dtype=stated or _assumed_dtype(profile, notes))
-    engine = _with_limits(engine, profile, notes)
-    _note_releases(engine.engine_version, profile, notes)
+    if stated is None:
+        stated, note = _assumed_dtype(profile)
+        notes.append(note)
+    engine, assumed = _with_limits(replace(engine, dtype=stated), profile)
+    notes += [*assumed, *_notes_on_releases(engine.engine_version, profile)]
     run = PublishedRun(directory, meta, cluster, profile, model, engine, notes)
     if (engine.num_gpu_blocks or 0) > _MOST_BLOCKS:
         raise InputError(path, "num_gpu_blocks", f"{engine.num_gpu_blocks} is no number of blocks")
     if engine.num_gpu_blocks is None:
-        derived = derive_blocks(meta, cluster, model, engine, notes)
+        derived = derive_blocks(meta, cluster, model, engine)
+        notes += derived.notes
         run.capacity = derived.terms
         run.engine = replace(engine, num_gpu_blocks=derived.num_gpu_blocks)
     return run
@@ -149,20 +152,22 @@ def _model(
     return ModelShape.from_config(config, name=str(known), where=path), own
 
 
-def _assumed_dtype(profile: ProfileFiles, notes: list[str]) -> str:
+def _assumed_dtype(profile: ProfileFiles) -> tuple[str, str]:
+    """A dtype that nobody states, and the note that says whose it is."""
     stated = (profile.section("engine_effective").get("dtype"), profile.text("variant"))
-    dtype = next((d for name in stated if (d := known_dtype(name))), None)
-    source = "the profile's" if dtype else "the models' usual one"
-    notes.append(f"dtype is not stated; taken as {source}, {dtype or 'bfloat16'}")
-    return dtype or "bfloat16"
+    profiled = next((d for name in stated if (d := known_dtype(name))), None)
+    source = "the profile's" if profiled else "the models' usual one"
+    dtype = profiled or "bfloat16"
+    return dtype, f"dtype is not stated; taken as {source}, {dtype}"
 
 
-def _with_limits(engine: EngineSettings, profile: ProfileFiles, notes: list[str]) -> EngineSettings:
+def _with_limits(engine: EngineSettings, profile: ProfileFiles) -> tuple[EngineSettings, list[str]]:
     """Scheduler limits that the run does not state: the profile's engine's, else vLLM's defaults.
 
     The defaults are those of ``vllm/config/scheduler.py: SchedulerConfig``.
     """
     profiled = profile.section("engine_effective")
+    notes = []
     for key, default in (("max_num_seqs", 128), ("max_num_batched_tokens", 2048)):
         if getattr(engine, key) is not None:
             continue
@@ -172,10 +177,11 @@ def _with_limits(engine: EngineSettings, profile: ProfileFiles, notes: list[str]
         limit: Any = {key: value}
         engine = replace(engine, **limit)
         notes.append(f"{key} is not stated; taken from {source}, {value}")
-    return engine
+    return engine, notes
 
 
-def _note_releases(version: str | None, profile: ProfileFiles, notes: list[str]) -> None:
+def _notes_on_releases(version: str | None, profile: ProfileFiles) -> list[str]:
+    notes = []
     if not release_is_known(version):
         notes.append(
             f"vLLM {version or 'of an unknown release'} is scheduled by the nearest known rules"
@@ -183,3 +189,4 @@ def _note_releases(version: str | None, profile: ProfileFiles, notes: list[str])
     profiled = profile.text("vllm_version")
     if version and profiled and version != profiled:
         notes.append(f"the profile is of vLLM {profiled}, the run of {version}")
+    return notes

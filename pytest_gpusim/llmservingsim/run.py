@@ -46,9 +46,13 @@ def import_run(files: Sequence[Path], out: Path) -> None:
         InputError: A file is missing, or a record cannot be read.
     """
     path, meta_path = _two_files(files)
-    meta = _read_meta(meta_path)
+    write_run_of(path, _read_meta(meta_path), meta_path, out)
+
+
+def write_run_of(path: Path, meta: Mapping[str, Any], meta_path: Path, out: Path) -> None:
+    """Write the run of a ``requests.jsonl`` whose ``meta.json`` says ``meta``."""
     settings, notes = engine_settings(meta, meta_path)
-    stated = JsonObject(meta_path, "", meta)
+    stated = JsonObject(meta_path, "", dict(meta))
     write_imported(
         out,
         KIND,
@@ -70,11 +74,6 @@ def import_run(files: Sequence[Path], out: Path) -> None:
             if key in meta
         },
     )
-
-
-def read_meta(folder: Path) -> dict[str, Any]:
-    """``meta.json`` of a run."""
-    return _read_meta(folder / META)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

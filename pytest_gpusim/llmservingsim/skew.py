@@ -62,27 +62,25 @@ _OPEN = (-math.inf, math.inf)
 
 
 def skew_table(
-    raw: pd.DataFrame, fit: Mapping[str, Any], path: Path, notes: list[str] | None = None
-) -> pd.DataFrame:
-    """Rows of the bundle's ``skew_fit.csv``.
+    raw: pd.DataFrame, fit: Mapping[str, Any], path: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of the bundle's ``skew_fit.csv``, and notes on rows that are left to the default.
 
     Args:
         raw: The table as read.
         fit: ``skew_fit`` of ``meta.yaml``.
         path: The table's file, for messages.
-        notes: Gets what could not be read; such rows are left to the default.
     """
     import pandas as pd
 
     if "alpha" not in raw.columns:
         raise InputError(path, "column alpha", "is missing")
-    notes = [] if notes is None else notes
     if "layer" in raw.columns:
         raw = raw[raw["layer"].astype(str) == "attention"]
     if "decode_q_len" in raw.columns:
         raw = raw[pd.to_numeric(raw["decode_q_len"], errors="coerce").fillna(1) == 1]
     raw = raw.assign(alpha=pd.to_numeric(raw["alpha"], errors="coerce"))
-    raw = _readable(raw[raw["alpha"].abs() < math.inf], path, notes)
+    raw, notes = _readable(raw[raw["alpha"].abs() < math.inf], path)
     stated = dict(_stated_bounds(fit))
     columns: dict[str, Any] = {}
     for column, feature in _LABELS.items():
@@ -105,11 +103,12 @@ def skew_table(
         _put(columns, _POINTS["n_anchor"], [found[row] for row in raw.index])
     table = pd.DataFrame(columns, index=raw.index).reindex(columns=list(COLUMNS[:-1]))
     table["alpha"] = raw["alpha"].astype(float)
-    return table.replace([math.inf, -math.inf], math.nan).reset_index(drop=True)
+    return table.replace([math.inf, -math.inf], math.nan).reset_index(drop=True), notes
 
 
-def _readable(raw: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
-    """The rows whose labels can all be read, under an index of their own."""
+def _readable(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows whose labels can all be read, under an index of their own; notes on the others."""
+    notes = []
     bad = raw["alpha"].isna()
     unread: dict[str, None] = {}
     for column in _LABELS:
@@ -123,7 +122,7 @@ def _readable(raw: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
             f"{path.name}: buckets {names} cannot be read; {bad.sum()} of {len(raw)} rows are left "
             "to the default alpha"
         )
-    return raw[~bad].reset_index(drop=True)
+    return raw[~bad].reset_index(drop=True), notes
 
 
 def _is_label(text: str) -> bool:

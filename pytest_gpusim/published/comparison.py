@@ -90,7 +90,7 @@ def _compare_run(
     inputs = prepare(run, registry, work)
     simulate(inputs)
     real, sim = read_run(work / "real"), read_run(work / "sim")
-    published = read_published_errors(directory, run.notes)
+    published, unread = read_published_errors(directory)
     stated = inputs.bundle.overhead is not None
     settings = {
         "model": run.model.name,
@@ -105,7 +105,7 @@ def _compare_run(
         "shared_prompts": inputs.workload.prompts is not None,
         "requests": len(inputs.workload.requests),
         "failed_requests": len(_failed(real)),
-        "notes": [*run.notes, *inputs.bundle.meta.get("notes", ())],
+        "notes": [*run.notes, *unread, *inputs.bundle.meta.get("notes", ())],
         "artifacts": str(work),
     }
     return {

@@ -23,16 +23,19 @@ _ROW = re.compile(
 )
 
 
-def read_published_errors(directory: Path, notes: list[str]) -> dict[str, dict[str, float]]:
-    """Signed relative errors by metric and statistic, from the columns vLLM and Sim.
+PublishedErrors = dict[str, dict[str, float]]
 
-    The file's own ``Diff%`` is rounded to a tenth of a percent. Empty where there is no file;
-    ``notes`` says so where it has no figure that can be read.
+
+def read_published_errors(directory: Path) -> tuple[PublishedErrors, list[str]]:
+    """Signed relative errors by metric and statistic, from the columns vLLM and Sim; and notes.
+
+    The file's own ``Diff%`` is rounded to a tenth of a percent. Empty where there is no file; a
+    note says so where it has no figure that can be read.
     """
     path = directory / NAME
     if not path.is_file():
-        return {}
-    errors: dict[str, dict[str, float]] = {}
+        return {}, []
+    errors: PublishedErrors = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         match = _ROW.match(line.replace("**", ""))
         if match is None:
@@ -42,6 +45,4 @@ def read_published_errors(directory: Path, notes: list[str]) -> dict[str, dict[s
         real, sim = (float(match[side].replace(",", "")) for side in ("real", "sim"))
         if real > 0 and math.isfinite(real + sim):
             errors.setdefault(metric, {})[statistic] = (sim - real) / real
-    if not errors:
-        notes.append(f"{NAME} has no figures that can be read")
-    return errors
+    return errors, [] if errors else [f"{NAME} has no figures that can be read"]

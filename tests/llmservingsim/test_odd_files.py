@@ -305,12 +305,10 @@ def test_steps_outside_the_profile_are_counted(tmp_path: Path) -> None:
 )
 def test_published_errors_in_other_spellings(tmp_path: Path, line: str) -> None:
     (tmp_path / "published_errors.txt").write_text(f"Metric vLLM Sim\n{line}\n")
-    notes: list[str] = []
-    assert read_published_errors(tmp_path, notes) == {"ttft": {"mean": pytest.approx(0.1)}}
-    assert not notes
+    assert read_published_errors(tmp_path) == ({"ttft": {"mean": pytest.approx(0.1)}}, [])
     (tmp_path / "published_errors.txt").write_text("about ten percent\nTTFT Mean 1e999 2\n")
-    assert read_published_errors(tmp_path, notes) == {}
-    assert notes == ["published_errors.txt has no figures that can be read"]
+    said = ["published_errors.txt has no figures that can be read"]
+    assert read_published_errors(tmp_path) == ({}, said)
 
 
 @pytest.mark.parametrize("layout", ["flat", "folders"])

@@ -171,7 +171,8 @@ indexer,1,pc0,lev0,32,0.8,9,9
 def read_skew(text: str, tmp_path: Path, **fit: object) -> pd.DataFrame:
     path = tmp_path / "skew_fit.csv"
     path.write_text(text)
-    return skew_table(pd.read_csv(path), fit, path).astype(object).fillna("open")
+    table, _ = skew_table(pd.read_csv(path), fit, path)
+    return table.astype(object).fillna("open")
 
 
 def test_buckets_of_five_axes(tmp_path: Path) -> None:
@@ -209,8 +210,7 @@ def test_anchors_of_one_kernel_and_query_length(tmp_path: Path) -> None:
 def test_rows_of_an_unknown_bucket_are_left_to_the_default(tmp_path: Path) -> None:
     path = tmp_path / "skew_fit.csv"
     path.write_text(FIVE_AXES.replace("n<=2", "some"))
-    notes: list[str] = []
-    table = skew_table(pd.read_csv(path), {}, path, notes)
+    table, notes = skew_table(pd.read_csv(path), {}, path)
     assert table["alpha"].tolist() == [0.2, 0.3, 0.4]
     assert notes == [
         "skew_fit.csv: buckets 'some' cannot be read; 1 of 4 rows are left to the default alpha"
@@ -457,7 +457,7 @@ def test_the_published_fit_predicts_its_own_measurements(tmp_path: Path) -> None
     from pytest_gpusim.bundle import SkewFit
 
     profile = next(Path(os.environ["GPUSIM_PUBLISHED_DATA"]).rglob("skew.csv")).parent
-    table = skew_table(pd.read_csv(profile / "skew_fit.csv"), {}, profile / "skew_fit.csv")
+    table, _ = skew_table(pd.read_csv(profile / "skew_fit.csv"), {}, profile / "skew_fit.csv")
     fit = SkewFit.from_table(table, {"enabled": True, "default": 0.0})
     shots = pd.read_csv(profile / "skew.csv")
     shots = shots[shots["t_max_us"] > shots["t_mean_us"]]
