@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
-from pytest_gpusim.bundle.schema import META, STEP_OPERATORS
+from pytest_gpusim.bundle.match import require_model
+from pytest_gpusim.bundle.schema import STEP_OPERATORS
 from pytest_gpusim.deployment import EngineSettings, ModelShape
-from pytest_gpusim.errors import InputError
 from pytest_gpusim.serving.interpolation import Interpolant, ragged_grid
 from pytest_gpusim.serving.step import Step
 from pytest_gpusim.serving.steptime_operators import (
@@ -79,7 +79,7 @@ class StepTimeModel:
     """
 
     def __init__(self, bundle: Bundle, shape: ModelShape, settings: EngineSettings) -> None:
-        _require_same_model(bundle, shape)
+        require_model(bundle, shape)
         tp = settings.tensor_parallel_size or 1
         tables = operator_tables(bundle, shape.num_layers, tp)
         self._shape, self._layers = shape, shape.num_layers
@@ -306,17 +306,3 @@ def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:
         values += value
         flags = flags or outside
     return values, flags
-
-
-def _require_same_model(bundle: Bundle, shape: ModelShape) -> None:
-    differing = bundle.model_shape.differing_fields(shape)
-    if differing:
-        name = differing[0]
-        raise InputError(
-            bundle.path / META,
-            f"model_shape.{name}",
-            f"the bundle is of {bundle.meta['model']} ({name} "
-            f"{getattr(bundle.model_shape, name)}), simulated is {shape.name} "
-            f"({name} {getattr(shape, name)})",
-            f"profile {shape.name}",
-        )
