@@ -232,7 +232,7 @@ def _keep_tokenizer(workload: Workload, target: Path) -> None:
         return
     needed = any(prompt.text is not None for prompt in (workload.prompts or {}).values())
     if needed:
-        from pytest_gpusim.workload.prompts import tokenizer_of
+        from pytest_gpusim.workload.token_ids import tokenizer_of
 
         tokenizer_of(workload).save(str(target / _TOKENIZER))
     meta = {**workload.meta, "tokenizer_ref": _TOKENIZER if needed else None}

@@ -151,7 +151,7 @@ def complete_settings(inputs: SimulationInputs) -> EngineSettings:
 
 def _block_keys(inputs: SimulationInputs, rules: SchedulingRules) -> dict[int, tuple[int, ...]]:
     """The content of each prompt's full blocks, for prompts that may share some."""
-    from pytest_gpusim.workload.prompts import sharing_token_ids
+    from pytest_gpusim.workload.token_ids import sharing_token_ids
 
     if not rules.enable_prefix_caching:
         return {}

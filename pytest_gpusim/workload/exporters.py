@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.workload.prompts import sharing_token_ids, tokenizer_of
+from pytest_gpusim.workload.token_ids import sharing_token_ids, tokenizer_of
 from pytest_gpusim.workload.trace import Workload
 
 _BLOCK_TOKENS = 512

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, unique_prompts
+from pytest_gpusim.workload.prompts import Prompt, unique_prompts
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import ARRIVALS, Lengths, WorkloadSpec, generate_workload
-from pytest_gpusim.workload.prompts import load_tokenizer, token_ids
+from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from tests.workload.tokenizer import make_tokenizer
 
 SPEC = WorkloadSpec("poisson", 50, 4.0, 7, Lengths(16, 200), Lengths(1, 40))

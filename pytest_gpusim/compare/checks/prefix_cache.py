@@ -79,7 +79,7 @@ def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
     """
     import pandas as pd
 
-    from pytest_gpusim.workload.prompts import sharing_token_ids
+    from pytest_gpusim.workload.token_ids import sharing_token_ids
 
     try:
         prompts = sharing_token_ids(workload, _VOCAB)

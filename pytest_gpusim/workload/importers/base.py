@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.workload.generate import WorkloadSpec, arrival_gaps
 from pytest_gpusim.workload.importers.options import ImportOptions
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
 
