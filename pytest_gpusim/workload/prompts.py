@@ -19,8 +19,10 @@ class Prompt:
     """One prompt; exactly one of the four forms is set.
 
     ``seed`` with ``num_tokens``: ids drawn from the seed, the first ``prefix_tokens`` of them taken
-    from prompt ``prefix_of``. ``block_hashes`` with ``block_tokens``: Mooncake's content hashes, of
-    which the last block may be partly filled (the request says how far).
+    from prompt ``prefix_of``; where those are more than that prompt has, it goes on with the answer
+    to it, as the next turn of a conversation does. ``block_hashes`` with ``block_tokens``:
+    Mooncake's content hashes, of which the last block may be partly filled (the request says how
+    far).
     """
 
     prompt_id: int
@@ -50,6 +52,12 @@ class Prompt:
         if self.block_hashes is not None and self.block_tokens is not None:
             return num_prefill_tokens <= len(self.block_hashes) * self.block_tokens
         return self.length() in (None, num_prefill_tokens)
+
+    def tokens_of_answer(self, prompts: Mapping[int, Prompt]) -> int:
+        """How many of its prefix's tokens are of the answer to prompt ``prefix_of``."""
+        if self.prefix_of is None or self.prefix_tokens is None:
+            return 0
+        return max(0, self.prefix_tokens - (prompts[self.prefix_of].num_tokens or 0))
 
     def to_json(self) -> dict[str, Any]:
         """The set fields only."""
@@ -138,8 +146,8 @@ def _check_prefix(path: Path, prompt: Prompt, prompts: Mapping[int, Prompt]) -> 
     # A parent that comes later could close a circle.
     if parent.prompt_id >= prompt.prompt_id or parent.num_tokens is None:
         raise InputError(path, where, "prefix_of must name an earlier prompt made from a seed")
-    if prompt.prefix_tokens > min(prompt.num_tokens, parent.num_tokens):
-        raise InputError(path, where, "prefix_tokens is longer than one of the two prompts")
+    if prompt.prefix_tokens > prompt.num_tokens:
+        raise InputError(path, where, "prefix_tokens is longer than the prompt")
 
 
 def unique_prompts(lengths: Sequence[int], seed: int) -> dict[int, Prompt]:

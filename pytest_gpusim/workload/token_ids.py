@@ -67,6 +67,10 @@ class _Expander:
                 self._done[each] = self._expand(self._prompts[each])
         return self._done[prompt_id]
 
+    def answer(self, prompt_id: int, num_tokens: int) -> list[int]:
+        """The first tokens of what stands for the answer to a prompt that others go on from."""
+        return self._draw(f"answer:{self._prompts[prompt_id].seed}", num_tokens)
+
     def _expand(self, prompt: Prompt) -> list[int]:
         if prompt.token_ids is not None:
             return self._shifted(prompt.prompt_id, prompt.token_ids)
@@ -87,8 +91,10 @@ class _Expander:
             ids = [token for block in prompt.block_hashes for token in self._block(prompt, block)]
             return ids[: self._lengths.get(prompt.prompt_id, len(ids))]
         assert prompt.num_tokens is not None
-        shared = prompt.prefix_tokens or 0
-        prefix = self._done[prompt.prefix_of][:shared] if prompt.prefix_of is not None else []
+        prefix: list[int] = []
+        if prompt.prefix_of is not None:
+            answer = self.answer(prompt.prefix_of, prompt.tokens_of_answer(self._prompts))
+            prefix = (self._done[prompt.prefix_of] + answer)[: prompt.prefix_tokens]
         return prefix + self._draw(f"seed:{prompt.seed}", prompt.num_tokens - len(prefix))
 
     def _block(self, prompt: Prompt, block: int) -> list[int]:
@@ -119,13 +125,49 @@ def sharing_token_ids(workload: Workload, vocab_size: int) -> dict[int, list[int
 
     A prompt that is absent here shares nothing; so a long trace of unrelated prompts costs nothing.
     """
+    sharing = _sharing_prompts(workload)
+    return token_ids(workload, vocab_size, only=sharing) if sharing else {}
+
+
+def sharing_sequences(workload: Workload, vocab_size: int) -> dict[int, list[int]]:
+    """As `sharing_token_ids`; a prompt that later turns go on from has the answer after it."""
+    found = sharing_token_ids(workload, vocab_size)
+    prompts = workload.prompts or {}
+    for prompt in prompts.values():
+        if prompt.prefix_of is not None and prompt.tokens_of_answer(prompts):
+            answered = found[prompt.prefix_of]
+            size = max(len(answered), prompt.prefix_tokens or 0)
+            found[prompt.prefix_of] = answered + found[prompt.prompt_id][len(answered) : size]
+    return found
+
+
+def continuations(workload: Workload) -> dict[int, tuple[int, int]]:
+    """Requests whose prompt goes on with the answer to an earlier turn of their session.
+
+    By request id, (the earlier turn's request id, how many tokens of its prompt and answer).
+    """
+    prompts = workload.prompts or {}
+    asked: dict[tuple[int, int], int] = {}
+    found: dict[int, tuple[int, int]] = {}
+    for request in workload.requests:
+        turn = workload.sessions.get(request.request_id)
+        prompt = prompts.get(request.prompt_id)
+        if turn is None or prompt is None:
+            continue
+        if prompt.prefix_of is not None and prompt.tokens_of_answer(prompts):
+            earlier = asked[turn.session_id, prompt.prefix_of]
+            found[request.request_id] = (earlier, prompt.prefix_tokens or 0)
+        asked[turn.session_id, request.prompt_id] = request.request_id
+    return found
+
+
+def _sharing_prompts(workload: Workload) -> list[int]:
     uses = Counter(request.prompt_id for request in workload.requests)
     if workload.prompts is None:
-        again = [prompt_id for prompt_id, count in uses.items() if count > 1]
-        return token_ids(workload, vocab_size, only=again) if again else {}
+        return [prompt_id for prompt_id, count in uses.items() if count > 1]
     seeds = Counter(p.seed for p in workload.prompts.values() if p.seed is not None)
     parents = {p.prefix_of for p in workload.prompts.values()}
-    sharing = [
+    return [
         prompt.prompt_id
         for prompt in workload.prompts.values()
         if prompt.seed is None
@@ -134,7 +176,6 @@ def sharing_token_ids(workload: Workload, vocab_size: int) -> dict[int, list[int
         or uses[prompt.prompt_id] > 1
         or seeds[prompt.seed] > 1
     ]
-    return token_ids(workload, vocab_size, only=sharing) if sharing else {}
 
 
 def tokenizer_of(workload: Workload) -> Any:

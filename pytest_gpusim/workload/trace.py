@@ -94,6 +94,14 @@ class Workload:
             latest[turn.session_id] = request_id
         return found
 
+    def require_open_loop(self, what: str) -> None:
+        """Raise `UsageError`, by name, where ``what`` can only send requests at their times."""
+        if not self.is_open_loop:
+            kind = "sessions" if self.follows else f"max_concurrency {self.load.max_concurrency}"
+            raise UsageError(
+                f"{self.path}: the workload has {kind}; {what} knows open-loop arrivals only"
+            )
+
     def max_length(self) -> tuple[int, int]:
         """(request id, tokens) of the longest request, prompt and output together."""
         longest = max(self.requests, key=lambda r: r.num_prefill_tokens + r.num_decode_tokens)
@@ -131,12 +139,12 @@ def read_workload(directory: Path | str) -> Workload:
     prompts_path = directory / PROMPTS
     prompts = read_prompts(prompts_path) if prompts_path.exists() else None
     requests = _read_requests(directory)
-    check_prompts(directory, requests, prompts)
     load = Load.from_json(meta.get("load"), meta_path)
     refused = _read_refused(meta_path, meta, len(requests))
     sessions = {}
     if (directory / SESSIONS).exists():
         sessions = read_sessions(directory / SESSIONS, len(requests))
+    check_prompts(directory, requests, prompts, sessions)
     # Last: a broken row is named by what is wrong with it, not by having been changed.
     found = digest_of(directory, load, refused)
     if found != meta["digest"]:
@@ -218,8 +226,12 @@ def _wrong_row(
 
 
 def check_prompts(
-    directory: Path, requests: Sequence[WorkloadRequest], prompts: Mapping[int, Prompt] | None
+    directory: Path,
+    requests: Sequence[WorkloadRequest],
+    prompts: Mapping[int, Prompt] | None,
+    sessions: Mapping[int, SessionTurn],
 ) -> None:
+    """Raise `InputError` where a request's prompt is missing or cannot have its length."""
     path = directory / LENGTHS
     lengths: dict[int, int] = {}
     for number, prompt_id, prefill, _, _ in requests:
@@ -245,3 +257,27 @@ def check_prompts(
                 f"{line_of(path, number)}, column num_prefill_tokens",
                 f"is {prefill}, prompt {prompt_id} has {prompt.size()} tokens",
             )
+    _check_answers(directory / PROMPTS, requests, prompts or {}, sessions)
+
+
+def _check_answers(
+    path: Path,
+    requests: Sequence[WorkloadRequest],
+    prompts: Mapping[int, Prompt],
+    sessions: Mapping[int, SessionTurn],
+) -> None:
+    """A prompt may go on with an answer only where an earlier turn of its session gave it."""
+    answered: dict[tuple[int, int], int] = {}  # by session and prompt: output tokens
+    for request_id, prompt_id, _, decode, _ in requests:
+        turn, prompt = sessions.get(request_id), prompts.get(prompt_id)
+        if prompt is not None and (beyond := prompt.tokens_of_answer(prompts)):
+            key = (turn.session_id if turn else -1, prompt.prefix_of or 0)
+            if beyond > answered.get(key, 0):
+                raise InputError(
+                    path,
+                    f"prompt_id {prompt_id}, prefix_tokens",
+                    f"takes {beyond} tokens of an answer to prompt {prompt.prefix_of}, an earlier "
+                    f"turn of its session gives {answered.get(key, 0)}",
+                )
+        if turn is not None:
+            answered[turn.session_id, prompt_id] = decode

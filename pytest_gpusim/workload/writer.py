@@ -116,7 +116,7 @@ def write_workload(
         if not _sound(requests):
             read_workload(partial)  # names what is wrong
         check_prefixes(partial / PROMPTS, prompts or {})
-        check_prompts(partial, requests, prompts)
+        check_prompts(partial, requests, prompts, sessions or {})
 
 
 def _write_requests(directory: Path, requests: Sequence[WorkloadRequest]) -> None:

@@ -74,15 +74,16 @@ def _expected(context: CheckContext, run: Run) -> pd.Series | None:
 def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
     """Per request, the tokens in leading whole blocks that an earlier prompt began with, too.
 
-    The last token of a prompt is never a hit: its logits are needed. None where the prompts cannot
+    A turn of a conversation may begin with the answer before it, too. The last token of a prompt is
+    never a hit: its logits are needed. None where the prompts cannot
     be expanded (text without its tokenizer).
     """
     import pandas as pd
 
-    from pytest_gpusim.workload.token_ids import sharing_token_ids
+    from pytest_gpusim.workload.token_ids import sharing_sequences
 
     try:
-        prompts = sharing_token_ids(workload, _VOCAB)
+        prompts = sharing_sequences(workload, _VOCAB)
     except GpusimError:
         return None
     seen: set[int] = set()
@@ -90,9 +91,10 @@ def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
     for request in workload.requests:
         ids = prompts.get(request.prompt_id, [])
         chain, hits, unbroken = 0, 0, True
+        hittable = min(len(ids), request.num_prefill_tokens) - 1
         for start in range(0, len(ids) - block_size + 1, block_size):
             chain = hash((chain, *ids[start : start + block_size]))
-            unbroken = unbroken and chain in seen and start + block_size < len(ids)
+            unbroken = unbroken and chain in seen and start + block_size <= hittable
             hits += block_size * unbroken
             seen.add(chain)
         found[request.request_id] = hits
