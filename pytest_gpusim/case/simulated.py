@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import new_id
-from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
+from pytest_gpusim.case.definition import (
+    Case,
+    RealSide,
+    Settings,
+    case_bundle,
+    case_workload,
+    engine_of,
+)
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import Registry, SimulationInputs
 from pytest_gpusim.workload.store import store_workload
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
 def simulate(case: Case, settings: Settings, real: RealSide) -> Run:
     """Simulate what the real side did, under the settings that its engine resolved."""
-    engine = EngineSettings.load(real.runs[0].path).merged(case.engine)
+    engine = engine_of(real.runs[0]).merged(case.engine)
     workload = workload_as_produced(real.workload, real.runs[0], settings.artifacts)
     return _simulate(case, settings, workload, real.bundle, engine)
 
