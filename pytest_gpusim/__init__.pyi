@@ -3,11 +3,12 @@
 from .api import compare_results, read_real_run, simulate
 from .bundle import Bundle, read_bundle, write_bundle
 from .checks import Check
-from .compare import Comparison, Judgement, compare_runs, write_comparison
+from .compare import Comparison, Figure, Judgement, compare_runs
 from .deployment import EngineSettings, Hardware, ModelShape
 from .errors import CheckFailed, EngineError, GpusimError, InputError, UsageError
 from .plugin.sim_vs_real import CheckedComparison, SimVsReal
 from .registry import MeasureInputs, Registry, SimulationInputs, builtin_registry
+from .report.directory import read_document, write_comparison
 from .runs import Run, read_run, write_run
 from .workload import Workload, WorkloadRequest, read_workload, write_workload
 from .workload.generate import Lengths, WorkloadSpec, generate_workload
@@ -20,6 +21,7 @@ __all__ = [
     "Comparison",
     "EngineError",
     "EngineSettings",
+    "Figure",
     "GpusimError",
     "Hardware",
     "InputError",
@@ -40,6 +42,7 @@ __all__ = [
     "compare_runs",
     "generate_workload",
     "read_bundle",
+    "read_document",
     "read_real_run",
     "read_run",
     "read_workload",

@@ -9,9 +9,10 @@ from typing import Any
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.case import run_simulator
-from pytest_gpusim.compare import Comparison, compare_runs, write_comparison
+from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import Registry, SimulationInputs, builtin_registry
+from pytest_gpusim.report.directory import write_comparison
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.importers.load import load_real_run
 from pytest_gpusim.workload import Workload, read_workload
@@ -97,7 +98,7 @@ def compare_results(
         real: One or several repeats, each a run, a run directory or another tool's result.
         sim: The simulated run.
         tolerances: Such as ``{"ttft_p50": 0.10}``; then the comparison has a verdict on figures.
-            What does not hold is not raised; `Comparison.check` raises.
+            What does not hold is not raised; `Comparison.require_pass` raises.
         out: Write the comparison's directory there.
         registry: Whose importers may be used.
 
@@ -111,7 +112,7 @@ def compare_results(
     ]
     comparison = compare_runs(runs, sim if isinstance(sim, Run) else read_run(sim))
     if tolerances is not None:
-        comparison.judge(tolerances)
+        comparison = comparison.judged(tolerances)
     if out is not None:
         write_comparison(comparison, Path(out))
     return comparison

@@ -52,14 +52,17 @@ def _simulate(
     return read_run(out)
 
 
-def compare(case: Case, settings: Settings, real: RealSide, simulated: Run) -> Comparison:
-    """Compare the two sides and leave the comparison's directory behind."""
-    from pytest_gpusim.compare import compare_runs, write_comparison
+def compare(
+    case: Case, settings: Settings, real: RealSide, simulated: Run
+) -> tuple[Comparison, Path]:
+    """Compare the two sides; the comparison, and the directory that it left behind."""
+    from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.report.directory import write_comparison
 
     comparison = compare_runs(real.runs, simulated, workload=real.workload)
     out = settings.artifacts / "comparisons" / new_id(case.case_name)
     write_comparison(comparison, out)
-    return comparison
+    return comparison, out
 
 
 def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast
 
 import pytest
 
-from pytest_gpusim.errors import CheckFailed, GpusimError
+from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, profiling_root_of
 
 if TYPE_CHECKING:
@@ -91,15 +91,15 @@ class SimVsReal:
             )
             side = cases.real_side(case, settings)
             simulated = self._timed(lambda: cases.simulate(case, settings, side))
-            comparison = cases.compare(case, settings, side, simulated)
+            comparison, path = cases.compare(case, settings, side, simulated)
         except cases.CannotRunHere as reason:
             if self._config.getoption("--gpusim-real") == "recorded":
                 pytest.skip(f"{reason} (--gpusim-real recorded)")
             pytest.skip(str(reason))
         except GpusimError as error:
             _fail(error)
-        self._publish(comparison)
-        return CheckedComparison(comparison)
+        self._publish(comparison, path)
+        return CheckedComparison(comparison, path)
 
     def simulate_alone(self, **arguments: Unpack[CaseArguments]) -> Run:
         """Simulate a case without a real side: the bundle's own engine settings."""
@@ -193,28 +193,24 @@ class SimVsReal:
         self._is_timed = True
         return cast("Run", benchmark.pedantic(simulate, rounds=1, iterations=1))
 
-    def _publish(self, comparison: Comparison) -> None:
-        self._request.node.user_properties.append((COMPARISON_PROPERTY, str(comparison.path)))
+    def _publish(self, comparison: Comparison, path: Path) -> None:
+        self._request.node.user_properties.append((COMPARISON_PROPERTY, str(path)))
         if self._config.pluginmanager.hasplugin("benchmark"):
             benchmark = self._request.getfixturevalue("benchmark")
-            benchmark.extra_info.update(comparison.figures())
+            benchmark.extra_info.update(comparison.flat_figures())
 
 
 class CheckedComparison:
-    """A comparison in a test: its figures, and `check`."""
+    """A comparison in a test: its figures, its directory (``path``), and `check`."""
 
-    def __init__(self, comparison: Comparison) -> None:
+    def __init__(self, comparison: Comparison, path: Path) -> None:
         self.comparison = comparison
+        self.path = path
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The figures, in the shape of ``comparison.json``."""
         return self.comparison.metrics
-
-    @property
-    def path(self) -> Path | None:
-        """The comparison's directory."""
-        return self.comparison.path
 
     def check(self, **tolerances: Any) -> None:
         """Fail the test unless each named error is within its tolerance.
@@ -222,12 +218,18 @@ class CheckedComparison:
         Tolerances are relative: ``check(ttft_p50=0.10, tpot_p50=0.05)``.
         """
         __tracebackhide__ = True
+        from pytest_gpusim.compare import document_of
+        from pytest_gpusim.report.directory import update_comparison
+        from pytest_gpusim.report.terminal import failure_lines
+
         try:
-            self.comparison.check(tolerances)
-        except CheckFailed:
-            raise AssertionError(self.comparison.failure_text()) from None
+            self.comparison = self.comparison.judged(tolerances)
         except GpusimError as error:
             _fail(error)
+        update_comparison(self.comparison, self.path)
+        broken = failure_lines(document_of(self.comparison, self.path))
+        if broken:
+            raise AssertionError("\n".join(broken))
 
 
 def _fail(error: GpusimError) -> NoReturn:

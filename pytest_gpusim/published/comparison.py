@@ -169,10 +169,10 @@ def _row(name: str, figure: Mapping[str, Any]) -> str:
 def _metrics(
     comparison: Comparison, sim: Run, published: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    from pytest_gpusim.compare.metrics import measure_run
-    from pytest_gpusim.compare.statistics import summarize
+    from pytest_gpusim.compare.figures import summarize
+    from pytest_gpusim.compare.measure import measure_run
 
-    context = comparison.context
+    context = comparison.sides
     sides = [*context.real_metrics, measure_run(sim, leave_out=context.left_out)]
     metrics: dict[str, Any] = {}
     for metric, statistics in METRICS.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
+from pytest_gpusim.compare.sides import Sides, engine
 
 _BLOCKS = ("block_size", "num_gpu_blocks")
 MIRRORED = (
@@ -32,31 +33,33 @@ _NOT_MODELLED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def settings_mirrored(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=20, cause="the simulated engine was set up otherwise")
+def settings_mirrored(sides: Sides) -> Finding:
     """Every engine setting that both sides state is the same, KV blocks apart."""
-    return _mirrored(context, MIRRORED, ("max_num_seqs", "max_num_batched_tokens"))
+    return _mirrored(sides, MIRRORED, ("max_num_seqs", "max_num_batched_tokens"))
 
 
-def kv_blocks_mirrored(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=30, cause="the simulated engine had another KV cache")
+def kv_blocks_mirrored(sides: Sides) -> Finding:
     """Both sides have the same number of KV blocks of the same size."""
-    status, detail = _mirrored(context, _BLOCKS, _BLOCKS)
+    status, detail = _mirrored(sides, _BLOCKS, _BLOCKS)
     if status == "pass":
-        settings = engine(context.real[0])
+        settings = engine(sides.real[0])
         blocks, size = settings["num_gpu_blocks"], settings["block_size"]
         detail = f"{blocks} blocks of {size} tokens on both sides"
     return status, detail
 
 
-def _mirrored(context: CheckContext, keys: tuple[str, ...], essential: tuple[str, ...]) -> Finding:
-    simulated = engine(context.sim)
+def _mirrored(sides: Sides, keys: tuple[str, ...], essential: tuple[str, ...]) -> Finding:
+    simulated = engine(sides.sim)
     if not simulated:
-        return "skip", f"{context.sim.run_id} records no engine settings"
-    if not any(engine(run) for run in context.real):
+        return "skip", f"{sides.sim.run_id} records no engine settings"
+    if not any(engine(run) for run in sides.real):
         return "skip", "the real runs record no engine settings"
     different: dict[tuple[str, str], str] = {}
     unstated: set[str] = set()
     compared: set[str] = set()
-    for run in context.real:
+    for run in sides.real:
         stated = engine(run)
         for key in keys:
             ours, theirs = _value(stated, key), _value(simulated, key)
@@ -74,7 +77,7 @@ def _mirrored(context: CheckContext, keys: tuple[str, ...], essential: tuple[str
                     text = f"{key}={stated[key]!r} in {run.run_id} is not modelled"
                     different.setdefault((key, repr(stated[key])), text)
     if different:
-        fix = f"simulate with --engine {context.real[0].path}"
+        fix = f"simulate with --engine {sides.real[0].path}"
         return "fail", f"{listed(list(different.values()))}; {fix}"
     if not compared:
         return "skip", f"no run states {', '.join(keys)} on both sides"
