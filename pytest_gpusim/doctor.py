@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pytest_gpusim.artifacts import package_version, tool_version
@@ -13,13 +12,18 @@ from pytest_gpusim.bundle.layout import bundle_names, is_bundle
 from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
+from pytest_gpusim.upstream import (
+    COMMAND,
+    UPSTREAM_CHECKOUT,
+    WORKS,
+    WORKS_NOT,
+    examine_upstream,
+    upstream_lines,
+    upstream_state,
+)
 
-_NO_CLONE = {
-    "checkout": None,
-    "state": "absent: not in a clone of pytest-gpusim",
-    "environment": None,
-    "commit": None,
-}
+__all__ = ["UPSTREAM_CHECKOUT", "examine", "report_lines", "upstream_state"]
+
 _PACKAGES = (
     "pytest",
     "pytest-benchmark",
@@ -43,7 +47,7 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
         if (device := registry.hardware.get(name).present_device())
     }
     absent = [name for name in registry.hardware.names() if name not in devices]
-    upstream = _upstream_of_clone()
+    upstream = examine_upstream()
     bundles = ["."] if is_bundle(root) else bundle_names(root)
     return {
         "schema_version": 1,
@@ -54,16 +58,13 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
             "version": vidur,
             "supported": vidur in SUPPORTED_VERSIONS,
             "location": _location("vidur"),
-            "upstream": upstream.examine_upstream() if upstream else _NO_CLONE,
+            "upstream": upstream,
         },
         "vllm": {"version": vllm, "location": _location("vllm")},
         "hardware": devices,
         "profiling_root": str(root),
         "bundles": bundles,
-        "can": {
-            **_abilities(vidur, vllm, devices, absent, bundles),
-            **(upstream.abilities() if upstream else {}),
-        },
+        "can": _abilities(vidur, vllm, devices, absent, bundles, upstream),
     }
 
 
@@ -75,7 +76,7 @@ def report_lines(findings: dict[str, Any]) -> list[str]:
         f"gpusim {findings['tool_version']} on Python {findings['python']}",
         f"vidur  {vidur['version'] or 'not installed'} ({support}) {vidur['location'] or ''}",
         f"vllm   {vllm['version'] or 'not installed'} {vllm['location'] or ''}",
-        *_upstream_lines(vidur["upstream"]),
+        *upstream_lines(vidur["upstream"]),
     ]
     lines += [
         f"{name:20} {version or 'not installed'}" for name, version in findings["packages"].items()
@@ -96,6 +97,7 @@ def _abilities(
     devices: dict[str, str],
     absent: list[str],
     bundles: list[str],
+    upstream: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     def able(why: str) -> dict[str, Any]:
         return {"ok": not why, "why": why}
@@ -120,25 +122,10 @@ def _abilities(
         can[f"measure and profile vllm on {name}"] = able(no_vllm)
     if absent:
         can[f"measure and profile vllm on {', '.join(absent)}"] = able("no such device here")
+    no_upstream = "" if upstream["commit"] else f"not installed: '{COMMAND}'"
+    can[f"use Vidur's upstream: {WORKS}"] = able(no_upstream)
+    can["use Vidur's upstream for anything else"] = able(WORKS_NOT)
     return can
-
-
-def _upstream_of_clone() -> ModuleType | None:
-    """``extern/upstream.py`` of the clone that this package lies in; None outside one."""
-    path = Path(__file__).resolve().parents[1] / "extern" / "upstream.py"
-    if not path.is_file():
-        return None
-    spec = spec_from_file_location("gpusim_upstream", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _upstream_lines(findings: dict[str, Any]) -> list[str]:
-    module = _upstream_of_clone()
-    return list(module.upstream_lines(findings)) if module else [f"upstream: {findings['state']}"]
 
 
 def _location(module: str) -> str | None:

@@ -6,6 +6,7 @@ cache (`/metrics`) and, in its development mode, everything (`/server_info`).
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -19,26 +20,6 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 
 _ASK_TIMEOUT_S = 20.0
-# Section of vLLM's configuration -> the settings in it, those that are not modelled among them.
-_SECTIONS = {
-    "scheduler_config": (
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "async_scheduling",
-        "long_prefill_token_threshold",
-        "scheduler_reserve_full_isl",
-    ),
-    "cache_config": ("block_size", "num_gpu_blocks", "enable_prefix_caching", "cache_dtype"),
-    "model_config": ("max_model_len", "dtype", "enforce_eager", "quantization"),
-    "parallel_config": (
-        "tensor_parallel_size",
-        "pipeline_parallel_size",
-        "data_parallel_size",
-        "enable_expert_parallel",
-    ),
-}
-_UNMODELLED_SECTIONS = ("speculative_config", "lora_config")
-_PLAIN_KV = ("auto", "float16", "bfloat16", "float32", "None")
 _CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
 
 
@@ -94,15 +75,17 @@ class Server:
                 f"{self.root} serves {', '.join(names)}; name one with --param served_model=NAME"
             )
         length = next(entry for entry in models if entry.get("id") == name).get("max_model_len")
-        told: dict[str, Any] = {"max_model_len": length} if type(length) is int else {}
-        told |= await self._cache_config()
-        told |= await self._whole_config()
         version = (await self._json("/version") or {}).get("version")
         version = version if isinstance(version, str) else None
         # Only vLLM answers at /version in this form; so its version picks the scheduling rules.
-        settings = EngineSettings.from_mapping(
-            {**told, "engine_version": version}, self.root, strict=False
-        )
+        settings = EngineSettings(engine_version=version)
+        for told in (
+            await self._whole_config(),
+            await self._cache_config(),
+            {"max_model_len": length if type(length) is int else None},
+        ):
+            found = EngineSettings.from_mapping(told, self.root, strict=False)
+            settings = settings.merged(found)
         return ServerFacts(name, version, settings)
 
     async def reset_prefix_cache(self) -> bool:
@@ -144,35 +127,13 @@ class Server:
         if found is None:
             return {}
         labels = dict(re.findall(r'(\w+)="([^"]*)"', found.group(1)))
-        told: dict[str, Any] = {}
-        for key in ("block_size", "num_gpu_blocks"):
-            if labels.get(key, "").isdecimal():
-                told[key] = int(labels[key])
-        if labels.get("enable_prefix_caching") in ("True", "False"):
-            told["enable_prefix_caching"] = labels["enable_prefix_caching"] == "True"
-        if labels.get("cache_dtype", "auto") not in _PLAIN_KV:
-            told["cache_dtype"] = labels["cache_dtype"]
-        return told
+        return {"cache_config": {key: _literal(text) for key, text in labels.items()}}
 
     async def _whole_config(self) -> dict[str, Any]:
         """All settings, from vLLM's development mode (VLLM_SERVER_DEV_MODE=1)."""
         document = await self._json("/server_info?config_format=json")
         config = (document or {}).get("vllm_config")
-        if not isinstance(config, dict):
-            return {}
-        told: dict[str, Any] = {}
-        for section, keys in _SECTIONS.items():
-            values = config.get(section)
-            if isinstance(values, dict):
-                told |= {key: values[key] for key in keys if values.get(key) is not None}
-        if told.get("cache_dtype") in _PLAIN_KV:
-            del told["cache_dtype"]
-        for section in _UNMODELLED_SECTIONS:
-            values = config.get(section)
-            if values:
-                # Its method says enough: a whole section does not fit in a line.
-                told[section] = (isinstance(values, dict) and values.get("method")) or True
-        return told
+        return config if isinstance(config, dict) else {}
 
     async def _json(self, path: str) -> dict[str, Any] | None:
         status, text = await self._get_quietly(path)
@@ -204,3 +165,11 @@ class Server:
                 return response.status, await response.text(errors="replace")
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0, ""
+
+
+def _literal(text: str) -> Any:
+    """What Python wrote as ``text`` (a label holds ``True``, ``None``, ``16``), else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

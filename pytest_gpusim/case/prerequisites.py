@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload, engine_of
+from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload
 from pytest_gpusim.case.live import why_not_live
 from pytest_gpusim.case.recorded import recorded, why_not_recorded
 from pytest_gpusim.deployment import EngineSettings
@@ -13,8 +12,6 @@ from pytest_gpusim.errors import InputError
 
 if TYPE_CHECKING:
     from pytest_gpusim.checks import Check
-    from pytest_gpusim.runs import Run
-    from pytest_gpusim.workload import Workload
 
 
 def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> list[Check]:
@@ -29,63 +26,38 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
     Raises:
         CannotRunHere: The case cannot run here and nobody asked for it.
     """
+    from pytest_gpusim.bundle import resolve_root
     from pytest_gpusim.bundle_checks.checks import check_bundle
     from pytest_gpusim.checks import Check
 
-    no_recording = None if case.given else why_not_recorded(case, settings)
-    try:
-        if case.given is not None:
-            needs = _of_runs(case, settings, case.given.workload, case.given.runs[0])
-        elif settings.real != "live" and no_recording is None:
-            side = recorded(case, settings)
-            needs = _of_runs(case, settings, side.workload, side.runs[0], side.bundle.path)
-        else:
-            needs = _of_a_measurement(case, settings)
-    except InputError as error:
-        no_device = None if case.given else why_not_live(case)
-        if asked_for or no_device is None or no_recording is None:
-            return [Check("bundle", "fail", str(error))]
-        raise CannotRunHere(f"{no_recording}; {no_device}; {error}") from None
+    no_recording = why_not_recorded(case, settings)
+    if settings.real != "live" and no_recording is None:
+        real = recorded(case, settings)
+        root = real.bundle.path
+        engine = EngineSettings.load(real.runs[0].path)
+        device = real.runs[0].meta.get("device_name")
+        workload = real.workload
+    else:
+        no_device = why_not_live(case)
+        # A live run is made on this very device; a server may be anywhere.
+        device = case.hardware.present_device() if case.backend != "openai" else None
+        try:
+            root = resolve_root(
+                settings.profiling_root, case.model.name, case.hardware.name, case.engine, device
+            )
+        except InputError as error:
+            if asked_for or no_device is None:
+                return [Check("bundle", "fail", str(error))]
+            raise CannotRunHere(f"{no_recording}; {no_device}; {error}") from None
+        engine = case.engine
+        workload = case_workload(case, settings.artifacts)
     checks = check_bundle(
-        needs.bundle,
+        root,
         registry=settings.registry,
         model=case.model,
         hardware=case.hardware,
-        workload=needs.workload,
-        engine=needs.engine,
-        device_name=needs.device_name,
+        workload=workload,
+        engine=engine,
+        device_name=device,
     )
     return [check for check in checks if check.status == "fail"]
-
-
-class _Needs(NamedTuple):
-    """The bundle that the case would be simulated with, and what it is held against."""
-
-    bundle: Path
-    workload: Workload
-    engine: EngineSettings
-    device_name: str | None
-
-
-def _of_runs(
-    case: Case, settings: Settings, workload: Workload, run: Run, bundle: Path | None = None
-) -> _Needs:
-    """Of real runs that are at hand; their bundle is ``bundle``, else looked for."""
-    engine, device = case.engine.merged(engine_of(run)), run.meta.get("device_name")
-    return _Needs(bundle or _bundle(case, settings, engine, device), workload, engine, device)
-
-
-def _of_a_measurement(case: Case, settings: Settings) -> _Needs:
-    """Of a run that is made on this very device; a server may be anywhere."""
-    device = case.hardware.present_device() if case.backend != "openai" else None
-    bundle = _bundle(case, settings, case.engine, device)
-    return _Needs(bundle, case_workload(case, settings.artifacts), case.engine, device)
-
-
-def _bundle(case: Case, settings: Settings, engine: EngineSettings, device: str | None) -> Path:
-    from pytest_gpusim.bundle import resolve_root
-
-    if case.profile is not None:
-        return case.profile.path
-    names = case.model.name, case.hardware.name
-    return resolve_root(settings.profiling_root, *names, engine, device)

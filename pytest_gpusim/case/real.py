@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from pytest_gpusim.case.definition import (
-    CannotRunHere,
-    Case,
-    RealSide,
-    Settings,
-    case_bundle,
-    engine_of,
-)
+from pytest_gpusim.case.definition import CannotRunHere, Case, RealSide, Settings
 from pytest_gpusim.case.live import live, why_not_live
 from pytest_gpusim.case.recorded import recorded, why_not_recorded
 
 
 def real_side(case: Case, settings: Settings) -> RealSide:
-    """The runs that the user named, else the case's recording, else what is measured now.
+    """Replay the case's recording, or measure it now.
 
     Raises:
         CannotRunHere: Neither can be had; the message says what was looked for.
         InputError: There is a recording, and it is broken.
     """
-    if case.given is not None:
-        runs = list(case.given.runs)
-        engine = case.engine.merged(engine_of(runs[0]))
-        return RealSide(case.given.workload, runs, case_bundle(case, settings, engine))
     case.spec()  # an unknown workload is a mistake, not a missing recording
     no_recording = None
     if settings.real != "live":

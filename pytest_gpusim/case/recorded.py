@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, engine_of
+from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.workload.generate import generate_workload
 from pytest_gpusim.workload.trace import read_workload
 
@@ -44,8 +45,8 @@ def recorded(case: Case, settings: Settings) -> RealSide:
     assert place is not None
     recording = open_recording(place)
     side = RealSide(recording.workload, recording.runs, recording.bundle)
-    if settings.root_is_named or case.profile is not None:
-        engine = engine_of(side.runs[0])
+    if settings.root_is_named:
+        engine = EngineSettings.load(side.runs[0].path)
         side = replace(side, bundle=case_bundle(case, settings, engine))
     return side
 

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.yaml_documents import read_yaml
 
-# A key that asks for something that is not modelled -> (its name in words, values that ask not).
-_UNMODELLED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "kv_cache_dtype": ("quantized KV cache", (None, "auto")),
-    "cache_dtype": ("quantized KV cache", (None, "auto")),
-    "quantization": ("quantized weights", (None,)),
-    "speculative_config": ("speculative decoding", (None, {})),
-    "pipeline_parallel_size": ("pipeline parallelism", (None, 1)),
-    "data_parallel_size": ("data parallelism", (None, 1)),
-    "enable_lora": ("LoRA", (None, False)),
-    "lora_config": ("LoRA", (None, {})),
-    "enable_expert_parallel": ("mixture of experts", (None, False)),
-    "sliding_window": ("sliding window attention", (None, False, 0)),
-}
 _REQUIRED = ("max_num_seqs", "max_num_batched_tokens", "block_size", "num_gpu_blocks")
 
 
@@ -31,8 +19,9 @@ _REQUIRED = ("max_num_seqs", "max_num_batched_tokens", "block_size", "num_gpu_bl
 class EngineSettings:
     """vLLM's settings that a simulation must share with the engine; None where not stated.
 
+    `pytest_gpusim.deployment.settings` has the table of all settings, these among them.
     ``num_gpu_blocks`` counts KV blocks of ``block_size`` tokens, vLLM's null block included.
-    ``engine_version`` picks the scheduling rules of that release.
+    ``engine_version`` picks the scheduling rules, and the defaults, of that release.
     """
 
     max_num_seqs: int | None = None
@@ -48,6 +37,13 @@ class EngineSettings:
     tensor_parallel_size: int | None = None
     enforce_eager: bool | None = None
     engine_version: str | None = None
+    gpu_memory_utilization: float | None = None
+    kv_cache_memory_bytes: int | None = None
+    performance_mode: str | None = None
+    assumed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Names of settings that nobody stated, and what they were taken from, in words."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What of the source these settings leave out, a sentence each."""
 
     @classmethod
     def from_mapping(
@@ -56,7 +52,8 @@ class EngineSettings:
         """Read settings from a mapping.
 
         Args:
-            document: Settings under vLLM's names.
+            document: Settings under vLLM's names, in any spelling (`find`); parts of a resolved
+                configuration (``scheduler_config``, …) may stand as they are.
             where: The file, for messages.
             strict: Refuse unknown keys (a user's file); else pass over them (a run's metadata).
 
@@ -64,22 +61,35 @@ class EngineSettings:
             InputError: An unknown key or a value of the wrong kind.
             UsageError: A setting that is not modelled.
         """
-        kinds = {field.name: str(field.type).split(" ")[0] for field in fields(cls)}
+        stated = flat(document)
+        for key, value, words in unmodelled(stated):
+            raise UsageError(f"{where}: {key}={brief(value)}: {words} not modelled")
         values: dict[str, Any] = {}
-        for key, value in document.items():
-            if key in _UNMODELLED:
-                words, harmless = _UNMODELLED[key]
-                # A KV cache of the model's own dtype is not quantized.
-                own = key in ("kv_cache_dtype", "cache_dtype") and _same_dtype(value, document)
-                if value not in harmless and not own:
-                    raise UsageError(f"{where}: {key}={value!r}: {words} is not modelled")
-            elif key in kinds:
-                values[key] = _checked(key, value, kinds[key], where)
-            elif strict:
+        left: dict[str, list[str]] = {}
+        for key, value in stated.items():
+            match = find(key)
+            if match is None:
+                if strict:
+                    known = ", ".join(setting.name for setting in modelled())
+                    raise InputError(where, key, f"unknown engine setting; known are {known}")
+                continue
+            setting, opposite = match
+            if setting.role != "modelled":
+                if setting.role != "refused" and value is not None:
+                    left.setdefault(setting.words, []).append(key)
+                continue
+            read = setting.read(value, where, key)
+            if opposite and read is not None:
+                read = not read
+            if read is None:
+                continue
+            if strict and values.get(setting.name, read) != read:
                 raise InputError(
-                    where, key, f"unknown engine setting; known are {', '.join(kinds)}"
+                    where, key, f"is {brief(read)}, stated above as {values[setting.name]!r}"
                 )
-        return cls(**values)
+            values.setdefault(setting.name, read)
+        notes = [f"{', '.join(keys)}: not simulated, {why}" for why, keys in left.items()]
+        return cls(**values, notes=tuple(notes) if strict else ())
 
     @classmethod
     def load(cls, path: Path | str) -> EngineSettings:
@@ -104,14 +114,23 @@ class EngineSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The stated settings, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        values = {setting.name: getattr(self, setting.name) for setting in modelled()}
+        return {key: value for key, value in values.items() if value is not None}
 
-    def merged(self, other: EngineSettings) -> EngineSettings:
-        """These settings, with what they do not state taken from ``other``."""
+    def merged(self, other: EngineSettings, source: str = "") -> EngineSettings:
+        """These settings, with what they do not state taken from ``other``.
+
+        Args:
+            other: Where the rest comes from.
+            source: Says, in `assumed`, what that is; empty where ``other`` states things as well
+                as these settings do.
+        """
         missing = {
             key: value for key, value in other.to_json().items() if getattr(self, key) is None
         }
-        return replace(self, **missing)
+        assumed = {key: source or other.assumed.get(key, "") for key in missing}
+        known = {key: words for key, words in assumed.items() if words}
+        return replace(self, **missing, assumed={**self.assumed, **known})
 
     def require_complete(self, where: Path | str) -> EngineSettings:
         """Return these settings with vLLM's defaults for flags, or raise on a missing limit."""
@@ -132,25 +151,3 @@ class EngineSettings:
                 tensor_parallel_size=1,
             )
         )
-
-
-def _checked(key: str, value: Any, kind: str, where: Path | str) -> Any:
-    if value is None:
-        return None
-    if kind == "bool":
-        good = isinstance(value, bool)
-    elif kind == "int":
-        minimum = 0 if key == "long_prefill_token_threshold" else 1
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-    else:
-        good = isinstance(value, str)
-    if not good:
-        raise InputError(where, key, f"expected a valid {kind}, found {value!r}")
-    return value.removeprefix("torch.") if key == "dtype" else value
-
-
-def _same_dtype(value: Any, document: Mapping[str, Any]) -> bool:
-    names = (value, document.get("dtype"))
-    words = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "float": "float32"}
-    one, other = (str(name).lower().removeprefix("torch.") for name in names)
-    return words.get(one, one) == words.get(other, other)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment.architectures import ARCHITECTURES, read_architecture, stated_name
+from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.quantization import Quantization
 from pytest_gpusim.errors import InputError, UsageError
@@ -259,6 +260,6 @@ class ModelShape:
 def dtype_bytes(dtype: str) -> int:
     """Bytes of one element; raises `UsageError` for an unknown dtype."""
     try:
-        return _DTYPE_BYTES[dtype.removeprefix("torch.")]
+        return _DTYPE_BYTES[plain_dtype(dtype)]
     except KeyError:
         raise UsageError(f"dtype {dtype!r}: known are {', '.join(_DTYPE_BYTES)}") from None

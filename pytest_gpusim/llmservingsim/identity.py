@@ -6,16 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_DTYPES = {
-    "bf16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "fp16": "float16",
-    "float16": "float16",
-    "half": "float16",
-    "fp32": "float32",
-    "float32": "float32",
-    "float": "float32",
-}
+from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES, plain_dtype
+
 _QUANTIZED = re.compile(r"fp8|fp4|int8|int4|w8a8|w4a16|awq|gptq|mxfp4|nvfp4")
 _FAMILY = re.compile(
     r"(llama|qwen|mistral|mixtral|gemma|phi|yi|falcon|deepseek|gpt|opt|granite|glm|internlm)"
@@ -60,7 +52,7 @@ def _chips(name: str | None) -> set[str]:
 
 def dtypes_contradict(profiled: str | None, used: str | None) -> bool:
     """Whether a profile's dtype or variant (``bf16``, ``bf16-kvfp8``, ``fp8``) is not ``used``."""
-    stated = str(profiled or "").lower().removeprefix("torch.")
+    stated = plain_dtype(str(profiled or ""))
     wanted = known_dtype(used)
     if wanted is None or not stated:
         return False
@@ -70,8 +62,8 @@ def dtypes_contradict(profiled: str | None, used: str | None) -> bool:
 
 def known_dtype(name: str | None) -> str | None:
     """A dtype in PyTorch's words; of a variant its first part. None where it is not known."""
-    first = re.split(r"[-_+ ]", str(name or "").lower().removeprefix("torch."))[0]
-    return _DTYPES.get(first)
+    found = plain_dtype(re.split(r"[-_+ ]", str(name or ""))[0])
+    return found if found in PLAIN_DTYPES else None
 
 
 def contradicting_sizes(overrides: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:

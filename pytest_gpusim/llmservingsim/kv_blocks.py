@@ -40,7 +40,6 @@ def derive_blocks(
     block_size, degree = engine.block_size or 16, engine.tensor_parallel_size or 1
     block_bytes = block_size * model.kv_bytes_per_token(str(engine.dtype), degree)
     for key, unit, words in (
-        ("num_gpu_blocks_override", 1, "as asked"),
         ("num_kv_tokens", block_size, f"tokens / {block_size}"),
         ("kv_cache_memory_bytes", block_bytes, f"bytes / {block_bytes}"),
     ):

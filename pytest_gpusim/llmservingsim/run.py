@@ -7,14 +7,14 @@ queued it (``queued_ts``), which is also where that project's simulator starts t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.deployment.settings import Deployment, default, first_stated, release_of
 from pytest_gpusim.documents import JsonObject, read_lines, to_ns
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.base import (
@@ -25,10 +25,6 @@ from pytest_gpusim.runs.importers.base import (
 
 KIND = "llmservingsim"
 REQUESTS, META = "requests.jsonl", "meta.json"
-_ASYNC_BY_DEFAULT = (0, 14)
-# Sections of vLLM's configuration that hold the settings; ``engine_kwargs`` is what was asked for.
-_SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "lora_config")
-_UNMODELLED = ("speculative_config", "quantization", "enable_lora", "pipeline_parallel_size")
 
 
 def recognises(path: Path) -> bool:
@@ -147,38 +143,27 @@ def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings
     Raises:
         UsageError: The engine used something that is not modelled.
     """
-    stated: dict[str, Any] = {}
-
-    def take(section: Any) -> None:
-        if isinstance(section, Mapping):
-            for key, value in section.items():
-                if value is not None:
-                    stated.setdefault(str(key), value)
-
-    resolved = meta.get("resolved_config") or {}
-    take(meta.get("kv_cache"))
-    for name in _SECTIONS:
-        take(resolved.get(name))
-    take({key: resolved[key] for key in _UNMODELLED if key in resolved})
-    take(meta.get("engine_kwargs"))
+    resolved = dict(meta.get("resolved_config") or {})
+    stated = first_stated(meta.get("kv_cache"), resolved, meta.get("engine_kwargs"))
     notes: list[str] = []
-    if stated.get("enable_chunked_prefill") is False:
-        raise UsageError(f"{path}: an engine without chunked prefill is not modelled")
-    if stated.get("sliding_window") and not stated.get("disable_sliding_window"):
-        raise UsageError(f"{path}: sliding window attention is not modelled (sliding_window)")
     version = meta.get("vllm_version")
     stated["engine_version"] = None if version is None else str(version)
+    usual = Deployment(release=release_of(stated["engine_version"]))
     if "async_scheduling" not in stated:
-        stated["async_scheduling"] = _release(version) >= _ASYNC_BY_DEFAULT
+        stated["async_scheduling"] = default("async_scheduling", usual)
         word = "on" if stated["async_scheduling"] else "off"
         notes.append(f"async_scheduling is not stated; vLLM {version or 'latest'} has it {word}")
-    for key, default in (("block_size", 16), ("enable_prefix_caching", True)):
+    for key in ("block_size", "enable_prefix_caching"):
         if key not in stated:
-            stated[key] = default
-            notes.append(f"{key} is not stated; taken as vLLM's default, {default}")
-    with suppress(TypeError, ValueError):  # what is no number is refused below, by name
-        stated["block_size"] = int(stated["block_size"])
-    return EngineSettings.from_mapping(stated, path, strict=False), notes
+            stated[key] = default(key, usual)
+            notes.append(f"{key} is not stated; taken as vLLM's default, {stated[key]}")
+    key = "scheduler_reserve_full_isl"
+    if key not in stated and not default(key, usual):
+        stated[key] = False
+        notes.append(f"{key} is not in vLLM {version}'s configuration; taken as off")
+    settings = EngineSettings.from_mapping(stated, path, strict=False)
+    # The blocks are stated, or derived from the machine's memory: never from these alone.
+    return replace(settings, gpu_memory_utilization=None, kv_cache_memory_bytes=None), notes
 
 
 def _two_files(files: Sequence[Path]) -> tuple[Path, Path]:
@@ -207,8 +192,3 @@ def _run_folder(path: Path) -> Path | None:
         if (folder / REQUESTS).is_file() and (folder / META).is_file():
             return folder
     return None
-
-
-def _release(version: Any) -> tuple[int, int]:
-    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", str(version or ""))
-    return (int(match[1]), int(match[2])) if match else (99, 0)

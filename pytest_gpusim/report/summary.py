@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_gpusim.compare.document import ComparisonDocument
-from pytest_gpusim.compare.format import (
+from pytest_gpusim.report.attribution import TextTable, attribution_tables
+from pytest_gpusim.report.document import ComparisonDocument
+from pytest_gpusim.report.format import (
     LABELS,
     UNKNOWN,
     figures,
@@ -11,7 +12,6 @@ from pytest_gpusim.compare.format import (
     percent,
     signed_percent,
 )
-from pytest_gpusim.report.attribution import TextTable, attribution_tables
 
 
 def summary_markdown(document: ComparisonDocument) -> str:

@@ -7,23 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.vllm_runtime.loader import LOAD_FORMAT, register_loader
 from pytest_gpusim.vllm_runtime.observer import watched_scheduler
 from pytest_gpusim.vllm_runtime.spec import LaunchSpec
-
-_PASSED_AS_THEY_ARE = (
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "block_size",
-    "enable_prefix_caching",
-    "async_scheduling",
-    "long_prefill_token_threshold",
-    "scheduler_reserve_full_isl",
-    "dtype",
-    "tensor_parallel_size",
-    "enforce_eager",
-)
 
 
 def start_engine(spec: LaunchSpec, directory: Path) -> Any:
@@ -35,10 +22,10 @@ def start_engine(spec: LaunchSpec, directory: Path) -> Any:
     """
     from vllm import EngineArgs, LLMEngine
 
-    settings = spec.settings.to_json()
-    arguments = {name: settings[name] for name in _PASSED_AS_THEY_ARE if name in settings}
-    if "num_gpu_blocks" in settings:
-        arguments["num_gpu_blocks_override"] = settings["num_gpu_blocks"]
+    arguments = spec.settings.to_json()
+    arguments.pop("engine_version", None)  # the release that is installed is the one that runs
+    if "num_gpu_blocks" in arguments:
+        arguments["num_gpu_blocks_override"] = arguments.pop("num_gpu_blocks")
     known = {field.name for field in fields(EngineArgs)}
     unknown = sorted(set(arguments) - known)
     if unknown:
@@ -90,7 +77,7 @@ def resolved_settings(engine: Any, spec: LaunchSpec) -> dict[str, Any]:
         "async_scheduling": bool(scheduler.async_scheduling),
         "long_prefill_token_threshold": scheduler.long_prefill_token_threshold,
         "scheduler_reserve_full_isl": getattr(scheduler, "scheduler_reserve_full_isl", False),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": plain_dtype(str(model.dtype)),
         "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
         "enforce_eager": eager,
         "engine_mode": "eager" if eager else "compiled",

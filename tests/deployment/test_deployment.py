@@ -225,10 +225,10 @@ def test_engine_settings_from_json_yaml_and_runs(tmp_path: Path) -> None:
         ("a.yaml", "", "expected a mapping"),
         ("a.json", '{"speculative_config": {"n": 3}}', "speculative decoding is not modelled"),
         ("a.json", '{"kv_cache_dtype": "fp8"}', "quantized KV cache is not modelled"),
-        ("a.json", '{"quantization": "awq"}', "quantized weights is not modelled"),
+        ("a.json", '{"quantization": "awq"}', "quantized weights are not modelled"),
         ("a.json", '{"pipeline_parallel_size": 2}', "pipeline parallelism is not modelled"),
         ("a.json", '{"enable_lora": true}', "LoRA is not modelled"),
-        ("a.json", '{"enable_expert_parallel": true}', "mixture of experts is not modelled"),
+        ("a.json", '{"enable_expert_parallel": true}', "expert parallelism is not modelled"),
         ("a.json", '{"sliding_window": 4096}', "sliding window attention is not modelled"),
     ],
 )

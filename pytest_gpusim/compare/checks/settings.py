@@ -4,62 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
-from pytest_gpusim.compare.sides import Sides, engine
+from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+from pytest_gpusim.deployment.dtypes import plain_dtype
+from pytest_gpusim.deployment.settings import brief, modelled, unmodelled
 
 _BLOCKS = ("block_size", "num_gpu_blocks")
-MIRRORED = (
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "enable_prefix_caching",
-    "async_scheduling",
-    "long_prefill_token_threshold",
-    "scheduler_reserve_full_isl",
-    "dtype",
-    "tensor_parallel_size",
-    "enforce_eager",
-    "engine_version",
-)
-# Settings of a real engine that no simulation here follows -> the values that need no following.
-_NOT_MODELLED: dict[str, tuple[Any, ...]] = {
-    "enable_chunked_prefill": (True,),
-    "chunked_prefill": (True,),
-    "scheduling_policy": ("fcfs",),
-    "policy": ("fcfs",),
-    "speculative_config": (None, {}),
-    "pipeline_parallel_size": (1,),
-    "data_parallel_size": (1,),
-}
+_OTHERS = tuple(s.name for s in modelled() if s.mirrored and s.name not in _BLOCKS)
+_ESSENTIAL = frozenset(s.name for s in modelled() if s.essential)
 
 
-@check(Protects.CASE, rank=20, cause="the simulated engine was set up otherwise")
-def settings_mirrored(sides: Sides) -> Finding:
+def settings_mirrored(context: CheckContext) -> Finding:
     """Every engine setting that both sides state is the same, KV blocks apart."""
-    return _mirrored(sides, MIRRORED, ("max_num_seqs", "max_num_batched_tokens"))
+    return _mirrored(context, _OTHERS)
 
 
-@check(Protects.CASE, rank=30, cause="the simulated engine had another KV cache")
-def kv_blocks_mirrored(sides: Sides) -> Finding:
+def kv_blocks_mirrored(context: CheckContext) -> Finding:
     """Both sides have the same number of KV blocks of the same size."""
-    status, detail = _mirrored(sides, _BLOCKS, _BLOCKS)
+    status, detail = _mirrored(context, _BLOCKS)
     if status == "pass":
-        settings = engine(sides.real[0])
+        settings = engine(context.real[0])
         blocks, size = settings["num_gpu_blocks"], settings["block_size"]
         detail = f"{blocks} blocks of {size} tokens on both sides"
     return status, detail
 
 
-def _mirrored(sides: Sides, keys: tuple[str, ...], essential: tuple[str, ...]) -> Finding:
-    simulated = engine(sides.sim)
+def _mirrored(context: CheckContext, keys: tuple[str, ...]) -> Finding:
+    simulated = engine(context.sim)
     if not simulated:
-        return "skip", f"{sides.sim.run_id} records no engine settings"
-    if not any(engine(run) for run in sides.real):
+        return "skip", f"{context.sim.run_id} records no engine settings"
+    if not any(engine(run) for run in context.real):
         return "skip", "the real runs record no engine settings"
     different: dict[tuple[str, str], str] = {}
     unstated: set[str] = set()
     compared: set[str] = set()
-    for run in sides.real:
+    for run in context.real:
         stated = engine(run)
         for key in keys:
             ours, theirs = _value(stated, key), _value(simulated, key)
@@ -71,17 +49,16 @@ def _mirrored(sides: Sides, keys: tuple[str, ...], essential: tuple[str, ...]) -
                 different.setdefault((key, repr(ours)), text)
             else:
                 compared.add(key)
-        if keys is MIRRORED:
-            for key, harmless in _NOT_MODELLED.items():
-                if stated.get(key) is not None and stated[key] not in harmless:
-                    text = f"{key}={stated[key]!r} in {run.run_id} is not modelled"
-                    different.setdefault((key, repr(stated[key])), text)
+        if keys is _OTHERS:
+            for key, value, words in unmodelled(stated):
+                text = f"{key}={brief(value)} in {run.run_id}: {words} not modelled"
+                different.setdefault((key, brief(value)), text)
     if different:
-        fix = f"simulate with --engine {sides.real[0].path}"
+        fix = f"simulate with --engine {context.real[0].path}"
         return "fail", f"{listed(list(different.values()))}; {fix}"
     if not compared:
         return "skip", f"no run states {', '.join(keys)} on both sides"
-    missing = [key for key in essential if key not in compared]
+    missing = [key for key in keys if key in _ESSENTIAL and key not in compared]
     if missing:
         return "warn", f"{', '.join(missing)}: not stated on both sides, so not known to agree"
     note = f"; on one side only: {', '.join(sorted(unstated))}" if unstated else ""
@@ -90,4 +67,4 @@ def _mirrored(sides: Sides, keys: tuple[str, ...], essential: tuple[str, ...]) -
 
 def _value(settings: dict[str, Any], key: str) -> Any:
     value = settings.get(key)
-    return value.removeprefix("torch.") if key == "dtype" and isinstance(value, str) else value
+    return plain_dtype(value) if key == "dtype" and isinstance(value, str) else value

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_gpusim.artifacts import require_vacant
 from pytest_gpusim.deployment import EngineSettings, Hardware
+from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.base import ASKED_UNKNOWN
 from pytest_gpusim.runs.importers.scheduled import on_schedule
@@ -89,7 +90,7 @@ def _require_agreement(path: Path, meta: Mapping[str, Any], stated: Stated) -> N
     for key, value in (stated.engine or EngineSettings()).to_json().items():
         if key not in assumed:
             found = engine.get(key)
-            found = found.removeprefix("torch.") if isinstance(found, str) else found
+            found = plain_dtype(found) if key == "dtype" and isinstance(found, str) else found
             hold(f"engine, {key}", "--engine", found, value)
     if stated.workload is not None:
         hold("workload_digest", "--workload", digest, stated.workload.digest)

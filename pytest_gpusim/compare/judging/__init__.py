@@ -1,1 +1,0 @@
-"""From figures and checks to a verdict: tolerances, judgements, likely causes."""

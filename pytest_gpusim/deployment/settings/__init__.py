@@ -1,0 +1,29 @@
+"""Engine settings under vLLM's names: the one table, and reading it in every spelling."""
+
+from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
+from pytest_gpusim.deployment.settings.setting import Setting, brief
+from pytest_gpusim.deployment.settings.table import (
+    SECTIONS,
+    SETTINGS,
+    default,
+    find,
+    first_stated,
+    flat,
+    modelled,
+    unmodelled,
+)
+
+__all__ = [
+    "SECTIONS",
+    "SETTINGS",
+    "Deployment",
+    "Setting",
+    "brief",
+    "default",
+    "find",
+    "first_stated",
+    "flat",
+    "modelled",
+    "release_of",
+    "unmodelled",
+]

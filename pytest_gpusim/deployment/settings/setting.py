@@ -1,0 +1,118 @@
+"""One engine setting: how vLLM spells it, what kind of value it has, what becomes of it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_gpusim.deployment.dtypes import plain_dtype
+from pytest_gpusim.deployment.settings.defaults import Default
+from pytest_gpusim.errors import InputError
+
+Kind = Literal["int", "float", "bool", "str", "any"]
+Role = Literal["modelled", "refused", "profiled", "ignored"]
+_UNITS = {
+    **{letter.lower(): 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{letter: 1024**power for power, letter in enumerate("KMGT", 1)},
+}
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_NOTHING: tuple[Any, ...] = (None, {}, [], "", "None")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table.
+
+    Attributes:
+        name: vLLM's name with underscores; the name in `EngineSettings` and in a run's metadata.
+        kind: Of its value; ``any`` where the value is not looked into.
+        role: ``modelled``: the simulation follows it. ``refused``: an engine that uses it is not
+            modelled. ``profiled``: it decides how long steps take, which the profile has measured.
+            ``ignored``: it concerns the server, or the loading of the model, alone.
+        words: What it is; of a refused one what is not modelled, with its verb.
+        section: The part of vLLM's resolved configuration that holds it.
+        others: Its other names: in the resolved configuration, and in other releases.
+        flags: Short options of the command line.
+        mirrored: Whether it must be the same in a simulation and in the run it is compared with.
+        essential: Whether nothing can be judged unless both sides state it.
+        least: The least whole number that it can be.
+        harmless: Values under which an engine is as modelled; no value at all is always one.
+        unless: Whether a value is harmless beside the other settings.
+        default: What vLLM takes where nobody states it, by release.
+    """
+
+    name: str
+    kind: Kind
+    role: Role
+    words: str
+    section: str = ""
+    others: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    mirrored: bool = False
+    essential: bool = False
+    least: int = 1
+    harmless: tuple[Any, ...] = ()
+    unless: Callable[[Any, Mapping[str, Any]], bool] | None = None
+    default: Default | None = None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All its names, with underscores."""
+        return (self.name, *self.others)
+
+    def asks(self, value: Any, beside: Mapping[str, Any]) -> bool:
+        """Whether ``value`` asks for what is not modelled, given the settings ``beside`` it."""
+        if self.role != "refused" or value in _NOTHING or value in self.harmless:
+            return False
+        if self.kind != "bool" and value is False:
+            return False
+        return self.unless is None or not self.unless(value, beside)
+
+    def read(self, value: Any, where: Path | str, key: str) -> Any:
+        """The value in this setting's kind, None where it says nothing.
+
+        Numbers may be texts, as on a command line: ``8192``, ``8k`` (thousands), ``8K`` (1024s).
+
+        Raises:
+            InputError: It is of another kind.
+        """
+        if value in _NOTHING or value == "auto":
+            return None
+        if self.kind == "any":
+            return value
+        if self.kind == "str":
+            if isinstance(value, str):
+                return plain_dtype(value) if self.name == "dtype" else value
+        elif self.kind == "bool":
+            if isinstance(value, bool):
+                return value
+        else:
+            number = _number(value)
+            if self.kind == "float" and number is not None and 0 < number <= 1:
+                return float(number)
+            if self.kind == "int" and isinstance(number, int) and number >= self.least:
+                return number
+        raise InputError(where, key, f"expected a valid {self.kind}, found {brief(value)}")
+
+
+def _number(value: Any) -> int | float | None:
+    if isinstance(value, bool) or value != value:
+        return None
+    if isinstance(value, int | float):
+        return value
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) < 20 else None
+    if match is None:
+        return None
+    number = float(match[1]) * _UNITS.get(match[2], 1)
+    return int(number) if (number.is_integer() and "." not in match[0]) or match[2] else number
+
+
+def brief(value: Any) -> str:
+    """``repr`` of a foreign value, short enough for a message."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+        return "a number of more than 60 digits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
