@@ -1,7 +1,11 @@
 """What collective operations between GPUs cost on a link of known latency and bandwidth.
 
-Ring algorithms as in NCCL's and ASTRA-sim's analytical models: n - 1 hops per phase, each moving
-1/n of the tensor; an all-reduce is two phases, an all-gather one.
+Two ranks exchange their tensors once. Below 8 MiB vLLM's own kernel does, which always takes its
+one-stage path for two (``custom_all_reduce.cuh``; ``custom_all_reduce.py`` has the limit); above,
+NCCL's ring of two sends slices of both phases without a gap, so that its second latency is hidden
+as well. Between more ranks, which that kernel serves over NVLink only, an all-reduce is a ring as
+in NCCL's and ASTRA-sim's analytical models: n - 1 hops per phase, each moving 1/n of the tensor; an
+all-reduce is two phases, an all-gather one.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ class Link:
 
     def all_reduce_ns(self, size_bytes: float, workers: int) -> float:
         """Time to sum a tensor of ``size_bytes`` that each of ``workers`` devices holds."""
+        if workers == 2:
+            return self.latency_ns + size_bytes / self.bytes_per_ns
         return 2 * self._phase_ns(size_bytes, workers)
 
     def all_gather_ns(self, size_bytes: float, workers: int) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Their layer -> our operators. Their times are per call, and ``layernorm`` is called twice a layer;
-# ``qk_norm`` is both norms of a layer together.
+# of ``qk_norm``, see `_head_norms`.
 _DENSE = {
     "embedding": ("emb",),
     "layernorm": ("input_layernorm", "post_attention_layernorm"),
@@ -35,6 +35,8 @@ _OPTIONAL = {"qk_norm"}
 _SHARED = {"embedding", "layernorm", "qk_norm", "rotary_emb", "act_fn", "final_layernorm"}
 # The same kernel at the same width.
 _SAME = {"layernorm": "final_layernorm", "final_layernorm": "layernorm"}
+# At one token both norms of the heads are launches and little else, as is the norm of a layer.
+_TWO_KERNELS = 1.25
 _US_NS, _US_MS = 1000.0, 1e-3
 
 
@@ -70,6 +72,9 @@ def read_dense(files: ProfileFiles, shape: ModelShape) -> DenseTimes:
         if series is None:
             known = ", ".join(str(column) for column in wide.columns)
             raise InputError(path, "column layer", f"has no {layer}; known are {known}")
+        if layer == "qk_norm":
+            series, words = _head_norms(series, wide, files)
+            notes += [words] if words else []
         filled = series.interpolate("index", limit_direction="both")
         times.update(dict.fromkeys(operators, (filled * _US_MS).tolist()))
     left_out = sorted({str(c) for c in wide.columns} - set(_DENSE))
@@ -78,6 +83,29 @@ def read_dense(files: ProfileFiles, shape: ModelShape) -> DenseTimes:
     if left_out:
         notes.append(f"layers that are not modelled, left out: {', '.join(left_out)}")
     return DenseTimes(times, [int(count) for count in wide.index], notes)
+
+
+def _head_norms(
+    series: pd.Series, wide: pd.DataFrame, files: ProfileFiles
+) -> tuple[pd.Series, str]:
+    """Both norms of a layer on one GPU, which holds 1/degree of the heads; and what was made of it.
+
+    LLMServingSim's profiler once gave the mean of the two calls, and copied one GPU's times to
+    every degree; since then it gives their sum, at each degree its own (its ``hooks/timings.py``
+    and ``models/qwen3.yaml`` tell of both). Two kernels cannot be done as soon as the single norm
+    of a layer, which tells a mean; another degree with the very same times tells a copy.
+    """
+    degree, smallest = files.tensor_parallel, series.first_valid_index()
+    single = wide["layernorm"].get(smallest) if "layernorm" in wide else None
+    if single is not None and series[smallest] < _TWO_KERNELS * single:
+        words = f"qk_norm is the mean of two norms, of all heads: taken {2 / degree:g} times"
+        return series * (2 / degree), words
+    for folder in files.siblings if degree > 1 else ():
+        other = _dense(_table(folder, DENSE)).get("qk_norm")
+        if other is not None and other.equals(series):
+            words = f"qk_norm is that of {folder.name}, of all heads: divided by {degree}"
+            return series / degree, words
+    return series, ""
 
 
 def _dense(path: Path) -> pd.DataFrame:

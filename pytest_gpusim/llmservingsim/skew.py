@@ -28,8 +28,10 @@ _LABELS = {
     "pc_label": "prefill_tokens",
     "lev_label": "gap",
 }
-# Values that stand for themselves; a batch between two of them takes the nearer, as a ratio.
-_POINTS = {"pc": "prefill_tokens", "n_anchor": "num_decodes"}
+# Prefill tokens in the step at which the bucket was measured. Its makers look the very number up
+# and take the default alpha at any other (LLMServingSim's simulator; ``bucket_axes`` of meta.yaml:
+# "raw pc value").
+_EXACT = "pc"
 _FIXED_BOUNDS = {
     "pc0": (-math.inf, 0.0),
     "pcS": (0.0, 256.0),
@@ -88,11 +90,11 @@ def skew_table(
             labels = [None if _blank(cell) else str(cell).strip() for cell in raw[column]]
             bounds = _label_bounds({each for each in labels if each}, stated, feature)
             _put(columns, feature, [bounds[label] if label else _OPEN for label in labels])
-    if "pc" in raw.columns:
-        points = pd.to_numeric(raw["pc"], errors="coerce")
-        bounds_of = _point_bounds(points.dropna().unique())
-        _put(columns, _POINTS["pc"], [bounds_of.get(point, _OPEN) for point in points])
+    if _EXACT in raw.columns:
+        chunks = pd.to_numeric(raw[_EXACT], errors="coerce")
+        _put(columns, "prefill_tokens", [_exactly(chunk) for chunk in chunks])
     if "n_anchor" in raw.columns:
+        # A batch between two anchors takes the nearer, as a ratio.
         partitions = [c for c in ("pc_label", "lev_label") if c in raw.columns]
         anchors = pd.to_numeric(raw["n_anchor"], errors="coerce")
         found: dict[Any, Bounds] = {}
@@ -100,7 +102,7 @@ def skew_table(
         for index in groups.values():
             bounds_of = _point_bounds(anchors.loc[index].dropna().unique())
             found.update({row: bounds_of.get(anchors.loc[row], _OPEN) for row in index})
-        _put(columns, _POINTS["n_anchor"], [found[row] for row in raw.index])
+        _put(columns, "num_decodes", [found[row] for row in raw.index])
     table = pd.DataFrame(columns, index=raw.index).reindex(columns=list(COLUMNS[:-1]))
     table["alpha"] = raw["alpha"].astype(float)
     return table.replace([math.inf, -math.inf], math.nan).reset_index(drop=True), notes
@@ -157,6 +159,10 @@ def _own(per_tp: Any, tensor_parallel: int) -> Mapping[str, Any]:
     keys = (tensor_parallel, str(tensor_parallel), f"tp{tensor_parallel}")
     found = next((per_tp[key] for key in keys if key in per_tp), None)
     return found if isinstance(found, Mapping) else {}
+
+
+def _exactly(count: float) -> Bounds:
+    return _OPEN if math.isnan(count) else (_below(count, "prefill_tokens"), count)
 
 
 def _put(columns: dict[str, Any], feature: str, bounds: list[Bounds]) -> None:

@@ -18,10 +18,12 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.llmservingsim.identity import devices_contradict, models_contradict
 from pytest_gpusim.llmservingsim.profile import SOURCE
-from pytest_gpusim.llmservingsim.profile_folder import Wanted, find_profile
+from pytest_gpusim.llmservingsim.profile_folder import ProfileFiles, Wanted, find_profile
+from pytest_gpusim.llmservingsim.profile_tables import read_dense
 from pytest_gpusim.llmservingsim.skew import default_alpha, skew_table
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepTimeModel
+from tests.factories import TINY
 from tests.llmservingsim import folder as made
 
 
@@ -178,8 +180,7 @@ def read_skew(text: str, tmp_path: Path, **fit: object) -> pd.DataFrame:
 def test_buckets_of_five_axes(tmp_path: Path) -> None:
     table = read_skew(FIVE_AXES, tmp_path)
     third = table.iloc[2]
-    # Prefill tokens take the nearest profiled point as a ratio: up to sqrt(16 x 64).
-    assert third[["prefill_tokens_above", "prefill_tokens_upto"]].tolist() == [0, 32]
+    assert third[["prefill_tokens_above", "prefill_tokens_upto"]].tolist() == [15, 16]
     assert third[["num_decodes_above", "num_decodes_upto"]].tolist() == [2, 4]
     assert third[["evenness_above", "evenness_upto"]].tolist() == pytest.approx([0.05, 0.15])
     assert third[["kv_max_above", "kv_max_upto"]].tolist() == [1024, 4096]
@@ -215,6 +216,40 @@ def test_rows_of_an_unknown_bucket_are_left_to_the_default(tmp_path: Path) -> No
     assert notes == [
         "skew_fit.csv: buckets 'some' cannot be read; 1 of 4 rows are left to the default alpha"
     ]
+
+
+def test_a_chunk_between_the_measured_ones_takes_the_default(tmp_path: Path) -> None:
+    table = read_skew("pc,alpha\n0,0.1\n16,0.2\n", tmp_path)
+    assert [alpha_of(table, prefill_tokens=n) for n in (0, 15, 16, 17)] == [0.1, -1.0, 0.2, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "tp1", "share"),
+    [
+        ((4.0, 10.0), None, 1.0),  # their sum, at the degree itself
+        ((2.0, 10.0), None, 1.0),  # the mean of two norms of twice the heads
+        ((4.0, 10.0), (4.0, 10.0), 0.5),  # a copy of one GPU's
+        ((4.0, 10.0), (7.5, 19.0), 1.0),
+    ],
+)
+def test_norms_of_heads_are_split_over_the_gpus(
+    tmp_path: Path, times: tuple[float, float], tp1: tuple[float, float] | None, share: float
+) -> None:
+    places = [tmp_path / f"tp{degree}" for degree in (1, 2)]
+    for place, norms in zip(places, (tp1 or times, times), strict=True):
+        place.mkdir()
+        layers = {**dict.fromkeys(made.DENSE_US, (2.5, 9.0)), "qk_norm": norms}
+        rows = [
+            (name, n, t)
+            for name, both in layers.items()
+            for n, t in zip((1, 64), both, strict=True)
+        ]
+        frame = pd.DataFrame(rows, columns=["layer", "tokens", "time_us"])
+        frame.to_csv(place / "dense.csv", index=False)
+    siblings = (places[0],) if tp1 else ()
+    files = ProfileFiles(places[1], tmp_path / "meta.yaml", {}, 2, siblings)
+    times_ms = read_dense(files, TINY).times["qk_norm"]
+    assert times_ms == pytest.approx([1e-3 * share * time for time in times])
 
 
 def alpha_of(table: pd.DataFrame, **batch: float) -> float:
