@@ -200,9 +200,9 @@ def builtin_registry() -> Registry:
         "lengths": "csv_traces:import_lengths",
         "mooncake": "mooncake:import_workload",
         "sharegpt": "sharegpt:import_workload",
-        "run": "run:import_run",
     }.items():
         registry.add_importer(kind, f"{here}.workload.importers.{importer}", produces="workload")
+    registry.add_importer("run", f"{here}.runs.as_workload:import_run", produces="workload")
     servingsim = f"{here}.llmservingsim"
     registry.add_profile_source("llmservingsim", f"{servingsim}.profile:SOURCE")
     registry.add_importer("llmservingsim", f"{servingsim}.run:import_run")

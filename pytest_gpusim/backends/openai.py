@@ -26,6 +26,7 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError, require_package
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
+from pytest_gpusim.runs.records import token_rows
 
 if TYPE_CHECKING:
     from pytest_gpusim.backends.openai_dialect import Dialect
@@ -167,6 +168,7 @@ class _Measurement:
         from pytest_gpusim.backends import openai_rows as rows
 
         requests = self._inputs.workload.requests
+        records = rows.records(requests, replay)
         timed = rows.timing(replay)
         lengths = rows.prompt_lengths(requests, replay)
         if lengths["others"]:
@@ -176,8 +178,8 @@ class _Measurement:
             )
         write_run(
             out,
-            requests=rows.request_rows(requests, replay),
-            tokens=rows.token_rows(requests, replay) if timed["token_times"] else None,
+            requests=[record.row("openai") for record in records],
+            tokens=token_rows(records) if timed["token_times"] else None,
             meta={
                 "run_type": "real",
                 "backend": "openai",
@@ -203,7 +205,7 @@ class _Measurement:
                     **timed,
                 },
                 "warmup": self._warmup,
-                "lateness": rows.lateness(requests, replay),
+                "lateness": rows.sending(requests, replay),
                 "prefix_cache_reset": was_reset,
             },
         )

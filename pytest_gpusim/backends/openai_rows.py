@@ -1,28 +1,18 @@
-"""From the answers of one replay to the rows of one run."""
+"""From the answers of one replay to the records of one run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_gpusim.backends.openai_replay import Replay
+from pytest_gpusim.runs.records import RequestRecord, lateness
 from pytest_gpusim.workload import WorkloadRequest
 
 
-def request_rows(requests: Sequence[WorkloadRequest], replay: Replay) -> list[dict[str, Any]]:
-    """Rows of ``request_metrics.csv``, one per request of the workload."""
-    return [_row(request, replay) for request in requests]
-
-
-def token_rows(
-    requests: Sequence[WorkloadRequest], replay: Replay
-) -> Iterator[tuple[int, int, int, int]]:
-    """Rows of ``token_metrics.csv``; a failed request's are those that came."""
-    for request in requests:
-        before = request.arrival_time_ns
-        for index, time in enumerate(_times(request, replay)):
-            yield request.request_id, index, time, time - before
-            before = time
+def records(requests: Sequence[WorkloadRequest], replay: Replay) -> list[RequestRecord]:
+    """What became of each request of the workload, in order of id."""
+    return [_record(request, replay) for request in requests]
 
 
 def timing(replay: Replay) -> dict[str, Any]:
@@ -46,52 +36,30 @@ def prompt_lengths(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[
     return {"as_asked": same, "others": len(told) - same - untold, "not_told": untold}
 
 
-def lateness(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[str, Any]:
-    """How late requests were sent, in ns: ``max_ns``, ``mean_ns`` and ``p99_ns`` by this process's
-    own fault, ``max_since_arrival_ns`` with the wait for the concurrency limit.
-    """
-    import numpy as np
-
+def sending(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[str, Any]:
+    """How late requests were sent, by this process's own fault and with the wait for the limit."""
     since, own = [], []
     for request in requests:
         sent = replay.answers[request.request_id].sent_ns - replay.origin_ns
         free = replay.free_ns[request.request_id] - replay.origin_ns
         since.append(sent - request.arrival_time_ns)
         own.append(sent - free + replay.late_ns[request.request_id])
-    late = np.array(own)
-    return {
-        "max_ns": int(late.max()),
-        "mean_ns": int(late.mean()),
-        "p99_ns": int(np.percentile(late, 99)),
-        "max_since_arrival_ns": max(since),
-    }
+    return lateness(own, since)
 
 
-def _times(request: WorkloadRequest, replay: Replay) -> list[int]:
-    """Token times from the run's start; none is before the arrival."""
-    origin = replay.origin_ns
-    return [time - origin for time in replay.answers[request.request_id].token_times_ns]
-
-
-def _row(request: WorkloadRequest, replay: Replay) -> dict[str, Any]:
+def _record(request: WorkloadRequest, replay: Replay) -> RequestRecord:
     answer = replay.answers[request.request_id]
-    times = _times(request, replay)
-    row: dict[str, Any] = {
-        "request_id": request.request_id,
-        "arrival_time_ns": request.arrival_time_ns,
-        "sent_time_ns": answer.sent_ns - replay.origin_ns,
-        "first_token_time_ns": times[0] if times else None,
-        "ttft_ns": times[0] - request.arrival_time_ns if times else None,
+    times = [time - replay.origin_ns for time in answer.token_times_ns]
+    return RequestRecord(
+        request_id=request.request_id,
+        arrival_ns=request.arrival_time_ns,
+        sent_ns=answer.sent_ns - replay.origin_ns,
         # What was prefilled: where it is not what was asked, the workload is another one.
-        "num_prefill_tokens": answer.prompt_tokens or request.num_prefill_tokens,
-        "num_cached_tokens": answer.cached_tokens,
-        "num_decode_tokens": request.num_decode_tokens,
-        "num_decode_tokens_actual": answer.num_tokens if times else None,
-        "backend": "openai",
-    }
-    if answer.error is not None:
-        row.update(status="error", error_type=answer.error[0], error_msg=answer.error[1])
-    else:
-        whole = answer.num_tokens >= request.num_decode_tokens
-        row.update(status="ok" if whole else "early_stop", completion_time_ns=times[-1])
-    return row
+        num_prefill_tokens=answer.prompt_tokens or request.num_prefill_tokens,
+        num_cached_tokens=answer.cached_tokens,
+        num_decode_tokens=request.num_decode_tokens,
+        num_decode_tokens_actual=answer.num_tokens if times else None,
+        token_times_ns=times,
+        error_type=answer.error[0] if answer.error else None,
+        error_msg=answer.error[1] if answer.error else None,
+    )

@@ -18,6 +18,7 @@ from pytest_gpusim.backends.vllm_events import ReplayRecord
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
+from pytest_gpusim.runs.records import token_rows
 from pytest_gpusim.vllm_runtime import EngineProcess, EngineStopped, LaunchSpec, shared_engine
 from pytest_gpusim.vllm_runtime.process import HANG_TIMEOUT_S
 from pytest_gpusim.workload import Workload
@@ -129,11 +130,11 @@ def _write(
     warmup: Mapping[str, Any],
     started: str,
 ) -> None:
-    workload = inputs.workload
+    workload, records = inputs.workload, record.records()
     write_run(
         out,
-        requests=record.request_rows(),
-        tokens=record.token_rows(),
+        requests=[request.row("vllm") for request in records],
+        tokens=token_rows(records),
         steps=record.step_rows(),
         step_batches=record.step_batches(),
         meta={

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_gpusim.runs.records import RequestRecord, lateness
 from pytest_gpusim.workload import Workload, WorkloadRequest
 
 
@@ -68,20 +69,9 @@ class ReplayRecord:
         """Requests that came to their end."""
         return sum(progress.finished is not None for progress in self._progress.values())
 
-    def request_rows(self) -> list[dict[str, Any]]:
-        """Rows of ``request_metrics.csv``, one per request of the workload."""
-        return [self._row(request) for request in self._requests]
-
-    def token_rows(self) -> list[tuple[int, int, int, int, int]]:
-        """Rows of ``token_metrics.csv``, with token ids."""
-        rows = []
-        for request in self._requests:
-            before = request.arrival_time_ns
-            tokens = self._progress[request.request_id].tokens
-            for index, (time, token) in enumerate(tokens):
-                rows.append((request.request_id, index, time, time - before, token))
-                before = time
-        return rows
+    def records(self) -> list[RequestRecord]:
+        """What became of each request of the workload, in order of id."""
+        return [self._record(request) for request in self._requests]
 
     def step_rows(self) -> list[dict[str, Any]]:
         """Rows of ``step_metrics.csv``."""
@@ -98,17 +88,7 @@ class ReplayRecord:
         at it before the next one either; so ``max_ns``, ``mean_ns`` and ``p99_ns`` count from the
         end of that step. ``max_since_arrival_ns`` counts from the arrival.
         """
-        if not self._lateness:
-            return {"max_ns": None, "mean_ns": None, "p99_ns": None, "max_since_arrival_ns": None}
-        import numpy as np
-
-        own = np.array([late for late, _ in self._lateness])
-        return {
-            "max_ns": int(own.max()),
-            "mean_ns": int(own.mean()),
-            "p99_ns": int(np.percentile(own, 99)),
-            "max_since_arrival_ns": max(late for _, late in self._lateness),
-        }
+        return lateness([own for own, _ in self._lateness], [since for _, since in self._lateness])
 
     def interference(self) -> dict[str, Any]:
         """How much of the steps' time the engine's process did not compute.
@@ -157,30 +137,23 @@ class ReplayRecord:
             self._progress[request_id].finished = reason
         self._last_step_end = end
 
-    def _row(self, request: WorkloadRequest) -> dict[str, Any]:
+    def _record(self, request: WorkloadRequest) -> RequestRecord:
         progress = self._progress[request.request_id]
-        times = [time for time, _ in progress.tokens]
         error = progress.error
         if error is None and progress.finished not in ("length", "stop"):
             error = ("Aborted", f"the engine ended it: {progress.finished}")
-        if error is None and not times:
+        if error is None and not progress.tokens:
             error = ("NoTokens", "the engine finished it without a token")
-        row: dict[str, Any] = {
-            "request_id": request.request_id,
-            "arrival_time_ns": request.arrival_time_ns,
-            "sent_time_ns": progress.sent,
-            "scheduled_time_ns": progress.scheduled,
-            "first_token_time_ns": times[0] if times else None,
-            "ttft_ns": times[0] - request.arrival_time_ns if times else None,
-            "num_prefill_tokens": request.num_prefill_tokens,
-            "num_cached_tokens": progress.cached,
-            "num_decode_tokens": request.num_decode_tokens,
-            "num_decode_tokens_actual": len(times) if times else None,
-            "backend": "vllm",
-        }
-        if error is not None:
-            row.update(status="error", error_type=error[0], error_msg=error[1])
-        else:
-            whole = len(times) == request.num_decode_tokens
-            row.update(status="ok" if whole else "early_stop", completion_time_ns=times[-1])
-        return row
+        return RequestRecord(
+            request_id=request.request_id,
+            arrival_ns=request.arrival_time_ns,
+            sent_ns=progress.sent,
+            scheduled_ns=progress.scheduled,
+            num_prefill_tokens=request.num_prefill_tokens,
+            num_cached_tokens=progress.cached,
+            num_decode_tokens=request.num_decode_tokens,
+            token_times_ns=[time for time, _ in progress.tokens],
+            token_ids=[token for _, token in progress.tokens],
+            error_type=error[0] if error else None,
+            error_msg=error[1] if error else None,
+        )

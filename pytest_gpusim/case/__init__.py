@@ -6,7 +6,7 @@ Used by the pytest plugin and by the command line alike.
 from pytest_gpusim.case.definition import CannotRunHere, Case, Settings
 from pytest_gpusim.case.live import measure
 from pytest_gpusim.case.prerequisites import failing_prerequisites
-from pytest_gpusim.case.real import real_side
+from pytest_gpusim.case.recorded import real_side
 from pytest_gpusim.case.simulated import compare, run_simulator, simulate, simulate_alone
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload
 from pytest_gpusim.case.live import why_not_live
-from pytest_gpusim.case.recorded import recorded, why_not_recorded
+from pytest_gpusim.case.recorded import NotRecorded, recorded
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError
 
@@ -30,9 +30,13 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
     from pytest_gpusim.bundle_checks.checks import check_bundle
     from pytest_gpusim.checks import Check
 
-    no_recording = why_not_recorded(case, settings)
-    if settings.real != "live" and no_recording is None:
-        real = recorded(case, settings)
+    real, reasons = None, []
+    if settings.real != "live":
+        try:
+            real = recorded(case, settings)
+        except NotRecorded as reason:
+            reasons.append(str(reason))
+    if real is not None:
         root = real.bundle.path
         engine = EngineSettings.load(real.runs[0].path)
         device = real.runs[0].meta.get("device_name")
@@ -48,7 +52,7 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         except InputError as error:
             if asked_for or no_device is None:
                 return [Check("bundle", "fail", str(error))]
-            raise CannotRunHere(f"{no_recording}; {no_device}; {error}") from None
+            raise CannotRunHere("; ".join([*reasons, no_device, str(error)])) from None
         engine = case.engine
         workload = case_workload(case, settings.artifacts)
     checks = check_bundle(

@@ -1,60 +1,83 @@
-"""The real side from a recording."""
+"""The real side of a case: its recording where there is one, else measured now."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
-from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle
+from pytest_gpusim.case.definition import CannotRunHere, Case, RealSide, Settings, case_bundle
+from pytest_gpusim.case.live import live, why_not_live
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.workload.generate import generate_workload
+from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
 from pytest_gpusim.workload.trace import read_workload
 
 
-def why_not_recorded(case: Case, settings: Settings) -> str | None:
-    """Why no recording can stand for the case, in words; None where one can.
+class NotRecorded(CannotRunHere):
+    """No recording can stand for the case; the message says what was looked for."""
+
+
+def real_side(case: Case, settings: Settings) -> RealSide:
+    """Replay the case's recording, or measure it now.
 
     Raises:
-        InputError: The recording is broken; that is a mistake to mend, not a case to skip.
+        CannotRunHere: Neither can be had; the message says what was looked for.
+        InputError: There is a recording, and it is broken.
     """
-    if settings.recordings is None:
-        return "no recordings were named (--gpusim-recordings)"
-    from pytest_gpusim.backends.recorded import why_not_replayable
-
-    place = _recording_of(case, settings)
-    if place is None:
-        return f"no recording at {settings.recordings / case.case_name}"
-    spec = case.spec()
-    with tempfile.TemporaryDirectory() as scratch:
-        workload = case.workload
-        if spec is not None:
-            generate_workload(spec, Path(scratch) / "workload")
-            workload = Path(scratch) / "workload"
-        digest = read_workload(Path(str(workload))).digest
-    return why_not_replayable(
-        place, model=case.model, hardware=case.hardware, engine=case.engine, workload_digest=digest
-    )
+    case.spec()  # an unknown workload is a mistake, not a missing recording
+    reasons = []
+    if settings.real != "live":
+        try:
+            return recorded(case, settings)
+        except NotRecorded as reason:
+            if settings.real == "recorded":
+                raise
+            reasons.append(str(reason))
+    no_device = why_not_live(case)
+    if no_device is not None:
+        raise CannotRunHere("; ".join([*reasons, no_device]))
+    return live(case, settings)
 
 
 def recorded(case: Case, settings: Settings) -> RealSide:
-    """The recording of a case that has one; its own profile, unless a root was named."""
-    from pytest_gpusim.backends.recorded import open_recording
+    """The recording of the case, with its own profile unless a root was named.
 
-    place = _recording_of(case, settings)
-    assert place is not None
-    recording = open_recording(place)
-    side = RealSide(recording.workload, recording.runs, recording.bundle)
-    if settings.root_is_named:
-        engine = EngineSettings.load(side.runs[0].path)
-        side = replace(side, bundle=case_bundle(case, settings, engine))
-    return side
-
-
-def _recording_of(case: Case, settings: Settings) -> Path | None:
-    from pytest_gpusim.backends.archive import find_recording
-
+    Raises:
+        NotRecorded: There is none, or it is of another case.
+        InputError: It is broken; that is a mistake to mend, not a case to skip.
+    """
     if settings.recordings is None:
-        return None
+        raise NotRecorded("no recordings were named (--gpusim-recordings)")
+    from pytest_gpusim.backends.archive import find_recording
+    from pytest_gpusim.backends.recorded import open_recording, why_not_replayable
+
     unpacked = settings.artifacts / "recordings" / ".unpacked"
-    return find_recording(settings.recordings, case.case_name, unpacked)
+    place = find_recording(settings.recordings, case.case_name, unpacked)
+    if place is None:
+        raise NotRecorded(f"no recording at {settings.recordings / case.case_name}")
+    other = why_not_replayable(
+        place,
+        model=case.model,
+        hardware=case.hardware,
+        engine=case.engine,
+        workload_digest=_workload_digest(case),
+    )
+    if other is not None:
+        raise NotRecorded(other)
+    recording = open_recording(place)
+    bundle = recording.bundle
+    if settings.root_is_named:
+        bundle = case_bundle(case, settings, EngineSettings.load(recording.runs[0].path))
+    return RealSide(recording.workload, recording.runs, bundle)
+
+
+def _workload_digest(case: Case) -> str:
+    spec = case.spec()
+    return read_workload(Path(str(case.workload))).digest if spec is None else _digest_of(spec)
+
+
+@lru_cache
+def _digest_of(spec: WorkloadSpec) -> str:
+    with tempfile.TemporaryDirectory() as scratch:
+        generate_workload(spec, Path(scratch) / "workload")
+        return read_workload(Path(scratch) / "workload").digest

@@ -76,7 +76,7 @@ def workload_as_produced(workload: Workload, run: Run, artifacts: Path) -> Workl
     )
     if as_asked:
         return workload
-    from pytest_gpusim.workload.importers.run import import_run
+    from pytest_gpusim.runs.as_workload import import_run
 
     options = {"workload_dir": workload.path}
     return read_workload(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
-    BATCHES,
     INTEGER_REQUEST_COLUMNS,
     META,
     NULLABLE_REQUEST_COLUMNS,
@@ -22,9 +21,8 @@ from pytest_gpusim.runs.schema import (
     TOKEN_COLUMNS,
     TOKEN_ID,
     TOKENS,
-    Run,
 )
-from pytest_gpusim.tables import find_table, line_of, open_text, read_table
+from pytest_gpusim.tables import find_table, line_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,23 +55,6 @@ def read_run(directory: Path | str) -> Run:
     steps_path = find_table(directory, STEPS)
     steps = _read_steps(steps_path) if steps_path is not None else None
     return Run(directory, meta, requests, tokens, steps)
-
-
-def read_batches(directory: Path) -> list[dict[int, int]] | None:
-    """``step_batches.jsonl``: per step, tokens by request id; None where there is none."""
-    path = find_table(directory, BATCHES)
-    if path is None:
-        return None
-    batches: list[dict[int, int]] = []
-    with open_text(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                batches.append({int(k): int(v) for k, v in json.loads(line).items()})
-            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-                raise InputError(
-                    path, f"line {number}", "expected a JSON object, request id to tokens"
-                ) from None
-    return batches
 
 
 def _read_meta(directory: Path) -> dict[str, Any]:

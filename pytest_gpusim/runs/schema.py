@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 REQUESTS, TOKENS, STEPS, BATCHES, META = (
     "request_metrics.csv",
     "token_metrics.csv",
@@ -73,36 +66,3 @@ STEP_COLUMNS = (
     "extrapolated",
 )
 STATUSES = ("ok", "early_stop", "error")
-
-
-@dataclass
-class Run:
-    """A run as read.
-
-    ``requests`` has `REQUEST_COLUMNS` (absent optional ones are all-NA), one row per request in
-    order of id; ``tokens`` has `TOKEN_COLUMNS`, and ``token_id`` where the source knows it, or is
-    None where the source has no token times;
-    ``steps`` has `STEP_COLUMNS` where known.
-    """
-
-    path: Path
-    meta: dict[str, Any]
-    requests: pd.DataFrame
-    tokens: pd.DataFrame | None
-    steps: pd.DataFrame | None
-
-    @property
-    def run_id(self) -> str:
-        """The run's name."""
-        return str(self.meta["run_id"])
-
-    @property
-    def finished(self) -> pd.DataFrame:
-        """The requests that statistics are made of: all but the error rows."""
-        return self.requests[self.requests["status"] != "error"]
-
-    def batches(self) -> list[dict[int, int]] | None:
-        """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown."""
-        from pytest_gpusim.runs.reader import read_batches
-
-        return read_batches(self.path)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.artifacts import SCHEMA_VERSION, atomic_directory, provenance, write_json
 from pytest_gpusim.runs.reader import read_run
+from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     BATCHES,
     META,
@@ -24,7 +25,6 @@ from pytest_gpusim.runs.schema import (
     TOKEN_COLUMNS,
     TOKEN_ID,
     TOKENS,
-    Run,
 )
 
 if TYPE_CHECKING:

@@ -4,53 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 from pytest_gpusim.artifacts import utc_now
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import write_run
+from pytest_gpusim.runs.records import RequestRecord, token_rows
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.workload import WorkloadRequest
 
 
-class RequestTimes(NamedTuple):
-    """What became of a request.
-
-    Attributes:
-        request: As the workload has it.
-        scheduled_ns: When it was first planned.
-        num_cached_tokens: Prompt tokens found in the prefix cache when it was first admitted.
-        token_ns: When each output token was out.
-    """
-
-    request: WorkloadRequest
-    scheduled_ns: int
-    num_cached_tokens: int
-    token_ns: Sequence[int]
-
-
-def engine_request_times(inputs: SimulationInputs, engine: ServingEngine) -> list[RequestTimes]:
-    """Token times from the steps that produced them, in order of request id."""
+def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[RequestRecord]:
+    """What became of each request, in order of id; tokens are out when their step ends."""
     planned, ended = engine.planned_at, engine.ended_at
     found = []
     for request in inputs.workload.requests:
         served = engine.requests[request.request_id]
         found.append(
-            RequestTimes(
+            simulated_record(
                 request,
-                planned[served.first_step],
-                served.num_cached_tokens,
-                [ended[step] for step in served.token_steps()],
+                scheduled_ns=planned[served.first_step],
+                num_cached_tokens=served.num_cached_tokens,
+                token_times_ns=[ended[step] for step in served.token_steps()],
             )
         )
     return found
+
+
+def simulated_record(
+    request: WorkloadRequest,
+    *,
+    scheduled_ns: int | None,
+    num_cached_tokens: int,
+    token_times_ns: Sequence[int],
+) -> RequestRecord:
+    """The record of a request that a simulator served; it is sent when it arrives."""
+    return RequestRecord(
+        request_id=request.request_id,
+        arrival_ns=request.arrival_time_ns,
+        sent_ns=request.arrival_time_ns,
+        scheduled_ns=scheduled_ns,
+        num_prefill_tokens=request.num_prefill_tokens,
+        num_cached_tokens=num_cached_tokens,
+        num_decode_tokens=request.num_decode_tokens,
+        token_times_ns=token_times_ns,
+    )
 
 
 def write_simulation(
     inputs: SimulationInputs,
     simulator: str,
     started_at: str,
-    times: Sequence[RequestTimes],
+    records: Sequence[RequestRecord],
     *,
     steps: Iterator[Sequence[Any]],
     step_batches: Iterator[Mapping[Any, int]],
@@ -62,7 +67,7 @@ def write_simulation(
         inputs: What was simulated, with the settings that were used.
         simulator: Its name; the run's type.
         started_at: When it began.
-        times: Per request.
+        records: Per request.
         steps: Rows of ``step_metrics.csv``.
         step_batches: Per step, tokens by request id.
         details: What this simulator adds to the metadata.
@@ -70,8 +75,8 @@ def write_simulation(
     bundle, workload = inputs.bundle, inputs.workload
     write_run(
         inputs.out_dir,
-        requests=(_request_row(entry, simulator) for entry in times),
-        tokens=_token_rows(times),
+        requests=(record.row(simulator) for record in records),
+        tokens=token_rows(records),
         steps=steps,
         step_batches=step_batches,
         meta={
@@ -118,7 +123,7 @@ def write_engine_run(
         inputs,
         simulator,
         started_at,
-        engine_request_times(inputs, engine),
+        engine_records(inputs, engine),
         steps=_step_rows(engine),
         step_batches=_batches(engine),
         details={
@@ -139,36 +144,6 @@ def _profile_details(engine: ServingEngine) -> dict[str, Any]:
         "operator_shares": {name: round(time / whole, 6) for name, time in totals.items()},
         "extrapolated_steps": sum(time.extrapolated for _, time in timed),
     }
-
-
-def _request_row(entry: RequestTimes, simulator: str) -> Sequence[Any]:
-    request, tokens = entry.request, entry.token_ns
-    arrival = request.arrival_time_ns
-    return (
-        request.request_id,
-        arrival,
-        arrival,
-        entry.scheduled_ns,
-        tokens[0],
-        tokens[0] - arrival,
-        tokens[-1],
-        request.num_prefill_tokens,
-        entry.num_cached_tokens,
-        request.num_decode_tokens,
-        len(tokens),
-        "ok" if len(tokens) == request.num_decode_tokens else "early_stop",
-        simulator,
-        None,
-        None,
-    )
-
-
-def _token_rows(times: Sequence[RequestTimes]) -> Iterator[Sequence[int]]:
-    for request, _, _, tokens in times:
-        request_id, before = request.request_id, request.arrival_time_ns
-        for index, time in enumerate(tokens):
-            yield request_id, index, time, time - before
-            before = time
 
 
 def _batches(engine: ServingEngine) -> Iterator[Mapping[Any, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_gpusim.backends.vllm_events import ReplayRecord
 from pytest_gpusim.runs import read_run, write_run
+from pytest_gpusim.runs.records import token_rows
 from tests.vllm_runtime.tiny import tiny_workload
 
 
@@ -48,8 +49,8 @@ def test_a_broken_replay_keeps_what_was_heard(tmp_path: Path) -> None:
     out = tmp_path / "run"
     write_run(
         out,
-        requests=record.request_rows(),
-        tokens=record.token_rows(),
+        requests=[request.row("vllm") for request in record.records()],
+        tokens=token_rows(record.records()),
         steps=record.step_rows(),
         step_batches=record.step_batches(),
         meta={"run_type": "real"},
@@ -85,5 +86,5 @@ def test_fewer_tokens_than_asked_are_an_early_stop(tmp_path: Path) -> None:
     workload = tiny_workload(tmp_path / "w", lengths=[(40, 5)])
     record = ReplayRecord(workload)
     record.take(_step([0, 9], [(0, 40, 0, False)], [(0, [7])], finished=[(0, "stop")]))
-    (row,) = record.request_rows()
-    assert (row["status"], row["num_decode_tokens_actual"]) == ("early_stop", 1)
+    (request,) = record.records()
+    assert (request.status, request.num_came) == ("early_stop", 1)

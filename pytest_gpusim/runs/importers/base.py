@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
 from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.runs.records import RequestRecord, token_rows
 from pytest_gpusim.runs.writer import write_run
 
 Clock = Literal["client", "engine"]
@@ -19,27 +20,12 @@ _LATEST_NS = 2**63
 
 
 @dataclass
-class ImportedRequest:
-    """One request of another tool, in ns on that tool's clock (any origin).
-
-    ``where`` names the record in messages. ``num_decode_tokens`` is what was asked for, None where
-    the tool does not tell. ``token_times_ns`` has one time per output token, None where the tool
-    did not keep them. A failed request has an ``error_type``, and times None where unknown.
-    """
+class ImportedRequest(RequestRecord):
+    """One request of another tool, in ns on that tool's clock (any origin)."""
 
     where: str
     arrival_ns: int
     num_prefill_tokens: int
-    num_decode_tokens: int | None = None
-    sent_ns: int | None = None
-    scheduled_ns: int | None = None
-    first_token_ns: int | None = None
-    completion_ns: int | None = None
-    num_decode_tokens_actual: int | None = None
-    num_cached_tokens: int | None = None
-    token_times_ns: list[int] | None = None
-    error_type: str | None = None
-    error_msg: str | None = None
 
 
 def recognised_by(
@@ -97,6 +83,8 @@ def write_imported(
         raise InputError(path, "", "has no requests")
     rows = sorted(requests, key=lambda request: request.arrival_ns)
     origin = rows[0].arrival_ns
+    for number, request in enumerate(rows):
+        request.request_id = number
     for request in requests:
         _check_order(path, request)
         _check_range(path, request, origin)
@@ -111,8 +99,8 @@ def write_imported(
         lost.append(ASKED_UNKNOWN)
     write_run(
         out,
-        requests=[_request_row(i, request, origin, kind) for i, request in enumerate(rows)],
-        tokens=None if untimed else _token_rows(rows, origin),
+        requests=[request.row(kind, origin) for request in rows],
+        tokens=None if untimed else token_rows(done, origin),
         meta={
             "run_type": "real",
             "backend": kind,
@@ -162,47 +150,6 @@ def _check_range(path: Path, request: ImportedRequest, origin: int) -> None:
     latest.extend((request.token_times_ns or [])[-1:])
     if max(latest) - origin >= _LATEST_NS:
         raise InputError(path, request.where, "its times span more than 64 bits of nanoseconds")
-
-
-def _request_row(number: int, request: ImportedRequest, origin: int, kind: str) -> dict[str, Any]:
-    def relative(time: int | None) -> int | None:
-        return None if time is None else time - origin
-
-    failed = request.error_type is not None
-    first = request.first_token_ns
-    asked, came = request.num_decode_tokens, request.num_decode_tokens_actual
-    short = asked is not None and came is not None and came < asked
-    return {
-        "request_id": number,
-        "arrival_time_ns": relative(request.arrival_ns),
-        "sent_time_ns": relative(request.sent_ns),
-        "scheduled_time_ns": relative(request.scheduled_ns),
-        "first_token_time_ns": relative(first),
-        "ttft_ns": None if first is None else first - request.arrival_ns,
-        "completion_time_ns": relative(request.completion_ns),
-        "num_prefill_tokens": request.num_prefill_tokens,
-        "num_cached_tokens": request.num_cached_tokens,
-        "num_decode_tokens": asked if asked is not None else came or 0,
-        "num_decode_tokens_actual": came,
-        "status": "error" if failed else "early_stop" if short else "ok",
-        "backend": kind,
-        "error_type": _one_line(request.error_type),
-        "error_msg": _one_line(request.error_msg),
-    }
-
-
-def _one_line(text: str | None) -> str | None:
-    """A tool's words as a cell of a CSV can hold them."""
-    return None if text is None else " ".join(plain_json(text).replace("\0", " ").split())
-
-
-def _token_rows(rows: Sequence[ImportedRequest], origin: int) -> Iterator[tuple[int, ...]]:
-    for number, request in enumerate(rows):
-        before = request.arrival_ns
-        if request.error_type is None:
-            for index, time in enumerate(request.token_times_ns or ()):
-                yield number, index, time - origin, time - before
-                before = time
 
 
 def describe_error(text: str) -> tuple[str, str]:

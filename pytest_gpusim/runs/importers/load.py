@@ -10,7 +10,8 @@ from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import split_index
 from pytest_gpusim.runs.reader import read_run
-from pytest_gpusim.runs.schema import META, REQUESTS, Run
+from pytest_gpusim.runs.run import Run
+from pytest_gpusim.runs.schema import META, REQUESTS
 from pytest_gpusim.tables import find_table
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.runs.schema import Run
+from pytest_gpusim.runs.run import Run
 from pytest_gpusim.workload import Workload, WorkloadRequest
 
 if TYPE_CHECKING:

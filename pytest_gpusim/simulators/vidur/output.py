@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import EngineError
-from pytest_gpusim.simulators.output import RequestTimes, write_simulation
+from pytest_gpusim.simulators.output import simulated_record, write_simulation
 
 if TYPE_CHECKING:
     from pytest_gpusim.simulators.vidur.session import Session
@@ -26,7 +26,15 @@ def write_sarathi_run(
         session.inputs,
         simulator,
         started_at,
-        [RequestTimes(r.source, r.scheduled_ns, 0, r.token_ns) for r in session.requests],
+        [
+            simulated_record(
+                request.source,
+                scheduled_ns=request.scheduled_ns,
+                num_cached_tokens=0,
+                token_times_ns=request.token_ns,
+            )
+            for request in session.requests
+        ],
         steps=_step_rows(session),
         step_batches=(batch.tokens for batch in session.batches),
         details={"num_steps": len(session.batches), **details},

@@ -1,0 +1,134 @@
+"""One request of a run, whoever ran it: what was asked, what became of it, and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_gpusim.artifacts import plain_json
+
+
+@dataclass(kw_only=True, slots=True)
+class RequestRecord:
+    """What a run tells of one request; times in ns, from the run's start unless a user says other.
+
+    Attributes:
+        where: Its place in the file that it was read from, for messages.
+        request_id: Its id in the run.
+        arrival_ns: When it was due; where its side decides that, when that side could send it.
+        num_prefill_tokens: Tokens of the prompt.
+        num_decode_tokens: Output tokens that were asked for; None where nobody tells.
+        sent_ns: When the client really sent it.
+        scheduled_ns: When the engine first planned it.
+        first_token_ns: Of a record with token times, those tell.
+        completion_ns: Likewise; unknown for a failed request.
+        num_decode_tokens_actual: Output tokens that came; token times tell as well.
+        num_cached_tokens: Prompt tokens that the prefix cache had.
+        token_times_ns: One per output token; None where the source has none.
+        token_ids: One per output token, where known.
+        error_type: Why it failed, in a word; None where it did not.
+        error_msg: The same in a sentence.
+    """
+
+    where: str = ""
+    request_id: int = -1
+    arrival_ns: int
+    num_prefill_tokens: int
+    num_decode_tokens: int | None = None
+    sent_ns: int | None = None
+    scheduled_ns: int | None = None
+    first_token_ns: int | None = None
+    completion_ns: int | None = None
+    num_decode_tokens_actual: int | None = None
+    num_cached_tokens: int | None = None
+    token_times_ns: Sequence[int] | None = None
+    token_ids: Sequence[int] | None = None
+    error_type: str | None = None
+    error_msg: str | None = None
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``early_stop`` where fewer tokens came than were asked for, or ``error``."""
+        if self.error_type is not None:
+            return "error"
+        asked, came = self.num_decode_tokens, self.num_came
+        return "early_stop" if asked is not None and came is not None and came < asked else "ok"
+
+    @property
+    def num_came(self) -> int | None:
+        """Output tokens that came; None where unknown, and where none did."""
+        if self.num_decode_tokens_actual is not None:
+            return self.num_decode_tokens_actual
+        return len(self.token_times_ns) if self.token_times_ns else None
+
+    def row(self, backend: str, origin_ns: int = 0) -> tuple[Any, ...]:
+        """Its row of ``request_metrics.csv``, times counted from ``origin_ns``."""
+        times = self.token_times_ns
+        first, completion = self.first_token_ns, self.completion_ns
+        if times:
+            first = times[0]
+            if completion is None and self.error_type is None:
+                completion = times[-1]
+        came = self.num_came
+        return (
+            self.request_id,
+            self.arrival_ns - origin_ns,
+            _since(origin_ns, self.sent_ns),
+            _since(origin_ns, self.scheduled_ns),
+            _since(origin_ns, first),
+            _since(self.arrival_ns, first),
+            _since(origin_ns, completion),
+            self.num_prefill_tokens,
+            self.num_cached_tokens,
+            self.num_decode_tokens if self.num_decode_tokens is not None else came or 0,
+            came,
+            self.status,
+            backend,
+            _one_line(self.error_type),
+            _one_line(self.error_msg),
+        )
+
+
+def token_rows(records: Iterable[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:
+    """Rows of ``token_metrics.csv``, with token ids where known; of a failed request what came."""
+    for record in records:
+        request_id, before = record.request_id, record.arrival_ns
+        if record.token_ids is None:
+            for index, time in enumerate(record.token_times_ns or ()):
+                yield request_id, index, time - origin_ns, time - before
+                before = time
+        else:
+            pairs = zip(record.token_times_ns or (), record.token_ids, strict=True)
+            for index, (time, token) in enumerate(pairs):
+                yield request_id, index, time - origin_ns, time - before, token
+                before = time
+
+
+def lateness(own_ns: Sequence[int], since_arrival_ns: Sequence[int]) -> dict[str, Any]:
+    """``lateness`` of ``run_meta.json``: how late requests were sent.
+
+    Args:
+        own_ns: By the load generator's own fault.
+        since_arrival_ns: After the arrival, whatever it waited for.
+    """
+    if not own_ns:
+        return {"max_ns": None, "mean_ns": None, "p99_ns": None, "max_since_arrival_ns": None}
+    import numpy as np
+
+    own = np.array(own_ns)
+    return {
+        "max_ns": int(own.max()),
+        "mean_ns": int(own.mean()),
+        "p99_ns": int(np.percentile(own, 99)),
+        "max_since_arrival_ns": max(since_arrival_ns),
+    }
+
+
+def _since(start_ns: int, time_ns: int | None) -> int | None:
+    return None if time_ns is None else time_ns - start_ns
+
+
+def _one_line(text: str | None) -> str | None:
+    """A tool's words as a cell of a CSV can hold them."""
+    return None if text is None else " ".join(plain_json(text).replace("\0", " ").split())
