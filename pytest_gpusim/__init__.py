@@ -1,22 +1,9 @@
-"""Can I trust my LLM-inference simulator? Evidence from real engines, as pytest tests."""
+"""Can I trust my LLM-inference simulator? Evidence from real engines, as pytest tests.
 
-from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
-from pytest_gpusim.errors import CheckFailed, EngineError, GpusimError, InputError, UsageError
-from pytest_gpusim.registry import MeasureInputs, Registry, SimulationInputs
-from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
+The names below are the public API; ``__init__.pyi`` beside this file is their list. Each is
+imported when it is first used, so that ``import pytest_gpusim`` costs a pytest session nothing.
+"""
 
-__all__ = [
-    "CheckFailed",
-    "EngineError",
-    "EngineSettings",
-    "GpusimError",
-    "Hardware",
-    "InputError",
-    "Lengths",
-    "MeasureInputs",
-    "ModelShape",
-    "Registry",
-    "SimulationInputs",
-    "UsageError",
-    "WorkloadSpec",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -83,11 +83,11 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest_files(paths: Iterable[Path | str]) -> str:
-    """Sha256 over the hex sha256 of each file, in order."""
+def digest_files(paths: Iterable[Path | str], more: Iterable[str] = ()) -> str:
+    """Sha256 over the hex sha256 of each file, in order, and over further hex digests."""
     total = hashlib.sha256()
-    for path in paths:
-        total.update(sha256_file(path).encode("ascii"))
+    for digest in (*map(sha256_file, paths), *more):
+        total.update(digest.encode("ascii"))
     return total.hexdigest()
 
 
@@ -210,16 +210,18 @@ def plain_json(value: Any, *, depth: int = 64) -> Any:
     return value
 
 
-def check_schema_version(path: Path | str, document: Mapping[str, Any]) -> None:
-    """Refuse a document of a newer, or of no, schema version."""
+def check_schema_version(
+    path: Path | str, document: Mapping[str, Any], newest: int = SCHEMA_VERSION
+) -> None:
+    """Refuse a document of a schema version above ``newest``, or of none."""
     found = document.get("schema_version")
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise InputError(path, "schema_version", f"expected the integer 1, found {found!r}")
-    if found > SCHEMA_VERSION:
+    if found > newest:
         raise InputError(
             path,
             "schema_version",
-            f"{found} is newer than the {SCHEMA_VERSION} that this version reads",
+            f"{found} is newer than the {newest} that this version reads",
             "upgrade pytest-gpusim",
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pytest_gpusim.artifacts import package_version, tool_version
@@ -12,18 +13,13 @@ from pytest_gpusim.bundle.layout import bundle_names, is_bundle
 from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS
-from pytest_gpusim.upstream import (
-    COMMAND,
-    UPSTREAM_CHECKOUT,
-    WORKS,
-    WORKS_NOT,
-    examine_upstream,
-    upstream_lines,
-    upstream_state,
-)
 
-__all__ = ["UPSTREAM_CHECKOUT", "examine", "report_lines", "upstream_state"]
-
+_NO_CLONE = {
+    "checkout": None,
+    "state": "absent: not in a clone of pytest-gpusim",
+    "environment": None,
+    "commit": None,
+}
 _PACKAGES = (
     "pytest",
     "pytest-benchmark",
@@ -47,7 +43,7 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
         if (device := registry.hardware.get(name).present_device())
     }
     absent = [name for name in registry.hardware.names() if name not in devices]
-    upstream = examine_upstream()
+    upstream = _upstream_of_clone()
     bundles = ["."] if is_bundle(root) else bundle_names(root)
     return {
         "schema_version": 1,
@@ -58,13 +54,16 @@ def examine(registry: Registry, profiling_root: Path | None = None) -> dict[str,
             "version": vidur,
             "supported": vidur in SUPPORTED_VERSIONS,
             "location": _location("vidur"),
-            "upstream": upstream,
+            "upstream": upstream.examine_upstream() if upstream else _NO_CLONE,
         },
         "vllm": {"version": vllm, "location": _location("vllm")},
         "hardware": devices,
         "profiling_root": str(root),
         "bundles": bundles,
-        "can": _abilities(vidur, vllm, devices, absent, bundles, upstream),
+        "can": {
+            **_abilities(vidur, vllm, devices, absent, bundles),
+            **(upstream.abilities() if upstream else {}),
+        },
     }
 
 
@@ -76,7 +75,7 @@ def report_lines(findings: dict[str, Any]) -> list[str]:
         f"gpusim {findings['tool_version']} on Python {findings['python']}",
         f"vidur  {vidur['version'] or 'not installed'} ({support}) {vidur['location'] or ''}",
         f"vllm   {vllm['version'] or 'not installed'} {vllm['location'] or ''}",
-        *upstream_lines(vidur["upstream"]),
+        *_upstream_lines(vidur["upstream"]),
     ]
     lines += [
         f"{name:20} {version or 'not installed'}" for name, version in findings["packages"].items()
@@ -97,7 +96,6 @@ def _abilities(
     devices: dict[str, str],
     absent: list[str],
     bundles: list[str],
-    upstream: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     def able(why: str) -> dict[str, Any]:
         return {"ok": not why, "why": why}
@@ -122,10 +120,25 @@ def _abilities(
         can[f"measure and profile vllm on {name}"] = able(no_vllm)
     if absent:
         can[f"measure and profile vllm on {', '.join(absent)}"] = able("no such device here")
-    no_upstream = "" if upstream["commit"] else f"not installed: '{COMMAND}'"
-    can[f"use Vidur's upstream: {WORKS}"] = able(no_upstream)
-    can["use Vidur's upstream for anything else"] = able(WORKS_NOT)
     return can
+
+
+def _upstream_of_clone() -> ModuleType | None:
+    """``extern/upstream.py`` of the clone that this package lies in; None outside one."""
+    path = Path(__file__).resolve().parents[1] / "extern" / "upstream.py"
+    if not path.is_file():
+        return None
+    spec = spec_from_file_location("gpusim_upstream", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _upstream_lines(findings: dict[str, Any]) -> list[str]:
+    module = _upstream_of_clone()
+    return list(module.upstream_lines(findings)) if module else [f"upstream: {findings['state']}"]
 
 
 def _location(module: str) -> str | None:

@@ -213,13 +213,17 @@ def make_workload(
     requests: Sequence[tuple[int, int, int]],
     prompts: Mapping[int, Prompt] | None = None,
     prompt_ids: Sequence[int] | None = None,
+    **how: Any,
 ) -> Workload:
-    """Write and read a workload of (prefill tokens, decode tokens, arrival in ns) rows."""
+    """Write and read a workload of (prefill tokens, decode tokens, arrival in ns) rows.
+
+    ``how``: ``load``, ``sessions`` and ``refused`` of `write_workload`.
+    """
     rows = [
         WorkloadRequest(i, prompt_ids[i] if prompt_ids else i, prefill, decode, arrival)
         for i, (prefill, decode, arrival) in enumerate(requests)
     ]
-    write_workload(out, rows, prompts, name="test", seed=None, generator={"kind": "test"})
+    write_workload(out, rows, prompts, name="test", seed=None, generator={"kind": "test"}, **how)
     return read_workload(out)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpusim import upstream
-from pytest_gpusim.upstream import UPSTREAM_CHECKOUT, examine_upstream, upstream_state
+from extern import upstream
+from extern.upstream import UPSTREAM_CHECKOUT, examine_upstream, upstream_state
+from pytest_gpusim import doctor
+from pytest_gpusim.registry import builtin_registry
 
 PROJECT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -50,9 +52,8 @@ def source(tmp_path: Path) -> tuple[Path, str, str]:
 def clone(tmp_path: Path, source: tuple[Path, str, str]) -> Path:
     """A clone of this project that pins the first commit and has not checked it out."""
     project = tmp_path / "project"
-    (project / "pytest_gpusim").mkdir(parents=True)
     (project / UPSTREAM_CHECKOUT).mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", ".gitmodules", "pytest_gpusim/upstream.py"):
+    for name in ("Makefile", "pyproject.toml", ".gitmodules", "extern/upstream.py"):
         shutil.copy(PROJECT / name, project / name)
     shutil.copy(PROJECT / "extern" / "install_upstream.sh", project / "extern")
     git(project, "init", "-q")
@@ -106,27 +107,27 @@ def test_clean_changed_and_other_commits(clone: Path, source: tuple[Path, str, s
     )
 
 
-def test_the_clone_is_found_from_below_it(
-    clone: Path, source: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_the_clone_of_the_package_is_examined(clone: Path, source: tuple[Path, str, str]):
     check_out(clone, source[0])
-    (clone / "tests" / "deep").mkdir(parents=True)
-    monkeypatch.chdir(clone / "tests" / "deep")
-    found = examine_upstream()
+    found = examine_upstream(clone)
     assert found["checkout"] == str(clone / UPSTREAM_CHECKOUT)
     assert found["state"].endswith("as pinned")
     assert found["pinned"] == source[1]
     assert found["environment"] is None
-    # From elsewhere it is the clone that the package lies in; an installed package has none.
-    monkeypatch.chdir(tmp_path)
     assert examine_upstream()["checkout"] == str(PROJECT / UPSTREAM_CHECKOUT)
-    monkeypatch.setattr(upstream, "__file__", str(tmp_path / "site-packages" / "upstream.py"))
-    assert examine_upstream()["state"].startswith("absent: not in a clone")
+
+
+def test_an_installed_package_has_no_clone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    installed = tmp_path / "site-packages" / "pytest_gpusim" / "doctor.py"
+    monkeypatch.setattr(doctor, "__file__", str(installed))
+    findings = doctor.examine(builtin_registry())
+    assert findings["vidur"]["upstream"]["state"].startswith("absent: not in a clone")
+    assert "upstream: absent: not in a clone of pytest-gpusim" in doctor.report_lines(findings)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_puts_the_pinned_commit_into_its_own_environment(
-    clone: Path, source: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+    clone: Path, source: tuple[Path, str, str]
 ):
     repository, first, second = source
 
@@ -158,14 +159,13 @@ def test_make_puts_the_pinned_commit_into_its_own_environment(
     assert runs() == "the first"
     assert (environment / "vidur-data" / "data" / "table.csv").is_file()
     assert upstream_state(clone / UPSTREAM_CHECKOUT) == f"clean at {first[:12]}, as pinned"
-    monkeypatch.chdir(clone)
-    found = examine_upstream()
+    found = examine_upstream(clone)
     assert found["commit"] == first
     assert f".venv-upstream: Vidur {first[:12]}, as pinned" in upstream.upstream_lines(found)
     # Another pin, another environment.
     pin(clone, second)
     assert f"another commit than the pinned {second[:12]}" in "\n".join(
-        upstream.upstream_lines(examine_upstream())
+        upstream.upstream_lines(examine_upstream(clone))
     )
     assert make().returncode == 0
     assert runs() == "the second"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from extern.upstream import UPSTREAM_CHECKOUT, upstream_state
 from pytest_gpusim.artifacts import package_version
-from pytest_gpusim.doctor import UPSTREAM_CHECKOUT, upstream_state
 from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.plugin.session import profiling_root_of
 from pytest_gpusim.simulators.vidur.package import SUPPORTED_VERSIONS

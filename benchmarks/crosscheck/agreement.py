@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.metrics import measure_run
+from pytest_gpusim.compare.measure import measure_run
 from pytest_gpusim.errors import EngineError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.workload import Workload
-from pytest_gpusim.workload.prompts import load_tokenizer, token_ids
+from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 
 PromptForm = Literal["token_ids", "text"]
 PROBES: Mapping[PromptForm, Sequence[int] | str] = {

@@ -180,6 +180,8 @@ def _read_meta(place: Path) -> dict[str, Any]:
 
 
 def _require_one_case(workload: Workload, bundle: Bundle, runs: Sequence[Run]) -> None:
+    from pytest_gpusim.bundle.match import compare_with_run
+
     first = runs[0]
     for run in runs:
         if run.meta.get("run_type") != "real":
@@ -189,12 +191,8 @@ def _require_one_case(workload: Workload, bundle: Bundle, runs: Sequence[Run]) -
         for key in ("model", "hardware", "device_name"):
             if run.meta.get(key) != first.meta.get(key):
                 raise InputError(run.path, key, f"differs from that of {first.path}")
-            if bundle.meta[key] and run.meta.get(key) != bundle.meta[key]:
-                raise InputError(
-                    run.path,
-                    key,
-                    f"is {run.meta.get(key)}, that of {bundle.path} {bundle.meta[key]}",
-                )
+        for field, text in compare_with_run(bundle.meta, run.meta)[1]:
+            raise InputError(run.path, field, f"does not fit {bundle.path}: {text}")
         if _portable(run.meta.get("engine")) != _portable(first.meta.get("engine")):
             raise InputError(run.path, "engine", f"differs from that of {first.path}")
     if not isinstance(first.meta.get("engine"), dict):
@@ -234,7 +232,7 @@ def _keep_tokenizer(workload: Workload, target: Path) -> None:
         return
     needed = any(prompt.text is not None for prompt in (workload.prompts or {}).values())
     if needed:
-        from pytest_gpusim.workload.prompts import tokenizer_of
+        from pytest_gpusim.workload.token_ids import tokenizer_of
 
         tokenizer_of(workload).save(str(target / _TOKENIZER))
     meta = {**workload.meta, "tokenizer_ref": _TOKENIZER if needed else None}

@@ -22,7 +22,7 @@ from pytest_gpusim.runs.records import token_rows
 from pytest_gpusim.vllm_runtime import EngineProcess, EngineStopped, LaunchSpec, shared_engine
 from pytest_gpusim.vllm_runtime.process import HANG_TIMEOUT_S
 from pytest_gpusim.workload import Workload
-from pytest_gpusim.workload.prompts import token_ids
+from pytest_gpusim.workload.token_ids import token_ids
 
 _PARAMS = ("weights", "threads", "hang_timeout", "warmup")
 _WARMUP_SALT = 1

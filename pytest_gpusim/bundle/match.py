@@ -1,4 +1,9 @@
-"""A bundle never silently stands in for another model, device, dtype or engine mode."""
+"""A bundle never silently stands in for another model, device, dtype or engine mode.
+
+Whoever asks "does this profile fit?" asks here: `mismatches` of a bundle and `metadata_mismatches`
+of its metadata alone, `require_match` and `require_model` where another one must not pass, and
+`compare_with_run` for a run that is there already.
+"""
 
 from __future__ import annotations
 
@@ -26,28 +31,77 @@ def metadata_mismatches(
     device_name: str | None = None,
 ) -> list[Mismatch]:
     """What differs by the metadata alone. None asks for nothing; a bundle's null is no match."""
-    found: list[Mismatch] = []
-
-    def differ(field: str, asked: object) -> None:
-        profiled = meta.get(field)
-        if asked is not None and profiled != asked:
-            found.append((field, f"the bundle is of {profiled!r}, asked for is {asked!r}"))
-
-    differ("model", model)
-    differ("hardware", hardware)
     # Data sheets and published tables know a GPU by its class; a processor is only itself.
-    if meta.get("device_name") is not None or meta.get("hardware") == "cpu":
-        differ("device_name", device_name)
+    if meta.get("device_name") is None and meta.get("hardware") != "cpu":
+        device_name = None
+    asked: dict[str, Any] = {"model": model, "hardware": hardware, "device_name": device_name}
     if engine is not None:
-        differ("dtype", None if engine.dtype == "auto" else engine.dtype)
-        if engine.enforce_eager is not None:
-            differ("engine_mode", "eager" if engine.enforce_eager else "compiled")
+        asked |= _of_engine(engine.to_json())
+    found = [
+        (field, f"the bundle is of {meta.get(field)!r}, asked for is {value!r}")
+        for field, value in asked.items()
+        if value is not None and meta.get(field) != value
+    ]
+    if engine is not None and not _has_degree(meta, engine.tensor_parallel_size):
         sizes, degree = meta.get("tensor_parallel_sizes") or [], engine.tensor_parallel_size
-        if degree is not None and (not isinstance(sizes, list) or degree not in sizes):
-            found.append(
-                ("tensor_parallel_sizes", f"the bundle has {sizes}, asked for is {degree}")
-            )
+        found.append(("tensor_parallel_sizes", f"the bundle has {sizes}, asked for is {degree}"))
     return found
+
+
+def compare_with_run(
+    meta: Mapping[str, Any], run_meta: Mapping[str, Any]
+) -> tuple[list[str], list[Mismatch]]:
+    """Hold a profile's metadata against a run's: the fields that both state, and what differs.
+
+    What one side does not state is passed over. Where both name their device, its class is not
+    compared.
+
+    Args:
+        meta: ``profile_meta.json``.
+        run_meta: ``run_meta.json``.
+    """
+    engine: Mapping[str, Any] = run_meta.get("engine") or {}
+    ran = {key: run_meta.get(key) for key in ("model", "device_name", "hardware")}
+    ran |= _of_engine(engine)
+    profiled = {**meta, "dtype": _plain_dtype(meta.get("dtype"))}
+    for key in ("threads", "attention_backend"):
+        ran[key] = engine.get(key)
+        profiled[key] = (meta.get("engine_settings") or {}).get(key)
+    if profiled.get("device_name") and ran["device_name"]:
+        del ran["hardware"]
+    compared = [
+        field
+        for field, value in ran.items()
+        if value is not None and profiled.get(field) is not None
+    ]
+    found = [
+        (field, f"the profile is of {profiled[field]!r}, the run of {ran[field]!r}")
+        for field in compared
+        if profiled[field] != ran[field]
+    ]
+    sizes, degree = meta.get("tensor_parallel_sizes"), engine.get("tensor_parallel_size")
+    if sizes and not _has_degree(meta, degree):
+        text = f"the profile has {sizes}, the run has {degree}"
+        found.append(("tensor_parallel_sizes", text))
+    return compared, found
+
+
+def _of_engine(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an engine's settings those that a profile's metadata state."""
+    dtype, eager = _plain_dtype(engine.get("dtype")), engine.get("enforce_eager")
+    return {
+        "dtype": None if dtype == "auto" else dtype,
+        "engine_mode": None if eager is None else ("eager" if eager else "compiled"),
+    }
+
+
+def _plain_dtype(value: Any) -> Any:
+    return value.removeprefix("torch.") if isinstance(value, str) else value
+
+
+def _has_degree(meta: Mapping[str, Any], degree: Any) -> bool:
+    sizes = meta.get("tensor_parallel_sizes") or []
+    return degree is None or (isinstance(sizes, list) and degree in sizes)
 
 
 def mismatches(
@@ -110,3 +164,15 @@ def require_match(
         raise InputError(bundle.path, "", text, fix)
     for field, text in mismatches(bundle, model, hardware, engine):
         raise InputError(bundle.path / META, field, text, fix)
+
+
+def require_model(bundle: Bundle, model: ModelShape | str) -> None:
+    """Raise `InputError` where a bundle is not of a model, by its shape or by its name alone."""
+    if isinstance(model, str):
+        found = metadata_mismatches(bundle.meta, model=model)
+        name = model
+    else:
+        found, name = shape_mismatches(bundle, model), model.name
+    for field, text in found:
+        whole = f"{text} (profiled is {bundle.meta['model']})"
+        raise InputError(bundle.path / META, field, whole, f"profile {name}")

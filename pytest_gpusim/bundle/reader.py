@@ -16,6 +16,7 @@ from pytest_gpusim.bundle.schema import (
     META,
     MLP,
     MLP_KEYS,
+    MOE,
     OPTIONAL_LAYER_OPERATORS,
     OVERHEAD,
     SKEW_FIT,
@@ -85,8 +86,10 @@ def read_bundle_tables(
 
 
 def digest_tables(directory: Path) -> str:
-    """What the bundle's digest is of: its tables, in a fixed order."""
-    return digest_files(directory / name for name in TABLES)
+    """What the bundle's digest is of: its tables, in a fixed order, experts only if any."""
+    return digest_files(
+        directory / name for name in TABLES if name != MOE or (directory / name).exists()
+    )
 
 
 def _read_mlp(path: Path, fix: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MLP, ATTENTION, META = "mlp.csv", "attention.csv", "profile_meta.json"
 PER_SEQUENCE, OVERHEAD, MIXED_ATTENTION = "per_sequence.csv", "overhead.csv", "mixed_attention.csv"
 SKEW_FIT, ALL_REDUCE, SEND_RECV = "skew_fit.csv", "all_reduce.csv", "send_recv.csv"
+MOE = "moe.csv"
 TABLES = (
     MLP,
     ATTENTION,
@@ -26,10 +27,11 @@ TABLES = (
     SKEW_FIT,
     ALL_REDUCE,
     SEND_RECV,
+    MOE,
 )
 """All tables, in the order in which the bundle's digest covers them."""
 
-TP = "num_tensor_parallel_workers"
+TP, EP = "num_tensor_parallel_workers", "num_expert_parallel_workers"
 MLP_KEYS = (
     "num_tokens",
     TP,
@@ -64,6 +66,8 @@ LAYER_OPERATORS = (
     "add",
 )
 """Operators of ``mlp.csv`` that run once per layer; Vidur requires each of these columns."""
+MLP_OPERATORS = ("mlp_up_proj", "mlp_act", "mlp_down_proj")
+"""Those of them that a layer with experts has not; ``moe.csv`` stands for it."""
 OPTIONAL_LAYER_OPERATORS = ("qk_norm",)
 STEP_OPERATORS = ("emb", "final_layernorm")
 """Operators of ``mlp.csv`` that run once per step; Vidur's own profiles have no final norm."""
@@ -82,6 +86,7 @@ SMALL_TABLES = {
     SKEW_FIT: SKEW_COLUMNS,
     ALL_REDUCE: (TP, "size_bytes", "time_ns"),
     SEND_RECV: ("size_bytes", "time_ns"),
+    MOE: (TP, EP, "num_tokens", "time_ns"),
 }
 META_KEYS = (
     "schema_version",
@@ -126,6 +131,7 @@ class Bundle:
     skew_fit: pd.DataFrame | None = None
     all_reduce: pd.DataFrame | None = None
     send_recv: pd.DataFrame | None = None
+    moe: pd.DataFrame | None = None
 
     @property
     def digest(self) -> str:

@@ -65,7 +65,7 @@ def coverage(bundle: Bundle, workload: Workload, engine: EngineSettings) -> list
     """The features in which a workload can leave the profiled ranges; empty where it cannot."""
     bounds = step_bounds(workload, engine)
     degree = engine.tensor_parallel_size or 1
-    tables = operator_tables(bundle, bundle.model_shape.num_layers, degree)
+    tables = operator_tables(bundle, bundle.model_shape, degree)
     found = [*_ranges(_features(bundle, tables, bounds, engine), bounds)]
     found += _chunks(tables.attention, bounds)
     # Without a skew fit decodes are priced at their mean context alone, not also at the longest.

@@ -17,6 +17,7 @@ from pytest_gpusim.workload.trace import read_workload
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.case.given import GivenReal
     from pytest_gpusim.runs import Run
     from pytest_gpusim.workload import Workload
 
@@ -29,7 +30,8 @@ class Case:
 
     ``workload`` is the name of a preset, a `WorkloadSpec`, or the path of a workload directory.
     ``engine`` states engine settings for a live run; a recording must have been made with them.
-    ``params`` are the simulator's own options, ``backend_params`` the backend's.
+    ``params`` are the simulator's own options, ``backend_params`` the backend's. ``given`` are real
+    runs that the user named, ``profile`` the bundle, instead of one below the profiling root.
     """
 
     model: ModelShape
@@ -41,6 +43,8 @@ class Case:
     backend: str = "vllm"
     params: Mapping[str, Any] = field(default_factory=dict)
     backend_params: Mapping[str, Any] = field(default_factory=dict)
+    given: GivenReal | None = None
+    profile: Bundle | None = None
 
     @property
     def case_name(self) -> str:
@@ -60,11 +64,7 @@ class Case:
 
     def spec(self) -> WorkloadSpec | None:
         """What to generate; None where the workload is a directory."""
-        if isinstance(self.workload, WorkloadSpec):
-            return self.workload
-        if isinstance(self.workload, str) and not Path(self.workload).is_dir():
-            return preset(self.workload, self.hardware.kind)
-        return None
+        return workload_spec(self.workload, self.hardware.kind)
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,40 @@ def case_bundle(case: Case, settings: Settings, engine: EngineSettings) -> Bundl
     """
     from pytest_gpusim.bundle import read_bundle, resolve_root
 
+    if case.profile is not None:
+        return case.profile
     place = resolve_root(settings.profiling_root, case.model.name, case.hardware.name, engine)
     return read_bundle(place)
+
+
+def engine_of(run: Run) -> EngineSettings:
+    """The settings that a run's engine resolved, as far as it says."""
+    return EngineSettings.from_mapping(
+        run.meta.get("engine") or {}, run.path / "run_meta.json", strict=False
+    )
 
 
 def case_workload(case: Case, artifacts: Path) -> Workload:
     """The case's workload, generated below ``artifacts/workloads`` where it is not a directory."""
     spec = case.spec()
-    if spec is None:
-        return read_workload(Path(str(case.workload)))
+    return stored_workload(Path(str(case.workload)) if spec is None else spec, artifacts)
+
+
+def workload_spec(
+    workload: str | WorkloadSpec | Path, kind: Literal["cpu", "cuda"]
+) -> WorkloadSpec | None:
+    """What to generate for a workload as a user names it; None where it is a directory."""
+    if isinstance(workload, WorkloadSpec):
+        return workload
+    if isinstance(workload, str) and not Path(workload).is_dir():
+        return preset(workload, kind)
+    return None
+
+
+def stored_workload(workload: WorkloadSpec | Path | str, artifacts: Path) -> Workload:
+    """A workload's directory as it lies, or a generated one below ``artifacts/workloads``."""
+    if not isinstance(workload, WorkloadSpec):
+        return read_workload(Path(workload))
     return read_workload(
-        store_workload(artifacts / "workloads", lambda out: generate_workload(spec, out))
+        store_workload(artifacts / "workloads", lambda out: generate_workload(workload, out))
     )

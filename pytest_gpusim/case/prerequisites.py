@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload
+from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload, engine_of
 from pytest_gpusim.case.live import why_not_live
 from pytest_gpusim.case.recorded import NotRecorded, recorded
 from pytest_gpusim.deployment import EngineSettings
@@ -12,6 +13,8 @@ from pytest_gpusim.errors import InputError
 
 if TYPE_CHECKING:
     from pytest_gpusim.checks import Check
+    from pytest_gpusim.runs import Run
+    from pytest_gpusim.workload import Workload
 
 
 def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> list[Check]:
@@ -26,42 +29,68 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
     Raises:
         CannotRunHere: The case cannot run here and nobody asked for it.
     """
-    from pytest_gpusim.bundle import resolve_root
     from pytest_gpusim.bundle_checks.checks import check_bundle
     from pytest_gpusim.checks import Check
 
-    real, reasons = None, []
-    if settings.real != "live":
+    reasons: list[str] = []
+    real = None
+    if case.given is None and settings.real != "live":
         try:
             real = recorded(case, settings)
         except NotRecorded as reason:
             reasons.append(str(reason))
-    if real is not None:
-        root = real.bundle.path
-        engine = EngineSettings.load(real.runs[0].path)
-        device = real.runs[0].meta.get("device_name")
-        workload = real.workload
-    else:
-        no_device = why_not_live(case)
-        # A live run is made on this very device; a server may be anywhere.
-        device = case.hardware.present_device() if case.backend != "openai" else None
-        try:
-            root = resolve_root(
-                settings.profiling_root, case.model.name, case.hardware.name, case.engine, device
-            )
-        except InputError as error:
-            if asked_for or no_device is None:
-                return [Check("bundle", "fail", str(error))]
-            raise CannotRunHere("; ".join([*reasons, no_device, str(error)])) from None
-        engine = case.engine
-        workload = case_workload(case, settings.artifacts)
+    no_device = None if case.given or real else why_not_live(case)
+    try:
+        if case.given is not None:
+            needs = _of_runs(case, settings, case.given.workload, case.given.runs[0])
+        elif real is not None:
+            needs = _of_runs(case, settings, real.workload, real.runs[0], real.bundle.path)
+        else:
+            needs = _of_a_measurement(case, settings)
+    except InputError as error:
+        if asked_for or no_device is None:
+            return [Check("bundle", "fail", str(error))]
+        raise CannotRunHere("; ".join([*reasons, no_device, str(error)])) from None
     checks = check_bundle(
-        root,
+        needs.bundle,
         registry=settings.registry,
         model=case.model,
         hardware=case.hardware,
-        workload=workload,
-        engine=engine,
-        device_name=device,
+        workload=needs.workload,
+        engine=needs.engine,
+        device_name=needs.device_name,
     )
     return [check for check in checks if check.status == "fail"]
+
+
+class _Needs(NamedTuple):
+    """The bundle that the case would be simulated with, and what it is held against."""
+
+    bundle: Path
+    workload: Workload
+    engine: EngineSettings
+    device_name: str | None
+
+
+def _of_runs(
+    case: Case, settings: Settings, workload: Workload, run: Run, bundle: Path | None = None
+) -> _Needs:
+    """Of real runs that are at hand; their bundle is ``bundle``, else looked for."""
+    engine, device = case.engine.merged(engine_of(run)), run.meta.get("device_name")
+    return _Needs(bundle or _bundle(case, settings, engine, device), workload, engine, device)
+
+
+def _of_a_measurement(case: Case, settings: Settings) -> _Needs:
+    """Of a run that is made on this very device; a server may be anywhere."""
+    device = case.hardware.present_device() if case.backend != "openai" else None
+    bundle = _bundle(case, settings, case.engine, device)
+    return _Needs(bundle, case_workload(case, settings.artifacts), case.engine, device)
+
+
+def _bundle(case: Case, settings: Settings, engine: EngineSettings, device: str | None) -> Path:
+    from pytest_gpusim.bundle import resolve_root
+
+    if case.profile is not None:
+        return case.profile.path
+    names = case.model.name, case.hardware.name
+    return resolve_root(settings.profiling_root, *names, engine, device)

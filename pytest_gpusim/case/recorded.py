@@ -6,9 +6,15 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from pytest_gpusim.case.definition import CannotRunHere, Case, RealSide, Settings, case_bundle
+from pytest_gpusim.case.definition import (
+    CannotRunHere,
+    Case,
+    RealSide,
+    Settings,
+    case_bundle,
+    engine_of,
+)
 from pytest_gpusim.case.live import live, why_not_live
-from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
 from pytest_gpusim.workload.trace import read_workload
 
@@ -18,12 +24,16 @@ class NotRecorded(CannotRunHere):
 
 
 def real_side(case: Case, settings: Settings) -> RealSide:
-    """Replay the case's recording, or measure it now.
+    """The runs that the user named, else the case's recording, else what is measured now.
 
     Raises:
         CannotRunHere: Neither can be had; the message says what was looked for.
         InputError: There is a recording, and it is broken.
     """
+    if case.given is not None:
+        runs = list(case.given.runs)
+        engine = case.engine.merged(engine_of(runs[0]))
+        return RealSide(case.given.workload, runs, case_bundle(case, settings, engine))
     case.spec()  # an unknown workload is a mistake, not a missing recording
     reasons = []
     if settings.real != "live":
@@ -66,8 +76,8 @@ def recorded(case: Case, settings: Settings) -> RealSide:
         raise NotRecorded(other)
     recording = open_recording(place)
     bundle = recording.bundle
-    if settings.root_is_named:
-        bundle = case_bundle(case, settings, EngineSettings.load(recording.runs[0].path))
+    if settings.root_is_named or case.profile is not None:
+        bundle = case_bundle(case, settings, engine_of(recording.runs[0]))
     return RealSide(recording.workload, recording.runs, bundle)
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import new_id
-from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
+from pytest_gpusim.case.definition import (
+    Case,
+    RealSide,
+    Settings,
+    case_bundle,
+    case_workload,
+    engine_of,
+)
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import Registry, SimulationInputs
 from pytest_gpusim.workload.store import store_workload
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
 def simulate(case: Case, settings: Settings, real: RealSide) -> Run:
     """Simulate what the real side did, under the settings that its engine resolved."""
-    engine = EngineSettings.load(real.runs[0].path).merged(case.engine)
+    engine = engine_of(real.runs[0]).merged(case.engine)
     workload = workload_as_produced(real.workload, real.runs[0], settings.artifacts)
     return _simulate(case, settings, workload, real.bundle, engine)
 
@@ -45,14 +52,17 @@ def _simulate(
     return read_run(out)
 
 
-def compare(case: Case, settings: Settings, real: RealSide, simulated: Run) -> Comparison:
-    """Compare the two sides and leave the comparison's directory behind."""
-    from pytest_gpusim.compare import compare_runs, write_comparison
+def compare(
+    case: Case, settings: Settings, real: RealSide, simulated: Run
+) -> tuple[Comparison, Path]:
+    """Compare the two sides; the comparison, and the directory that it left behind."""
+    from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.report.directory import write_comparison
 
     comparison = compare_runs(real.runs, simulated, workload=real.workload)
     out = settings.artifacts / "comparisons" / new_id(case.case_name)
     write_comparison(comparison, out)
-    return comparison
+    return comparison, out
 
 
 def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> None:
@@ -63,6 +73,7 @@ def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> No
     engine = inputs.engine.merged(inputs.bundle.engine_settings)
     engine = engine.require_complete(inputs.bundle.path)
     inputs.workload.require_fits(engine.max_model_len)
+    inputs.workload.require_open_loop(f"the simulator {name}")
     require_match(inputs.bundle, inputs.model, inputs.hardware, engine)
     run(replace(inputs, engine=engine))
 

@@ -36,9 +36,9 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 
 def _compare(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.compare import compare_runs, write_comparison
-    from pytest_gpusim.compare.tolerances import parse_tolerances
-    from pytest_gpusim.report.terminal import comparison_lines
+    from pytest_gpusim.compare import compare_runs, document_of, parse_tolerances
+    from pytest_gpusim.report.directory import write_comparison
+    from pytest_gpusim.report.terminal import comparison_lines, failure_lines
     from pytest_gpusim.runs import read_run
     from pytest_gpusim.runs.importers import load_real_run
 
@@ -48,21 +48,16 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     out = out_of(options, "comparisons", "comparison")
     real = [load_real_run(path, registry) for path in options.runs[:-1]]
     comparison = compare_runs(real, read_run(options.runs[-1]), overrides=options.override)
-    failed: CheckFailed | None = None
-    try:
-        comparison.check(tolerances)
-    except CheckFailed as error:
-        failed = error
+    comparison = comparison.judged(tolerances)
     write_comparison(comparison, out)
     if options.json:
         print_json(comparison.to_json())
     else:
-        for line in comparison_lines(comparison):
+        document = document_of(comparison, out)
+        for line in (*comparison_lines(document), *failure_lines(document)):
             print(line)
-        if failed:
-            print(comparison.failure_text())
         print(out)
-    return failed.exit_code if failed else 0
+    return 0 if comparison.verdict == "pass" else CheckFailed.exit_code
 
 
 def _published(options: argparse.Namespace, registry: Registry) -> int:

@@ -9,7 +9,13 @@ from pathlib import Path
 from pytest_gpusim.artifacts import DEFAULT_ROOT, read_json, require_vacant
 from pytest_gpusim.cli.common import Subparsers, add_out
 from pytest_gpusim.registry import Registry
-from pytest_gpusim.workload.generate import ARRIVALS, Lengths, WorkloadSpec, generate_workload
+from pytest_gpusim.workload.generate import (
+    ARRIVALS,
+    Lengths,
+    Seconds,
+    WorkloadSpec,
+    generate_workload,
+)
 
 _ROOT = DEFAULT_ROOT / "workloads"
 
@@ -26,13 +32,22 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     generate.add_argument("--arrivals", required=True, choices=ARRIVALS)
     generate.add_argument("--requests", type=int, required=True, metavar="N")
     generate.add_argument(
-        "--rate", type=float, required=True, metavar="R", help="requests a second"
+        "--rate", type=float, metavar="R", help="requests a second; needed but for closed arrivals"
+    )
+    generate.add_argument(
+        "--concurrency", type=int, metavar="N", help="at most N requests under way, first come"
     )
     generate.add_argument("--seed", type=int, required=True, metavar="S")
     generate.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
     generate.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
     generate.add_argument(
         "--lengths-from", type=Path, metavar="CSV", help="lengths of a trace instead"
+    )
+    generate.add_argument(
+        "--turns", metavar="N|MIN:MAX", help="conversations of so many turns, each in its context"
+    )
+    generate.add_argument(
+        "--think-time", metavar="S|MIN:MAX", help="seconds from an answer to the next turn"
     )
     generate.add_argument("--burst-size", type=int, default=8, metavar="N")
     generate.add_argument("--model", help="noted in the metadata")
@@ -72,6 +87,9 @@ def _generate(options: argparse.Namespace, registry: Registry) -> int:
         lengths_from=options.lengths_from,
         tokenizer=options.tokenizer,
         model=options.model,
+        concurrency=options.concurrency,
+        turns=Lengths.parse(options.turns or "1", "--turns"),
+        think_time=Seconds.parse(options.think_time or "0", "--think-time"),
     )
     spec.check()
     print(_store(options, lambda out: generate_workload(spec, out)))

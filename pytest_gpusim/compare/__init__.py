@@ -1,14 +1,20 @@
-"""Comparing real runs with a simulated one: figures, checks, tolerances, verdict."""
+"""Comparing real runs with a simulated one: figures, checks, tolerances, verdict.
+
+Knows no file: `pytest_gpusim.report` writes and reads a comparison's directory.
+"""
 
 from pytest_gpusim.compare.comparison import Comparison, compare_runs
-from pytest_gpusim.compare.tolerances import Judgement, parse_tolerances
-from pytest_gpusim.compare.writing import document_of, write_comparison
+from pytest_gpusim.compare.document import ComparisonDocument, document_of
+from pytest_gpusim.compare.figures import Figure, Figures
+from pytest_gpusim.compare.judging.tolerances import Judgement, parse_tolerances
 
 __all__ = [
     "Comparison",
+    "ComparisonDocument",
+    "Figure",
+    "Figures",
     "Judgement",
     "compare_runs",
     "document_of",
     "parse_tolerances",
-    "write_comparison",
 ]

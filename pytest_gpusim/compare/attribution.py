@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks import CheckContext
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
+from pytest_gpusim.compare.format import milliseconds
 from pytest_gpusim.compare.metrics import HEADLINES
 from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
-from pytest_gpusim.compare.spread import spread_of_requests
+from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.compare.steps import compare_steps
-from pytest_gpusim.report.format import milliseconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +19,10 @@ NOTABLE = 0.03
 # the next few steps follow: a tenth of the steps may differ under the right schedule.
 _OTHER_BATCHES = 0.10
 _PARTS = 5
+_FEWEST_RUNS = 3  # the median of two is a mean: it keeps the slow moments of both
 
 
-def attribute(context: CheckContext) -> dict[str, Any]:
+def attribute(sides: Sides) -> dict[str, Any]:
     """Split the error by phase, by operator, by kind of request, and by step.
 
     Returns:
@@ -30,20 +30,20 @@ def attribute(context: CheckContext) -> dict[str, Any]:
         contributes to the error of the mean E2E), ``by_position`` and ``by_prompt_length`` (mean
         errors in parts of the run), ``operators`` (share of the simulated time),
         ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread`` (see
-        `spread.spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
+        `spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
         first. What the runs do not tell is None.
     """
-    requests = paired_requests(context)
-    shares = operator_shares(context.sim.meta)
-    with_steps = middle_run_with_steps(context)
+    requests = paired_requests(sides)
+    shares = operator_shares(sides.sim.meta)
+    with_steps = middle_run_with_steps(sides)
     found: dict[str, Any] = {
         "phases": _phases(requests),
         "by_position": _by(requests, "arrival_time_ns"),
         "by_prompt_length": _by(requests, "num_prefill_tokens"),
         "operators": dict(sorted(shares.items(), key=lambda item: -item[1])) if shares else None,
-        "extrapolated_share": extrapolated_share(context),
-        "steps": compare_steps(with_steps, context.sim) if with_steps is not None else None,
-        "spread": spread_of_requests(context),
+        "extrapolated_share": extrapolated_share(sides),
+        "steps": compare_steps(with_steps, sides.sim) if with_steps is not None else None,
+        "spread": spread_of_requests(sides),
     }
     return {**found, "findings": _findings(found)}
 
@@ -95,6 +95,46 @@ def _by(requests: pd.DataFrame, column: str) -> list[dict[str, Any]]:
             row[f"{metric}_error"] = (sim - real) / real if real > 0 else None
         rows.append(row)
     return rows
+
+
+def spread_of_requests(sides: Sides) -> dict[str, Any] | None:
+    """By metric, from the requests that every real run finished; None for fewer than three runs.
+
+    The tail of a noisy machine is not only its slow requests but also its slow moments. A simulator
+    has none, so a share of its error at p90 is no fault of its model, and no repetition makes it
+    smaller.
+
+    Returns:
+        ``per_request``: the standard deviation of one request between runs, relative to its mean
+        (root mean square over requests); ``lift``: how far the p90 of a run (median over runs) lies
+        above the p90 of the requests' medians, relative to the latter; ``error``: that of the
+        simulated p90 against the p90 of the medians. A metric that cannot be had is left out.
+    """
+    import pandas as pd
+
+    if len(sides.real) < _FEWEST_RUNS:
+        return None
+    found = {}
+    for metric in HEADLINES:
+        if not sides.has(metric):
+            continue
+        runs = [run.requests[metric] for run in sides.real_metrics]
+        table = pd.concat(runs, axis=1, keys=range(len(runs))).dropna()
+        sim = sides.sim_metrics.requests[metric].reindex(table.index).dropna()
+        if table.empty or len(sim) < len(table) or not (table > 0).all(axis=None):
+            continue
+        found[metric] = _spread(table, sim)
+    return found or None
+
+
+def _spread(table: pd.DataFrame, sim: pd.Series) -> dict[str, float]:
+    relative = table.std(axis=1, ddof=1) / table.mean(axis=1)
+    typical = float(table.median(axis=1).quantile(0.9))
+    return {
+        "per_request": float((relative**2).mean() ** 0.5),
+        "lift": float(table.quantile(0.9).median()) / typical - 1,
+        "error": float(sim.quantile(0.9)) / typical - 1,
+    }
 
 
 def _findings(found: dict[str, Any]) -> list[str]:

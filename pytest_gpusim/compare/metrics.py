@@ -1,171 +1,131 @@
-"""What is compared: TTFT, TPOT, ITL, E2E, normalized E2E, queue delay and makespan of one run.
+"""The vocabulary of a comparison: its metrics and the statistics that summarize them.
 
 Definitions are the contract's ("Time and tokens"). Normalized E2E is the dynamic metric of the
-Vidur paper (Agrawal et al., MLSys 2024). All figures are nanoseconds.
+Vidur paper (Agrawal et al., MLSys 2024). All times are nanoseconds. Everything that lists metrics
+or statistics (tolerances, the schema of ``comparison.json``, tables, pages) follows from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_gpusim.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
-    from pytest_gpusim.runs import Run
-
-DISTRIBUTIONS = ("ttft", "tpot", "itl", "e2e", "normalized_e2e", "queue_delay")
-"""Metrics that have a value per request (``itl``: per gap), summarized by `STATISTICS`."""
-METRICS = (*DISTRIBUTIONS, "makespan")
-HEADLINES = ("ttft", "tpot", "e2e")
-"""Those that errors are attributed of."""
-PER_REQUEST = tuple(name for name in DISTRIBUTIONS if name != "itl")
-_NEED_THE_END = ("tpot", "itl", "e2e", "normalized_e2e", "makespan")
+MS = 1_000_000
 
 
-@dataclass
-class RunMetrics:
-    """The metrics of one run, error rows left out.
+@dataclass(frozen=True)
+class Statistic:
+    """A summary of values.
 
     Attributes:
-        run_id: Whose.
-        requests: One row per request, indexed by ``request_id``: `PER_REQUEST` in ns (NaN where
-            undefined), ``arrival_time_ns``, ``num_prefill_tokens``, ``num_tokens`` (output).
-        itl: Gaps between consecutive tokens of a request, ns, all requests pooled, in order of
-            request and token; None where the run has no token times.
-        makespan: ns; None where it is not available.
-        unavailable: Metric -> why it cannot be had.
-        cut: Requests whose token series was cut to a given length.
+        name: Its key in ``comparison.json``; empty where a metric has one value per run, which
+            then stands for itself.
+        percent: The percentile, between 0 and 100; None for the mean.
     """
 
-    run_id: str
-    requests: pd.DataFrame
-    itl: np.ndarray | None
-    makespan: float | None
-    unavailable: dict[str, str] = field(default_factory=dict)
-    cut: int = 0
+    name: str
+    percent: float | None = None
 
-    def values(self, metric: str) -> np.ndarray | None:
-        """The defined values of a distribution, ns; None where there are none."""
+    def of(self, values: np.ndarray) -> float:
+        """The summary of some values; percentiles interpolate linearly (numpy's default)."""
         import numpy as np
 
-        if metric in self.unavailable:
-            return None
-        values = self.itl if metric == "itl" else self.requests[metric].to_numpy()
-        assert values is not None
-        defined: np.ndarray = values[~np.isnan(values)]
-        return defined
+        if self.percent is None:
+            return float(values.mean())
+        return float(np.percentile(values, self.percent))
+
+    def values_beyond(self, count: int) -> float:
+        """How many of ``count`` values lie beyond it; all where it is no percentile."""
+        return count if self.percent is None else count * (100 - self.percent) / 100
 
 
-def measure_run(
-    run: Run, *, lengths: Mapping[int, int] | None = None, leave_out: Collection[int] = ()
-) -> RunMetrics:
-    """Compute the metrics of a run.
+STATISTICS = (
+    Statistic("p50", 50),
+    Statistic("p90", 90),
+    Statistic("p95", 95),
+    Statistic("p99", 99),
+    Statistic("mean"),
+)
+"""What summarizes a metric that has many values."""
+WHOLE = Statistic("")
+"""What a metric with one value per run has instead."""
 
-    Args:
-        run: The run.
-        lengths: Output tokens by request id: a longer series is cut to so many tokens.
-        leave_out: Requests that do not count, besides the run's own error rows.
+
+@dataclass(frozen=True)
+class Metric:
+    """Something that is measured in every run.
+
+    Attributes:
+        name: Its key in ``comparison.json``.
+        label: How a reader sees it.
+        per: What has a value: each request, each gap between tokens, or the run as a whole.
+        floor_ns: An error below it is never held against a simulation.
+        needs_end: Whether it needs to know when a request ended.
+        headline: Whether errors are attributed of it.
     """
-    import numpy as np
 
-    rows = run.finished
-    rows = rows[~rows["request_id"].isin(list(leave_out))].set_index("request_id")
-    table = _as_floats(rows)
-    tokens, unavailable = run.tokens, {}
-    cut = 0
-    if lengths is not None:
-        asked = table.index.map(lambda i: lengths.get(i, np.inf)).to_numpy(dtype="float64")
-        too_long = table["num_tokens"].to_numpy() > asked
-        cut = int(too_long.sum())
-        if cut and tokens is None:
-            reason = f"{cut} requests are longer than the real ones and have no token times to cut"
-            unavailable.update(dict.fromkeys(_NEED_THE_END, reason))
-        elif cut:
-            table, tokens = _cut(table, run, table.index[too_long], lengths)
+    name: str
+    label: str
+    per: Literal["request", "gap", "run"] = "request"
+    floor_ns: float = 0.5 * MS
+    needs_end: bool = True
+    headline: bool = False
 
-    gaps = table["num_tokens"] - 1
-    requests = table[["arrival_time_ns", "num_prefill_tokens", "num_tokens"]].copy()
-    requests["ttft"] = table["first"] - table["arrival_time_ns"]
-    requests["tpot"] = (table["completion"] - table["first"]) / gaps.where(gaps > 0)
-    requests["e2e"] = table["completion"] - table["arrival_time_ns"]
-    requests["normalized_e2e"] = requests["e2e"] / table["num_tokens"]
-    requests["queue_delay"] = table["scheduled"] - table["arrival_time_ns"]
-
-    itl = None
-    if tokens is not None:
-        itl = _gaps(tokens[tokens["request_id"].isin(requests.index)])
-    result = RunMetrics(run.run_id, requests, itl, None, unavailable, cut)
-    if len(requests):
-        result.makespan = float(table["completion"].max() - table["arrival_time_ns"].min())
-    _explain(result, run)
-    return result
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """What summarizes it."""
+        return (WHOLE,) if self.per == "run" else STATISTICS
 
 
-def _as_floats(rows: pd.DataFrame) -> pd.DataFrame:
-    import numpy as np
-    import pandas as pd
+_PER_TOKEN_NS = 0.05 * MS
 
-    columns = {
-        "arrival_time_ns": "arrival_time_ns",
-        "num_prefill_tokens": "num_prefill_tokens",
-        "num_tokens": "num_decode_tokens_actual",
-        "scheduled": "scheduled_time_ns",
-        "first": "first_token_time_ns",
-        "completion": "completion_time_ns",
-    }
-    return pd.DataFrame(
-        {
-            name: rows[column].to_numpy(dtype="float64", na_value=np.nan)
-            for name, column in columns.items()
-        },
-        index=rows.index.astype("int64"),
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("ttft", "TTFT", needs_end=False, headline=True),
+        Metric("tpot", "TPOT", floor_ns=_PER_TOKEN_NS, headline=True),
+        Metric("itl", "ITL", per="gap", floor_ns=_PER_TOKEN_NS),
+        Metric("e2e", "E2E", headline=True),
+        Metric("normalized_e2e", "normalized E2E", floor_ns=_PER_TOKEN_NS),
+        Metric("queue_delay", "queue delay", needs_end=False),
+        Metric("makespan", "makespan", per="run"),
     )
+}
+"""All metrics, in the order of ``comparison.json``."""
+PER_REQUEST = tuple(name for name, metric in METRICS.items() if metric.per == "request")
+HEADLINES = tuple(name for name, metric in METRICS.items() if metric.headline)
 
 
-def _cut(
-    table: pd.DataFrame, run: Run, ids: pd.Index, lengths: Mapping[int, int]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Requests and tokens with the series of ``ids`` cut to ``lengths``."""
-    tokens = run.tokens
-    assert tokens is not None
-    limit = tokens["request_id"].map(lambda i: lengths.get(i, 2**62))
-    kept = tokens[(tokens["token_index"] < limit) | ~tokens["request_id"].isin(ids)]
-    last = kept.groupby("request_id")["token_time_ns"].max()
-    table = table.copy()
-    table.loc[ids, "completion"] = last.reindex(ids).to_numpy(dtype="float64")
-    table.loc[ids, "num_tokens"] = [float(lengths[i]) for i in ids]
-    return table, kept
+def figure_name(metric: Metric, statistic: Statistic) -> str:
+    """The flat name of a metric under a statistic: ``ttft_p50``, ``makespan``."""
+    return f"{metric.name}_{statistic.name}" if statistic.name else metric.name
 
 
-def _gaps(tokens: pd.DataFrame) -> np.ndarray:
-    """Differences of consecutive token times within each request."""
-    import numpy as np
-
-    owner = tokens["request_id"].to_numpy(dtype="int64")
-    times = tokens["token_time_ns"].to_numpy(dtype="float64")
-    gaps: np.ndarray = np.diff(times)[np.diff(owner) == 0]
-    return gaps
+def all_figures() -> Iterator[tuple[str, Metric, Statistic]]:
+    """(name, metric, statistic) of every figure that a comparison may hold."""
+    for metric in METRICS.values():
+        for statistic in metric.statistics:
+            yield figure_name(metric, statistic), metric, statistic
 
 
-def _explain(result: RunMetrics, run: Run) -> None:
-    """Fill ``unavailable`` with what the run cannot tell, and why."""
-    reasons: dict[str, str] = {}
-    if result.requests.empty:
-        reasons = dict.fromkeys(METRICS, "no request finished")
-    else:
-        if result.itl is None:
-            reasons["itl"] = "the run has no token times"
-        elif not len(result.itl):
-            reasons["itl"] = "every request has a single token"
-        if result.requests["tpot"].isna().all():
-            reasons["tpot"] = "every request has a single token"
-        unknown = int(result.requests["queue_delay"].isna().sum())
-        if unknown:
-            reasons["queue_delay"] = f"scheduled_time_ns is unknown for {unknown} requests"
-    for metric, reason in reasons.items():
-        result.unavailable.setdefault(metric, f"{run.run_id}: {reason}")
-    if "makespan" in result.unavailable:
-        result.makespan = None
+def find_figure(name: str) -> tuple[Metric, Statistic]:
+    """The metric and statistic of a flat name.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    for known, metric, statistic in all_figures():
+        if known == name:
+            return metric, statistic
+    many = [metric.name for metric in METRICS.values() if metric.per != "run"]
+    one = [metric.name for metric in METRICS.values() if metric.per == "run"]
+    raise UsageError(
+        f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of {', '.join(many)} "
+        f"and a stat of {', '.join(s.name for s in STATISTICS)}; {', '.join(one)}"
+    )

@@ -1,13 +1,15 @@
-"""The values behind a comparison, per request and per step: for tables, figures, attribution."""
+"""The values behind a comparison, per request and per step: for tables, charts, attribution."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks import CheckContext
-from pytest_gpusim.compare.metrics import PER_REQUEST, RunMetrics
-from pytest_gpusim.report.series import ComparisonSeries, StepSeries
+from pytest_gpusim.compare.measure import RunMetrics
+from pytest_gpusim.compare.metrics import PER_REQUEST
+from pytest_gpusim.compare.sides import Sides
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +18,36 @@ if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
 
-def paired_requests(context: CheckContext) -> pd.DataFrame:
+@dataclass(frozen=True)
+class StepSeries:
+    """Steps of one run: when they began and how long they took (ns), how many sequences."""
+
+    start_ns: np.ndarray
+    duration_ns: np.ndarray
+    num_sequences: np.ndarray
+
+
+@dataclass(frozen=True)
+class ComparisonSeries:
+    """What charts are drawn from.
+
+    Attributes:
+        real: Per real run, metric -> defined values per request, ns.
+        sim: The same of the simulated run.
+        requests: One row per request in order of arrival: ``arrival_time_ns``, ``real_<metric>``
+            (median over the runs) and ``sim_<metric>``, ns; NaN where not available.
+        real_steps: Steps of the middle real run that recorded them.
+        sim_steps: Steps of the simulated run.
+    """
+
+    real: Sequence[dict[str, np.ndarray]]
+    sim: dict[str, np.ndarray]
+    requests: pd.DataFrame
+    real_steps: StepSeries | None = None
+    sim_steps: StepSeries | None = None
+
+
+def paired_requests(sides: Sides) -> pd.DataFrame:
     """One row per request, indexed by id, in order of arrival.
 
     Columns: ``arrival_time_ns``, ``num_prefill_tokens``, ``num_tokens`` of the first real run;
@@ -25,50 +56,43 @@ def paired_requests(context: CheckContext) -> pd.DataFrame:
     """
     import pandas as pd
 
-    first = context.real_metrics[0].requests
+    first = sides.real_metrics[0].requests
     columns: dict[str, Any] = {
         name: first[name] for name in ("arrival_time_ns", "num_prefill_tokens", "num_tokens")
     }
     for metric in PER_REQUEST:
-        missing = context.metrics[metric] is None
-        runs = [metrics.requests[metric] for metrics in context.real_metrics]
-        real = pd.concat(runs, axis=1).median(axis=1, skipna=False)
-        sim = context.sim_metrics.requests[metric]
-        columns[f"real_{metric}"] = real * float("nan") if missing else real
-        columns[f"sim_{metric}"] = sim * float("nan") if missing else sim
+        known = 1.0 if sides.has(metric) else float("nan")
+        runs = [metrics.requests[metric] for metrics in sides.real_metrics]
+        columns[f"real_{metric}"] = pd.concat(runs, axis=1).median(axis=1, skipna=False) * known
+        columns[f"sim_{metric}"] = sides.sim_metrics.requests[metric] * known
     table = pd.DataFrame(columns).reindex(first.index)
     return table.sort_values("arrival_time_ns", kind="stable")
 
 
-def middle_run_with_steps(context: CheckContext) -> Run | None:
+def middle_run_with_steps(sides: Sides) -> Run | None:
     """Of the real runs that recorded their steps, the one whose mean E2E is nearest to the median
     of all: what it says of single steps is the least a matter of that run. None where none did.
     """
-    means = [float(metrics.requests["e2e"].mean()) for metrics in context.real_metrics]
+    means = [float(metrics.requests["e2e"].mean()) for metrics in sides.real_metrics]
     middle = statistics.median(means)
-    pairs = zip(context.real, means, strict=True)
+    pairs = zip(sides.real, means, strict=True)
     known = [(abs(mean - middle), run) for run, mean in pairs if run.steps is not None]
     return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def series_of(context: CheckContext) -> ComparisonSeries:
-    """What the figures are drawn from."""
-    with_steps = middle_run_with_steps(context)
+def series_of(sides: Sides) -> ComparisonSeries:
+    """What the charts of a comparison are drawn from."""
     return ComparisonSeries(
-        real=[_values(metrics, context) for metrics in context.real_metrics],
-        sim=_values(context.sim_metrics, context),
-        requests=paired_requests(context),
-        real_steps=_steps(with_steps),
-        sim_steps=_steps(context.sim),
+        real=[_values(metrics, sides) for metrics in sides.real_metrics],
+        sim=_values(sides.sim_metrics, sides),
+        requests=paired_requests(sides),
+        real_steps=_steps(middle_run_with_steps(sides)),
+        sim_steps=_steps(sides.sim),
     )
 
 
-def _values(metrics: RunMetrics, context: CheckContext) -> dict[str, np.ndarray]:
-    found = {
-        metric: metrics.values(metric)
-        for metric in PER_REQUEST
-        if context.metrics[metric] is not None
-    }
+def _values(metrics: RunMetrics, sides: Sides) -> dict[str, np.ndarray]:
+    found = {metric: metrics.values(metric) for metric in PER_REQUEST if sides.has(metric)}
     return {metric: values for metric, values in found.items() if values is not None}
 
 

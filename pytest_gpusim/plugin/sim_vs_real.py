@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast
 
 import pytest
 
-from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
+from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, profiling_root_of
 
 if TYPE_CHECKING:
-    from pytest_gpusim.case import Case, Settings
+    from pytest_gpusim.case import Case, CaseArguments, Settings
+    from pytest_gpusim.case.arguments import EngineArgument, WorkloadArgument
+    from pytest_gpusim.case.given import RealFiles
     from pytest_gpusim.compare import Comparison
     from pytest_gpusim.deployment import Hardware
     from pytest_gpusim.runs import Run
@@ -28,34 +30,78 @@ class SimVsReal:
         self._state = request.config.stash[STATE]
         self._is_timed = False
 
-    def __call__(self, **arguments: Any) -> CheckedComparison:
+    def __call__(
+        self,
+        *,
+        model: str | None = None,
+        workload: WorkloadArgument | None = None,
+        real: RealFiles | None = None,
+        profile: str | Path | None = None,
+        hardware: str | None = None,
+        engine: EngineArgument | None = None,
+        simulator: str = "vidur",
+        backend: str = "vllm",
+        name: str = "",
+        params: Mapping[str, Any] | None = None,
+        backend_params: Mapping[str, Any] | None = None,
+    ) -> CheckedComparison:
         """Compare a simulation with real runs.
 
+        With ``real`` a result that exists is the real side: ``sim_vs_real(real="bench.json")``.
+        Without it a recording that matches is replayed, else the engine is measured here. Relative
+        paths are looked for beside the test's file, then below the rootdir and the working
+        directory. What cannot be told from the files is asked for by name.
+
         Args:
-            arguments: ``model`` (a name or the path of a ``config.json``), ``workload`` (a preset's
-                name, a `WorkloadSpec`, a directory), and optionally ``hardware``, ``simulator``,
-                ``backend``, ``engine`` (settings as a mapping, file or run directory), ``name``
-                (the recording's folder), ``params`` and ``backend_params``
-                (options of the simulator and of the backend themselves).
+            model: A known name, or the path of a ``config.json``. Default: the real run's, else the
+                profile's.
+            workload: A preset's name, a `WorkloadSpec`, or a workload directory. Default: what the
+                first run of ``real`` served.
+            real: A result file of another tool (``vllm bench serve --save-result
+                --save-detailed`` and others), a run directory, a folder of repeats, a pattern, or a
+                list of these; several are repeats.
+            profile: A bundle. Default: the one below the profiling root that fits.
+            hardware: The device class. Default: the test's hardware marker, else what the real run
+                or the profile says.
+            engine: Engine settings, as a mapping under vLLM's names, `EngineSettings`, a file, or a
+                run directory. With ``real`` they state what that engine ran with.
+            simulator: ``vidur``, ``reference``, or one that a plugin registered.
+            backend: What measures, where the real side is measured now.
+            name: The recording's folder, and the beginning of the artifacts' names.
+            params: The simulator's own options.
+            backend_params: The backend's own options.
         """
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
 
         try:
-            settings, case = self._settings(), self._case(**arguments)
-            real = cases.real_side(case, settings)
-            simulated = self._timed(lambda: cases.simulate(case, settings, real))
-            comparison = cases.compare(case, settings, real, simulated)
+            settings = self._settings()
+            case = self._case(
+                model=model,
+                workload=workload,
+                real=real,
+                profile=profile,
+                hardware=hardware,
+                engine=engine,
+                simulator=simulator,
+                backend=backend,
+                name=name,
+                params=params,
+                backend_params=backend_params,
+            )
+            side = cases.real_side(case, settings)
+            simulated = self._timed(lambda: cases.simulate(case, settings, side))
+            comparison, path = cases.compare(case, settings, side, simulated)
         except cases.CannotRunHere as reason:
             if self._config.getoption("--gpusim-real") == "recorded":
                 pytest.skip(f"{reason} (--gpusim-real recorded)")
             pytest.skip(str(reason))
         except GpusimError as error:
             _fail(error)
-        self._publish(comparison)
-        return CheckedComparison(comparison)
+        self._publish(comparison, path)
+        return CheckedComparison(comparison, path)
 
-    def simulate_alone(self, **arguments: Any) -> Run:
+    def simulate_alone(self, **arguments: Unpack[CaseArguments]) -> Run:
         """Simulate a case without a real side: the bundle's own engine settings."""
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
@@ -65,7 +111,7 @@ class SimVsReal:
         except GpusimError as error:
             _fail(error)
 
-    def measure_alone(self, **arguments: Any) -> list[Run]:
+    def measure_alone(self, **arguments: Unpack[CaseArguments]) -> list[Run]:
         """The real runs of a case, recorded or measured now."""
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
@@ -77,7 +123,7 @@ class SimVsReal:
         except GpusimError as error:
             _fail(error)
 
-    def require_prerequisites(self, **arguments: Any) -> None:
+    def require_prerequisites(self, **arguments: Unpack[CaseArguments]) -> None:
         """Fail, saying what is missing and what makes it, unless the case can run here.
 
         A case that nobody asked for and that this machine cannot run skips with the reason.
@@ -118,53 +164,23 @@ class SimVsReal:
             repeat=self._config.getoption("--gpusim-repeat"),
         )
 
-    def _case(
-        self,
-        *,
-        model: str,
-        workload: Any,
-        hardware: str | None = None,
-        engine: Any = None,
-        simulator: str = "vidur",
-        backend: str = "vllm",
-        name: str = "",
-        params: Mapping[str, Any] | None = None,
-        backend_params: Mapping[str, Any] | None = None,
-    ) -> Case:
-        from pytest_gpusim.case import Case
-        from pytest_gpusim.deployment import EngineSettings
+    def _case(self, **arguments: Unpack[CaseArguments]) -> Case:
+        from pytest_gpusim.case import resolve_case
 
-        if engine is None:
-            settings = EngineSettings()
-        elif isinstance(engine, EngineSettings):
-            settings = engine
-        elif isinstance(engine, Mapping):
-            settings = EngineSettings.from_mapping(engine, self._request.node.nodeid)
-        else:
-            settings = EngineSettings.load(engine)
-        registry = self._state.registry
-        registry.simulators.require(simulator)
-        return Case(
-            model=registry.model(model),
-            hardware=registry.hardware.get(hardware) if hardware else self._marked_hardware(),
-            workload=workload,
-            name=name,
-            engine=settings,
-            simulator=simulator,
-            backend=backend,
-            params=params or {},
-            backend_params=backend_params or {},
+        here = self._config.invocation_params.dir
+        return resolve_case(
+            arguments,
+            self._state.registry,
+            marked=self._marked_hardware(),
+            artifacts=self._state.artifacts,
+            places=(self._request.path.parent, self._config.rootpath, here),
+            asker=self._request.node.nodeid,
         )
 
-    def _marked_hardware(self) -> Hardware:
+    def _marked_hardware(self) -> Hardware | None:
         known = self._state.registry.hardware
-        for name in known.names():
-            if self._request.node.get_closest_marker(name):
-                return known.get(name)
-        raise UsageError(
-            f"{self._request.node.nodeid}: no hardware: mark the test with one of "
-            f"{', '.join(known.names())}, or give hardware="
-        )
+        marked = [n for n in known.names() if self._request.node.get_closest_marker(n)]
+        return known.get(marked[0]) if marked else None
 
     def _timed(self, simulate: Callable[[], Run]) -> Run:
         """Run the simulation, as a benchmark where pytest-benchmark is active."""
@@ -177,28 +193,24 @@ class SimVsReal:
         self._is_timed = True
         return cast("Run", benchmark.pedantic(simulate, rounds=1, iterations=1))
 
-    def _publish(self, comparison: Comparison) -> None:
-        self._request.node.user_properties.append((COMPARISON_PROPERTY, str(comparison.path)))
+    def _publish(self, comparison: Comparison, path: Path) -> None:
+        self._request.node.user_properties.append((COMPARISON_PROPERTY, str(path)))
         if self._config.pluginmanager.hasplugin("benchmark"):
             benchmark = self._request.getfixturevalue("benchmark")
-            benchmark.extra_info.update(comparison.figures())
+            benchmark.extra_info.update(comparison.flat_figures())
 
 
 class CheckedComparison:
-    """A comparison in a test: its figures, and `check`."""
+    """A comparison in a test: its figures, its directory (``path``), and `check`."""
 
-    def __init__(self, comparison: Comparison) -> None:
+    def __init__(self, comparison: Comparison, path: Path) -> None:
         self.comparison = comparison
+        self.path = path
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The figures, in the shape of ``comparison.json``."""
         return self.comparison.metrics
-
-    @property
-    def path(self) -> Path | None:
-        """The comparison's directory."""
-        return self.comparison.path
 
     def check(self, **tolerances: Any) -> None:
         """Fail the test unless each named error is within its tolerance.
@@ -206,12 +218,18 @@ class CheckedComparison:
         Tolerances are relative: ``check(ttft_p50=0.10, tpot_p50=0.05)``.
         """
         __tracebackhide__ = True
+        from pytest_gpusim.compare import document_of
+        from pytest_gpusim.report.directory import update_comparison
+        from pytest_gpusim.report.terminal import failure_lines
+
         try:
-            self.comparison.check(tolerances)
-        except CheckFailed:
-            raise AssertionError(self.comparison.failure_text()) from None
+            self.comparison = self.comparison.judged(tolerances)
         except GpusimError as error:
             _fail(error)
+        update_comparison(self.comparison, self.path)
+        broken = failure_lines(document_of(self.comparison, self.path))
+        if broken:
+            raise AssertionError("\n".join(broken))
 
 
 def _fail(error: GpusimError) -> NoReturn:

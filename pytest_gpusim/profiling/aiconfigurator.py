@@ -18,6 +18,7 @@ from pytest_gpusim.bundle.schema import (
     ATTENTION,
     MIXED_ATTENTION,
     MLP,
+    MOE,
     PER_SEQUENCE,
     TP,
 )
@@ -28,6 +29,8 @@ from pytest_gpusim.profiling.composition import (
     hardware_name,
     mlp_rows,
 )
+from pytest_gpusim.profiling.silicon_layers import WIDTH, dense_ms
+from pytest_gpusim.profiling.silicon_moe import DISTRIBUTION, moe_rows
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_gpusim.deployment import ModelShape
     from pytest_gpusim.registry import Registry
 
-_DTYPE, _WIDTH = "bfloat16", 2
+_DTYPE = "bfloat16"
 _NS = 1e6
 
 
@@ -49,6 +52,14 @@ class _Source:
         parser.add_argument("--framework", default="vllm")
         parser.add_argument("--version", help="the framework's release; default: the newest")
         parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="N")
+        parser.add_argument(
+            "--enable-expert-parallel",
+            action="store_true",
+            help="whole experts on each device, instead of a share of every one",
+        )
+        parser.add_argument(
+            "--kv-cache-dtype", default="auto", help="auto (the checkpoint's), bfloat16 or fp8"
+        )
         parser.add_argument("--block-size", type=int, default=16, metavar="TOKENS")
 
     def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
@@ -57,6 +68,8 @@ class _Source:
             tables,
             registry.model(arguments.model),
             tensor_parallel=arguments.tensor_parallel_size,
+            expert_parallel=arguments.enable_expert_parallel,
+            kv_cache_dtype=arguments.kv_cache_dtype,
             block_size=arguments.block_size,
             hardware=hardware_name(registry, tables.device_name),
             out=out,
@@ -74,6 +87,8 @@ def compose(
     block_size: int,
     hardware: str,
     out: Path,
+    expert_parallel: bool = False,
+    kv_cache_dtype: str = "auto",
 ) -> None:
     """Write the bundle of a model for one tensor-parallel degree.
 
@@ -87,11 +102,12 @@ def compose(
         "attention of a prefill chunk with context c is that of the whole sequence, less that of c",
         "times are those of kernels alone: no time of the engine, none between kernels",
     ]
-    dense, tokens = _dense(tables, shape, tensor_parallel)
+    cache = shape.kv_cache_dtype(_DTYPE, kv_cache_dtype)
+    tokens, dense = dense_ms(tables, shape, tensor_parallel)
     heads = shape.num_q_heads // tensor_parallel
     kv_heads = max(1, shape.num_kv_heads // tensor_parallel)
-    whole, prefill_kernel = tables.prefill_ms(heads, kv_heads, shape.head_dim)
-    decode, decode_kernel = tables.decode_ms(heads, kv_heads, shape.head_dim)
+    whole, prefill_kernel = tables.prefill_ms(heads, kv_heads, shape.head_dim, cache)
+    decode, decode_kernel = tables.decode_ms(heads, kv_heads, shape.head_dim, cache)
     prefill = _chunks(whole, decode)
     per_sequence, width = _per_sequence(tables, shape, tensor_parallel)
     if width < shape.vocab_size // tensor_parallel:
@@ -106,6 +122,9 @@ def compose(
             "emb includes the all-reduce of the embedding, which is split by vocabulary, lm_head "
             "the all-gather of the logits"
         )
+    if shape.experts is not None:
+        made[MOE], experts = moe_rows(tables, shape, tensor_parallel, expert_parallel)
+        notes.append(f"experts: {experts}, tokens over experts by {DISTRIBUTION}")
     made[MLP] = mlp_rows(shape, tensor_parallel, tokens, dense)
     made[ATTENTION] = attention_rows(
         shape,
@@ -130,6 +149,8 @@ def compose(
             "engine_version": tables.version,
             "engine_mode": "compiled",
             "dtype": _DTYPE,
+            "quantization": shape.quantization.scheme if shape.quantization else None,
+            "kv_cache_dtype": cache,
             "block_size": block_size,
             "tensor_parallel_sizes": [tensor_parallel],
             "source": "aiconfigurator",
@@ -145,10 +166,12 @@ def compose(
 
 def _require_divisible(shape: ModelShape, workers: int) -> None:
     """Refuse a degree that vLLM refuses."""
-    for count, what in (
-        (shape.num_q_heads, "heads"),
-        (shape.intermediate_size, "columns of the MLP"),
-    ):
+    counts = [(shape.num_q_heads, "heads")]
+    if shape.num_dense_layers:
+        counts.append((shape.intermediate_size, "columns of the MLP"))
+    if shape.experts is not None:
+        counts.append((shape.experts.width, "columns of an expert"))
+    for count, what in counts:
         if workers < 1 or count % workers:
             raise UsageError(f"--tensor-parallel-size {workers} does not divide {count} {what}")
     if shape.num_kv_heads % workers and workers % shape.num_kv_heads:
@@ -156,46 +179,6 @@ def _require_divisible(shape: ModelShape, workers: int) -> None:
             f"--tensor-parallel-size {workers}: {shape.num_kv_heads} key heads can neither be "
             "split nor copied evenly"
         )
-
-
-def _dense(
-    tables: SiliconTables, shape: ModelShape, workers: int
-) -> tuple[dict[str, Sequence[float]], list[int]]:
-    """Times in ms by operator at the token counts that every product was measured at."""
-    heads = shape.num_q_heads // workers
-    kv_heads = max(1, shape.num_kv_heads // workers)
-    inner = shape.intermediate_size // workers
-    qkv = (heads + 2 * kv_heads) * shape.head_dim
-    products = {
-        "attn_pre_proj": tables.gemm_ms(qkv, shape.hidden_size),
-        "attn_post_proj": tables.gemm_ms(shape.hidden_size, heads * shape.head_dim),
-        "mlp_up_proj": tables.gemm_ms(2 * inner, shape.hidden_size),
-        "mlp_down_proj": tables.gemm_ms(shape.hidden_size, inner),
-    }
-    tokens = sorted(set.intersection(*(set(ms) for ms, _ in products.values())))
-    times: dict[str, Sequence[float]] = {}
-    for name, (ms, values) in products.items():
-        by_tokens = dict(zip(ms, values, strict=True))
-        times[name] = [by_tokens[count] for count in tokens]
-    hidden = shape.hidden_size
-    rotated = (heads + kv_heads) * shape.head_dim
-    # Elements read and written per token; the fused residual norm reads and writes two tensors.
-    # What a compiled engine fuses into its neighbours is traffic without a kernel of its own.
-    traffic = {
-        "emb": (hidden, True),
-        "input_layernorm": (4 * hidden, True),
-        "post_attention_layernorm": (4 * hidden, True),
-        "final_layernorm": (4 * hidden, True),
-        "mlp_act": (3 * inner, True),
-        "attn_rope": (2 * rotated, False),
-    }
-    if shape.qk_norm:
-        traffic["qk_norm"] = (2 * rotated, False)
-    for name, (elements, kernel) in traffic.items():
-        times[name] = [
-            tables.memory_ms(count * elements * _WIDTH, kernel=kernel) for count in tokens
-        ]
-    return times, tokens
 
 
 def _per_sequence(
@@ -208,7 +191,7 @@ def _per_sequence(
     rows: list[dict[str, Any]] = []
     for count, time in zip(sequences, head, strict=True):
         # The sampler reads the logits and writes them in four bytes.
-        sampler = tables.memory_ms(count * shape.vocab_size * (_WIDTH + 4), kernel=False)
+        sampler = tables.memory_ms(count * shape.vocab_size * (WIDTH + 4), kernel=False)
         rows.append({"operator": "lm_head", "sequences": count, "time_ns": round(time * _NS)})
         rows.append({"operator": "sampler", "sequences": count, "time_ns": round(sampler * _NS)})
     return pd.DataFrame(rows).sort_values(["operator", "sequences"], ignore_index=True), width
@@ -272,21 +255,21 @@ def _collectives(
     import pandas as pd
 
     sizes, times = tables.collective_ms("all_reduce", workers)
-    needed = max(tokens) * shape.hidden_size * _WIDTH
+    needed = max(tokens) * shape.hidden_size * WIDTH
     if needed > sizes[-1]:
         raise UsageError(f"all-reduces of {needed} bytes are needed, measured are {sizes[-1]}")
-    reduced = np.interp([count * shape.hidden_size * _WIDTH for count in tokens], sizes, times)
+    reduced = np.interp([count * shape.hidden_size * WIDTH for count in tokens], sizes, times)
     dense["emb"] = [float(a + b) for a, b in zip(dense["emb"], reduced, strict=True)]
     gather_sizes, gather_times = tables.collective_ms("all_gather", workers)
-    most = int(gather_sizes[-1] // (shape.vocab_size * _WIDTH))
+    most = int(gather_sizes[-1] // (shape.vocab_size * WIDTH))
     kept = per_sequence[per_sequence["sequences"] <= most].reset_index(drop=True)
     if kept.empty:
         raise UsageError(
-            f"all-gathers of {shape.vocab_size * _WIDTH} bytes are needed, measured are "
+            f"all-gathers of {shape.vocab_size * WIDTH} bytes are needed, measured are "
             f"{gather_sizes[-1]}"
         )
     heads = kept["operator"] == "lm_head"
-    logits = kept.loc[heads, "sequences"] * shape.vocab_size * _WIDTH
+    logits = kept.loc[heads, "sequences"] * shape.vocab_size * WIDTH
     gathered = np.interp(logits, gather_sizes, gather_times) * _NS
     kept.loc[heads, "time_ns"] += np.rint(gathered).astype("int64")
     table = pd.DataFrame(

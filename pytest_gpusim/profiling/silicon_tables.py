@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 PACKAGE = "aiconfigurator_core"
 _DTYPE = "bfloat16"
-# Rows of other variants than the plain one that a dense decoder runs.
-_PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE, "kv_cache_dtype": _DTYPE}
+# Rows of other variants than the plain one that a decoder runs.
+_PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SiliconTables:
     @cached_property
     def device_name(self) -> str:
         """The device that was measured, by its own name."""
-        return str(self._gemm["device"].iloc[0])
+        return str(self._gemm(_DTYPE)["device"].iloc[0])
 
     def memory_ms(self, num_bytes: float, *, kernel: bool = True) -> float:
         """Time to move bytes through the device's memory, by AIConfigurator's own rule.
@@ -68,30 +68,31 @@ class SiliconTables:
         constant = gpu.get("mem_empirical_constant_latency", 0.0) if kernel else 0.0
         return float(1e3 * (num_bytes / rate + constant))
 
-    def gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float]]:
+    def gemm_ms(self, n: int, k: int, dtype: str = _DTYPE) -> tuple[list[int], list[float]]:
         """(m, time) of the product of an m x k with a k x n matrix, for all measured m.
 
-        Between measured n and k by bilinear interpolation, at each m.
+        Between measured n and k by bilinear interpolation, at each m. ``dtype`` is ``bfloat16`` or
+        a scheme of quantization, whose times include quantizing the m x k matrix.
 
         Raises:
-            UsageError: n or k lies outside the measured sizes.
+            UsageError: n or k lies outside the measured sizes, or nothing was measured so.
         """
         import numpy as np
 
-        table = self._gemm
+        table = self._gemm(dtype)
         ns, ks = sorted(table["n"].unique()), sorted(table["k"].unique())
         corners = [
             (wn * wk, a, b)
-            for wn, a in _bracket(n, ns, f"{self._where} gemm: n")
-            for wk, b in _bracket(k, ks, f"{self._where} gemm: k")
+            for wn, a in _bracket(n, ns, f"{self.where} gemm: n")
+            for wk, b in _bracket(k, ks, f"{self.where} gemm: k")
             if wn * wk
         ]
-        indexed = self._gemm_by_shape
+        indexed = self._gemm_by_shape(dtype)
         sizes: set[int] | None = None
         for _, a, b in corners:
             if (a, b) not in indexed:
                 raise UsageError(
-                    f"{self._where} gemm: {n} x {k} needs the measured shape {a} x {b}, which the "
+                    f"{self.where} gemm: {n} x {k} needs the measured shape {a} x {b}, which the "
                     "table leaves out"
                 )
             known = set(indexed[a, b].index)
@@ -107,21 +108,25 @@ class SiliconTables:
 
         Also returns the width that was looked up.
         """
-        widest = int(self._gemm["n"].max())
+        widest = int(self._gemm(_DTYPE)["n"].max())
         if n <= widest:
             return *self.gemm_ms(n, k), n
         ms, times = self.gemm_ms(widest, k)
         return ms, [time * n / widest for time in times], widest
 
-    def prefill_ms(self, heads: int, kv_heads: int, head_dim: int) -> tuple[pd.Series, str]:
+    def prefill_ms(
+        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
+    ) -> tuple[pd.Series, str]:
         """Time by length of a single prompt's attention in one layer, and the kernel's name."""
-        frame, kernel = self._attention("context", heads, kv_heads, head_dim)
+        frame, kernel = self._attention("context", heads, kv_heads, head_dim, kv_cache_dtype)
         single = frame[frame["batch_size"] == 1]
         return single.groupby("isl")["latency"].median(), kernel
 
-    def decode_ms(self, heads: int, kv_heads: int, head_dim: int) -> tuple[pd.DataFrame, str]:
+    def decode_ms(
+        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
+    ) -> tuple[pd.DataFrame, str]:
         """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name."""
-        frame, kernel = self._attention("generation", heads, kv_heads, head_dim)
+        frame, kernel = self._attention("generation", heads, kv_heads, head_dim, kv_cache_dtype)
         rows = frame.groupby(["batch_size", "step"])["latency"].median().reset_index()
         return rows.set_axis(["sequences", "context", "time_ms"], axis=1), kernel
 
@@ -147,33 +152,63 @@ class SiliconTables:
         # Sizes are counted in elements of two bytes.
         return 2 * series.index.to_numpy(), series.to_numpy()
 
+    def quantize_ms(self, k: int) -> tuple[list[int], list[float]]:
+        """(m, time) of quantizing an m x k matrix to fp8 by a scale that is known."""
+        frame = self._read("quantize", "scale_matrix_perf.parquet")
+        frame = frame[frame["quant_dtype"] == "fp8"]
+        known = sorted(frame["k"].unique())
+        medians = frame.groupby(["k", "m"])["latency"].median()
+        parts = [
+            weight * medians[size]
+            for weight, size in _bracket(k, known, f"{self.where} quantize: k")
+            if weight
+        ]
+        total = sum(parts[1:], parts[0]).dropna()
+        return [int(m) for m in total.index], [float(t) for t in total]
+
+    def moe_rows(self) -> pd.DataFrame:
+        """All measured times of routed experts, and the router's table with them."""
+        return self._read("moe", "moe_perf.parquet")
+
+    def _gemm(self, dtype: str) -> pd.DataFrame:
+        frame = self._read("gemm", "gemm_perf.parquet")
+        found = frame[frame["gemm_dtype"] == dtype]
+        if found.empty:
+            known = ", ".join(sorted(frame["gemm_dtype"].unique()))
+            raise UsageError(f"{self.where} gemm: has no {dtype} products, only {known}")
+        return found
+
+    def _gemm_by_shape(self, dtype: str) -> dict[tuple[int, int], pd.Series]:
+        if dtype not in self._indexed:
+            medians = self._gemm(dtype).groupby(["n", "k", "m"])["latency"].median()
+            self._indexed[dtype] = {
+                (int(n), int(k)): rows.droplevel(["n", "k"])
+                for (n, k), rows in medians.groupby(level=["n", "k"])
+            }
+        return self._indexed[dtype]
+
     @cached_property
-    def _gemm(self) -> pd.DataFrame:
+    def _indexed(self) -> dict[str, dict[tuple[int, int], pd.Series]]:
+        return {}
+
+    @cached_property
+    def _frames(self) -> dict[Path, pd.DataFrame]:
+        return {}
+
+    def _read(self, family: str, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        path = self._family("gemm", "gemm_perf.parquet")
-        frame = pd.read_parquet(path)
-        frame = frame[frame["gemm_dtype"] == _DTYPE]
-        if frame.empty:
-            raise UsageError(f"{path}: has no {_DTYPE} products")
-        return frame
-
-    @cached_property
-    def _gemm_by_shape(self) -> dict[tuple[int, int], pd.Series]:
-        medians = self._gemm.groupby(["n", "k", "m"])["latency"].median()
-        return {
-            (int(n), int(k)): rows.droplevel(["n", "k"])
-            for (n, k), rows in medians.groupby(level=["n", "k"])
-        }
+        path = self._family(family, name)
+        if path not in self._frames:
+            self._frames[path] = pd.read_parquet(path)
+        return self._frames[path]
 
     def _attention(
-        self, phase: str, heads: int, kv_heads: int, head_dim: int
+        self, phase: str, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str
     ) -> tuple[pd.DataFrame, str]:
-        import pandas as pd
-
-        path = self._family("attention", f"{phase}_attention_perf.parquet")
-        frame = pd.read_parquet(path)
-        for column, wanted in _PLAIN.items():
+        path = f"{self.where} {phase} attention"
+        frame = self._read("attention", f"{phase}_attention_perf.parquet")
+        for column, wanted in {**_PLAIN, "kv_cache_dtype": kv_cache_dtype}.items():
             if column in frame.columns:
                 frame = frame[frame[column] == wanted]
         frame = frame[frame["head_dim"] == head_dim]
@@ -224,7 +259,8 @@ class SiliconTables:
         return found[-1]
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """What these tables are of, for messages."""
         return f"aiconfigurator {self.system} {self.framework} {self.version}"
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id
+from pytest_gpusim.case import run_simulator
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
 from pytest_gpusim.published.errors import METRICS, read_published_errors
-from pytest_gpusim.registry import Registry, Simulate
+from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
+    from pytest_gpusim.compare import Comparison
     from pytest_gpusim.runs import Run
 
 _NO_ENGINE_TIME = "none: no stated source gives this machine's engine time per iteration"
@@ -50,7 +52,7 @@ def compare_published(
         InputError: A folder is not such a run, or a file in it cannot be read.
     """
     store = store or DEFAULT_ROOT / "published" / new_id("published")
-    simulate = registry.simulators.get(simulator)
+    registry.simulators.require(simulator)
     runs: list[dict[str, Any]] = []
     number = 0
     for given in directories:
@@ -59,7 +61,7 @@ def compare_published(
                 with _collected(directory, failures):
                     work = store / f"{number}-{directory.name}"
                     number += 1
-                    runs.append(_compare_run(directory, registry, simulate, simulator, work))
+                    runs.append(_compare_run(directory, registry, simulator, work))
     return {"schema_version": SCHEMA_VERSION, "runs": runs}
 
 
@@ -80,16 +82,16 @@ def _collected(directory: Path | str, failures: list[GpusimError] | None) -> Ite
         failures.append(EngineError(f"{text}; this is a defect of gpusim, please report it"))
 
 
-def _compare_run(
-    directory: Path, registry: Registry, simulate: Simulate, simulator: str, work: Path
-) -> dict[str, Any]:
+def _compare_run(directory: Path, registry: Registry, simulator: str, work: Path) -> dict[str, Any]:
+    from pytest_gpusim.compare import compare_runs
     from pytest_gpusim.llmservingsim.inputs import prepare
     from pytest_gpusim.runs import read_run
 
     run = read_published(directory, registry)
     inputs = prepare(run, registry, work)
-    simulate(inputs)
+    run_simulator(simulator, registry, inputs)
     real, sim = read_run(work / "real"), read_run(work / "sim")
+    comparison = compare_runs([real], sim, workload=inputs.workload)
     published, unread = read_published_errors(directory)
     stated = inputs.bundle.overhead is not None
     settings = {
@@ -111,7 +113,9 @@ def _compare_run(
     return {
         "name": directory.name,
         "settings": settings,
-        "metrics": _metrics(real, _from_queueing(sim), published),
+        "metrics": _metrics(comparison, _from_queueing(sim), published),
+        "checks": [check.to_json() for check in comparison.checks],
+        "verdict": comparison.verdict,
     }
 
 
@@ -142,6 +146,9 @@ def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"  failed requests, left out: {settings['failed_requests']}"
         for note in settings["notes"]:
             yield f"  note: {note}"
+        for check in run["checks"]:
+            if check["status"] not in ("pass", "skip"):
+                yield f"  {check['status']}: {check['name']}: {check['detail']}"
         columns = ("real ms", f"{settings['simulator']} ms", "error", "published")
         yield f"  {'metric':10}" + "".join(f"{column:>14}" for column in columns)
         for metric, figures in run["metrics"].items():
@@ -159,12 +166,14 @@ def _row(name: str, figure: Mapping[str, Any]) -> str:
     return f"  {name:10}" + "".join(f"{cell:>14}" for cell in cells)
 
 
-def _metrics(real: Run, sim: Run, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    from pytest_gpusim.compare.metrics import measure_run
-    from pytest_gpusim.compare.statistics import summarize
+def _metrics(
+    comparison: Comparison, sim: Run, published: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    from pytest_gpusim.compare.figures import summarize
+    from pytest_gpusim.compare.measure import measure_run
 
-    failed = _failed(real) | _failed(sim)
-    sides = [measure_run(run, leave_out=failed) for run in (real, sim)]
+    context = comparison.sides
+    sides = [*context.real_metrics, measure_run(sim, leave_out=context.left_out)]
     metrics: dict[str, Any] = {}
     for metric, statistics in METRICS.items():
         values = [side.values(metric) for side in sides]

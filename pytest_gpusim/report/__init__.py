@@ -1,1 +1,1 @@
-"""Showing comparisons: terminal, Markdown, figures, HTML. Knows only what a comparison wrote."""
+"""Showing comparisons and keeping them: directory, terminal, Markdown, charts, HTML."""

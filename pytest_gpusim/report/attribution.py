@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pytest_gpusim.report.format import LABELS, milliseconds, percent, signed_percent
+from pytest_gpusim.compare.format import LABELS, milliseconds, percent, signed_percent
+from pytest_gpusim.compare.metrics import HEADLINES
 
 _SHARE_SHOWN = 0.01
 
@@ -94,15 +95,14 @@ def _steps(steps: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 
 def _parts(title: str, what: str, rows: Sequence[Mapping[str, Any]], place: Any) -> TextTable:
-    metrics = ("ttft", "tpot", "e2e")
     return TextTable(
         title,
-        (what, "requests", *(LABELS[metric] for metric in metrics)),
+        (what, "requests", *(LABELS[metric] for metric in HEADLINES)),
         [
             (
                 place(row["from"], row["to"]),
                 str(row["requests"]),
-                *(signed_percent(row[f"{metric}_error"]) for metric in metrics),
+                *(signed_percent(row[f"{metric}_error"]) for metric in HEADLINES),
             )
             for row in rows
         ],

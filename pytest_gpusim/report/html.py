@@ -8,21 +8,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.report.document import ComparisonDocument, read_document
-from pytest_gpusim.report.format import (
+from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.compare.format import (
     LABELS,
+    entries,
     milliseconds,
     percent,
     signed_percent,
 )
+from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+from pytest_gpusim.report.directory import read_document
 
 _HEADLINES = (("ttft", "p50"), ("tpot", "p50"), ("e2e", "p50"), ("ttft", "p95"), ("e2e", "p95"))
 
 
-def comparison_html(document: ComparisonDocument, figures: Path) -> str:
-    """The report of one comparison; its figures are read from the directory ``figures``."""
+def comparison_html(document: ComparisonDocument, charts: Path) -> str:
+    """The report of one comparison; its charts are read from the directory ``charts``."""
     template = _environment().get_template("comparison.html.j2")
-    return str(template.render(item=_item(document, figures), title=document.title))
+    return str(template.render(item=_item(document, charts), title=document.title))
 
 
 def write_session_report(paths: Sequence[Path], out: Path) -> None:
@@ -54,8 +57,8 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     partial.replace(out)
 
 
-def _item(document: ComparisonDocument, figures: Path) -> dict[str, Any]:
-    from pytest_gpusim.report.figures import CAPTIONS
+def _item(document: ComparisonDocument, charts: Path) -> dict[str, Any]:
+    from pytest_gpusim.report.charts import CAPTIONS
 
     comparison = document.comparison
     headlines = []
@@ -65,9 +68,9 @@ def _item(document: ComparisonDocument, figures: Path) -> dict[str, Any]:
             label = f"{LABELS[metric]} {statistic}"
             headlines.append({"label": label, **table[statistic]})
     images = [
-        {"name": name, "caption": caption, "uri": _data_uri(figures / f"{name}.svg")}
+        {"name": name, "caption": caption, "uri": _data_uri(charts / f"{name}.svg")}
         for name, caption in CAPTIONS.items()
-        if (figures / f"{name}.svg").exists()
+        if (charts / f"{name}.svg").exists()
     ]
     return {
         "title": document.title,
@@ -119,5 +122,8 @@ def _environment() -> Any:
     )
     environment.filters.update(
         ms=milliseconds, signed=signed_percent, percent=percent, label=LABELS.__getitem__
+    )
+    environment.globals.update(
+        entries=entries, headlines=HEADLINES, statistics=[each.name for each in STATISTICS]
     )
     return environment

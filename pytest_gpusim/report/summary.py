@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_gpusim.report.attribution import TextTable, attribution_tables
-from pytest_gpusim.report.document import ComparisonDocument
-from pytest_gpusim.report.format import (
+from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.compare.format import (
     LABELS,
     UNKNOWN,
     figures,
@@ -12,6 +11,7 @@ from pytest_gpusim.report.format import (
     percent,
     signed_percent,
 )
+from pytest_gpusim.report.attribution import TextTable, attribution_tables
 
 
 def summary_markdown(document: ComparisonDocument) -> str:

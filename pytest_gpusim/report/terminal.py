@@ -5,39 +5,33 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.report.attribution import TextTable, attribution_tables
-from pytest_gpusim.report.document import ComparisonDocument, read_document
-from pytest_gpusim.report.format import (
+from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.compare.format import (
     LABELS,
     UNKNOWN,
+    entries,
     figures,
     milliseconds,
     percent,
     signed_percent,
 )
+from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+from pytest_gpusim.report.attribution import TextTable, attribution_tables
+from pytest_gpusim.report.directory import read_document
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH = 120
-_STATISTICS = ("p50", "p90", "p95", "p99", "mean")
 _SHOWN_IN_FULL = 8  # comparisons of a session
 
 
-class HasDocument(Protocol):
-    """A comparison in memory."""
-
-    def document(self) -> ComparisonDocument:
-        """Its documents."""
-
-
-def comparison_lines(comparison: HasDocument | ComparisonDocument) -> list[str]:
+def comparison_lines(document: ComparisonDocument) -> list[str]:
     """One comparison: figures, judgements, where the error comes from, checks, verdict."""
     from rich.table import Table
 
-    document = comparison if isinstance(comparison, ComparisonDocument) else comparison.document()
     judged = {item["name"]: item for item in document.meta["judgements"]}
     table = Table(title=document.title, title_justify="left")
     for name in ("metric", "real", "simulated", "error", "noise", "tolerance", ""):
@@ -105,18 +99,18 @@ def _figures(document: ComparisonDocument) -> Table:
 
     title = f"{document.name}: {document.verdict}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 0))
-    for name in ("", "real p50", "simulated", *_STATISTICS):
+    for name in ("", "real p50", "simulated", *(each.name for each in STATISTICS)):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for metric, found in document.comparison["metrics"].items():
         if found is None:
             table.add_row(LABELS[metric], UNKNOWN)
             continue
-        entries = [found] if metric == "makespan" else [found[name] for name in _STATISTICS]
+        shown = list(entries(metric, found).values())
         table.add_row(
             LABELS[metric],
-            milliseconds(entries[0]["real_ns"]),
-            milliseconds(entries[0]["sim_ns"]),
-            *(f"{signed_percent(e['error'])} ±{percent(e['noise'])}" for e in entries),
+            milliseconds(shown[0]["real_ns"]),
+            milliseconds(shown[0]["sim_ns"]),
+            *(f"{signed_percent(e['error'])} ±{percent(e['noise'])}" for e in shown),
         )
     return table
 
@@ -126,14 +120,14 @@ def _overview(documents: Sequence[ComparisonDocument]) -> Table:
 
     table = Table()
     table.add_column("comparison", overflow="fold")
-    for metric in ("TTFT", "TPOT", "E2E"):
-        table.add_column(f"{metric} p50 (noise)", justify="right")
+    for metric in HEADLINES:
+        table.add_column(f"{LABELS[metric]} p50 (noise)", justify="right")
     table.add_column("checks")
     table.add_column("verdict")
     for document in documents:
         metrics = document.comparison["metrics"]
         cells = []
-        for metric in ("ttft", "tpot", "e2e"):
+        for metric in HEADLINES:
             figure = (metrics[metric] or {}).get("p50")
             if figure is None:
                 cells.append(UNKNOWN)
@@ -161,36 +155,30 @@ def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join([*named, *said])
 
 
-def failure_lines(
-    verdict: str,
-    judgements: Sequence[Mapping[str, Any]],
-    checks: Sequence[Mapping[str, Any]],
-    causes: Sequence[str],
-    num_real: int,
-    path: Path | None,
-) -> list[str]:
-    """Why a comparison did not pass, for the reader of a failed test."""
-    lines = [f"simulated against real: {verdict}"]
-    for item in judgements:
+def failure_lines(document: ComparisonDocument) -> list[str]:
+    """Why a comparison did not pass, for the reader of a failed test; empty where it did."""
+    comparison, meta = document.comparison, document.meta
+    if comparison["verdict"] == "pass":
+        return []
+    lines = [f"simulated against real: {comparison['verdict']}"]
+    for item in meta["judgements"]:
         if item["outcome"] != "pass":
-            noise = percent(item["noise"]) if num_real > 1 else "unknown (one real run)"
+            many = len(comparison["real_runs"]) > 1
+            noise = percent(item["noise"]) if many else "unknown (one real run)"
             lines.append(
                 f"  {item['name']}: real {milliseconds(item['real_ns'])}, simulated "
                 f"{milliseconds(item['sim_ns'])}, error {signed_percent(item['error'])}, "
                 f"tolerance {percent(item['tolerance'])}, noise {noise}: {item['outcome']}, "
                 f"{item['reason']}"
             )
-    lines += [
-        f"  check {check['name']} failed: {check['detail']}"
-        for check in checks
-        if check["status"] == "fail"
-    ]
+    failed = [check for check in comparison["checks"] if check["status"] == "fail"]
+    lines += [f"  check {check['name']} failed: {check['detail']}" for check in failed]
     # A failed check says so itself, above.
-    said = tuple(f"{check['name']}: " for check in checks if check["status"] == "fail")
-    further = [cause for cause in causes if not cause.startswith(said)] if said else list(causes)
+    said = tuple(f"({check['name']}): " for check in failed)
+    further = [cause for cause in meta["causes"] if not any(name in cause for name in said)]
     lines += [f"  likely cause: {cause}" for cause in further[:3]]
-    if path is not None:
-        lines.append(f"  report: {path / 'report.html'}")
+    if document.path is not None:
+        lines.append(f"  report: {document.path / 'report.html'}")
     return lines
 
 

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
-from pytest_gpusim.bundle.schema import META, STEP_OPERATORS
+from pytest_gpusim.bundle.match import require_model
+from pytest_gpusim.bundle.schema import STEP_OPERATORS
 from pytest_gpusim.deployment import EngineSettings, ModelShape
-from pytest_gpusim.errors import InputError
 from pytest_gpusim.serving.interpolation import Interpolant, ragged_grid
 from pytest_gpusim.serving.step import Step
 from pytest_gpusim.serving.steptime_operators import (
     all_reduce_bytes,
     interpolate_overhead,
+    norm_all_reduce_bytes,
     operator_tables,
 )
 
@@ -79,9 +80,9 @@ class StepTimeModel:
     """
 
     def __init__(self, bundle: Bundle, shape: ModelShape, settings: EngineSettings) -> None:
-        _require_same_model(bundle, shape)
+        require_model(bundle, shape)
         tp = settings.tensor_parallel_size or 1
-        tables = operator_tables(bundle, shape.num_layers, tp)
+        tables = operator_tables(bundle, shape, tp)
         self._shape, self._layers = shape, shape.num_layers
         self._dtype = settings.dtype or str(bundle.meta["dtype"])
         self._by_tokens: dict[str, tuple[int, Interpolant]] = {
@@ -176,10 +177,13 @@ class StepTimeModel:
         return self._dense(tokens)[0] + self._sampling(sequences)[0]
 
     def layer_times(self, tokens: int) -> dict[str, float]:
-        """Times in one layer of what depends on the step's tokens, in ns; one all-reduce of two."""
+        """Times in one layer of what depends on the step's tokens, in ns; one all-reduce of two.
+
+        Of an MLP that only some layers have, its share of a layer.
+        """
         times = {
-            name: inner.at(tokens)[0]
-            for name, (_, inner) in self._by_tokens.items()
+            name: inner.at(tokens)[0] * times / self._layers
+            for name, (times, inner) in self._by_tokens.items()
             if name not in STEP_OPERATORS
         }
         times["all_reduce"] = self._time_of_all_reduces(tokens)[0] / (2 * self._layers)
@@ -214,7 +218,10 @@ class StepTimeModel:
             return 0.0, False
         size = all_reduce_bytes(self._shape, self._dtype, tokens)
         value, outside = self._all_reduce.at(size)
-        return 2 * self._layers * value, outside
+        total = 2 * self._layers * value
+        if self._shape.qk_norm_over_heads:
+            total += self._layers * self._all_reduce.at(norm_all_reduce_bytes(tokens))[0]
+        return total, outside
 
     def _attention(
         self, features: StepFeatures, prefill_tokens: int
@@ -306,17 +313,3 @@ def _total(parts: Iterable[tuple[float, bool]]) -> tuple[float, bool]:
         values += value
         flags = flags or outside
     return values, flags
-
-
-def _require_same_model(bundle: Bundle, shape: ModelShape) -> None:
-    differing = bundle.model_shape.differing_fields(shape)
-    if differing:
-        name = differing[0]
-        raise InputError(
-            bundle.path / META,
-            f"model_shape.{name}",
-            f"the bundle is of {bundle.meta['model']} ({name} "
-            f"{getattr(bundle.model_shape, name)}), simulated is {shape.name} "
-            f"({name} {getattr(shape, name)})",
-            f"profile {shape.name}",
-        )

@@ -51,7 +51,7 @@ def leave_out_error(
         tensor_parallel_size: Rows of this size; None: the smallest that was profiled.
     """
     tp = tensor_parallel_size or min(bundle.meta["tensor_parallel_sizes"] or [1])
-    tables = operator_tables(bundle, bundle.model_shape.num_layers, tp)
+    tables = operator_tables(bundle, bundle.model_shape, tp)
     settings = EngineSettings(tensor_parallel_size=tp)
     whole = _step(StepTimeModel(bundle, bundle.model_shape, settings))
     found: dict[str, LeaveOutError] = {}

@@ -11,8 +11,11 @@ from pytest_gpusim.bundle.schema import (
     ALL_REDUCE,
     ATTENTION,
     ATTENTION_OPERATORS,
+    EP,
     LAYER_OPERATORS,
     MLP,
+    MLP_OPERATORS,
+    MOE,
     OPTIONAL_LAYER_OPERATORS,
     SEQUENCE_OPERATORS,
     STEP_OPERATORS,
@@ -39,8 +42,8 @@ class OperatorTables:
     """A bundle's measured points, for one tensor-parallel size; None where it has none.
 
     Attributes:
-        by_tokens: Operators that depend on the step's tokens; with how often a step runs them,
-            1 or the number of layers.
+        by_tokens: Operators that depend on the step's tokens, ``moe`` among them; with how often a
+            step runs them: once, or in each layer that has them.
         by_sequences: Operators that run once per step and depend on its sequences.
         prefill: ``attention.csv``: (chunk tokens, context) of one chunk, one layer.
         decode: ``attention.csv``: (sequences, mean context), one layer.
@@ -61,20 +64,38 @@ class OperatorTables:
     all_reduce: Table | None
 
 
-def operator_tables(bundle: Bundle, num_layers: int, tensor_parallel_size: int) -> OperatorTables:
+def operator_tables(
+    bundle: Bundle,
+    shape: ModelShape,
+    tensor_parallel_size: int,
+    expert_parallel: bool | None = None,
+) -> OperatorTables:
     """Collect the tables of a bundle.
 
+    Args:
+        bundle: The profile.
+        shape: Its model.
+        tensor_parallel_size: Devices that a layer is split over.
+        expert_parallel: Whether whole experts are dealt out to them; None: as profiled.
+
     Raises:
-        InputError: The bundle has no rows of this tensor-parallel size, or no attention times.
+        InputError: The bundle has no rows of this tensor-parallel size, or no attention times, or
+            no experts where the model has some.
     """
-    tp = tensor_parallel_size
+    tp, num_layers = tensor_parallel_size, shape.num_layers
     mlp = _of_size(bundle.mlp, tp, bundle.path / MLP)
     attention = _of_size(bundle.attention, tp, bundle.path / ATTENTION)
     by_tokens: dict[str, tuple[int, Table]] = {}
     for name in (*LAYER_OPERATORS, *OPTIONAL_LAYER_OPERATORS, *STEP_OPERATORS):
         table = _table(mlp, ["num_tokens"], time_column(name), _NS_PER_MS)
-        if table is not None:
-            by_tokens[name] = (1 if name in STEP_OPERATORS else num_layers, table)
+        times = 1 if name in STEP_OPERATORS else num_layers
+        if name in MLP_OPERATORS:
+            times = shape.num_dense_layers
+        if table is not None and times:
+            by_tokens[name] = (times, table)
+    if shape.num_dense_layers < num_layers:
+        table = _moe(bundle, tp, expert_parallel)
+        by_tokens["moe"] = (num_layers - shape.num_dense_layers, table)
     chunked = attention["is_prefill"].astype(bool)
     tokens = attention["prefill_chunk_size"].where(chunked, 1) * attention["batch_size"]
     saved = attention.assign(num_tokens=tokens)
@@ -114,6 +135,14 @@ def all_reduce_bytes(shape: ModelShape, dtype: str, tokens: int) -> int:
     return tokens * shape.hidden_size * dtype_bytes(dtype)
 
 
+def norm_all_reduce_bytes(tokens: int) -> int:
+    """Size of the sums of squares of Q and K that ranks exchange to norm over all heads.
+
+    One float32 each (``minimax_m2.py: MiniMaxM2Attention``, ``MiniMaxText01RMSNormTP``).
+    """
+    return tokens * 2 * 4
+
+
 def interpolate_overhead(table: Table | None) -> Interpolant | None:
     """Engine time may be known at the steps of real runs only, which form no grid."""
     return None if table is None else grid_or_scattered(*table)
@@ -142,6 +171,32 @@ def _of_size(frame: pd.DataFrame, tensor_parallel_size: int, path: Path) -> pd.D
             "profile that size, or change the engine settings",
         )
     return rows
+
+
+def _moe(bundle: Bundle, tensor_parallel_size: int, expert_parallel: bool | None) -> Table:
+    path = bundle.path / MOE
+    if bundle.moe is None:
+        raise InputError(
+            path,
+            "",
+            f"no such table, and {bundle.meta['model']} has experts",
+            "make the bundle again from a source that measures experts",
+        )
+    rows = _of_size(bundle.moe, tensor_parallel_size, path)
+    known = sorted(rows[EP].unique())
+    wanted = tensor_parallel_size if expert_parallel else 1
+    if expert_parallel is None and len(known) == 1:
+        wanted = known[0]
+    if wanted not in known:
+        raise InputError(
+            path,
+            f"column {EP}",
+            f"the engine deals experts out to {wanted}, profiled are {', '.join(map(str, known))}",
+            "profile that, or change enable_expert_parallel",
+        )
+    table = _table(rows[rows[EP] == wanted], ["num_tokens"], "time_ns")
+    assert table is not None
+    return table
 
 
 def _by_sequences(bundle: Bundle) -> dict[str, Table]:

@@ -151,10 +151,10 @@ def complete_settings(inputs: SimulationInputs) -> EngineSettings:
 
 def _block_keys(inputs: SimulationInputs, rules: SchedulingRules) -> dict[int, tuple[int, ...]]:
     """The content of each prompt's full blocks, for prompts that may share some."""
-    from pytest_gpusim.workload.prompts import sharing_token_ids
+    from pytest_gpusim.workload.token_ids import sharing_sequences
 
     if not rules.enable_prefix_caching:
         return {}
     keys = BlockKeys(rules.block_size)
-    shared = sharing_token_ids(inputs.workload, inputs.model.vocab_size)
+    shared = sharing_sequences(inputs.workload, inputs.model.vocab_size)
     return {prompt_id: keys.chain(ids) for prompt_id, ids in shared.items()}

@@ -4,7 +4,8 @@
   ``num_decode_tokens``; contents are left out. (Vidur scales traces by default: set its
   ``time_scale_factor``, ``prefill_scale_factor`` and ``decode_scale_factor`` to 1.)
 - ``vllm-bench``: the custom dataset of ``vllm bench serve`` (``prompt``, ``output_tokens``), for
-  use with ``--dataset-name custom --skip-chat-template --disable-shuffle``; arrivals are left out.
+  use with ``--dataset-name custom --skip-chat-template --disable-shuffle``; arrivals are left out,
+  and a limit is given as ``--max-concurrency``.
 - ``mooncake``: JSON lines of ``timestamp`` (ms), lengths and hashes of 512-token blocks.
 
 Times are written with as many digits as they have, so that importing gives the same nanoseconds.
@@ -20,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.workload.prompts import sharing_token_ids, tokenizer_of
+from pytest_gpusim.workload.token_ids import sharing_token_ids, tokenizer_of
 from pytest_gpusim.workload.trace import Workload
 
 _BLOCK_TOKENS = 512
@@ -53,12 +54,14 @@ def export_workload(kind: str, workload: Workload, file: Path | str) -> None:
 
 
 def _vidur(workload: Workload) -> Iterator[str]:
+    workload.require_open_loop("a trace of Vidur")
     yield "arrived_at,num_prefill_tokens,num_decode_tokens"
     for _, _, prefill, decode, arrival in workload.requests:
         yield f"{_decimal(arrival, 9)},{prefill},{decode}"
 
 
 def _mooncake(workload: Workload) -> Iterator[str]:
+    workload.require_open_loop("a Mooncake trace")
     hashes = _block_hashes(workload)
     for _, prompt_id, prefill, decode, arrival in workload.requests:
         blocks = ", ".join(map(str, hashes[prompt_id]))
@@ -98,6 +101,8 @@ def _block_hashes(workload: Workload) -> dict[int, list[int]]:
 
 
 def _vllm_bench(workload: Workload) -> Iterator[str]:
+    if workload.follows:
+        workload.require_open_loop("vllm bench serve's custom data set")
     texts: dict[int, str] = {}
     for _, prompt_id, _, decode, _ in workload.requests:
         if prompt_id not in texts:

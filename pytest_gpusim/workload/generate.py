@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import csv
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, unique_prompts
+from pytest_gpusim.workload.load import Load, SessionTurn
+from pytest_gpusim.workload.prompts import Prompt, unique_prompts
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
 
-Arrivals = Literal["spaced", "poisson", "burst", "fixed"]
+Arrivals = Literal["spaced", "poisson", "burst", "fixed", "closed"]
 ARRIVALS: tuple[str, ...] = get_args(Arrivals)
 _LATEST_NS = 2**63
+_LONGEST_THINK_TIME_S = 1e6
 # A prompt token is cheaper than an output token, since prompts are processed many at a time.
 _PREFILL_TOKENS_PER_DECODE_TOKEN = 32
 
@@ -45,18 +48,44 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """How long: ``low`` = ``high`` for a fixed time, else uniform over both."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Seconds:
+        """Read ``S`` or ``MIN:MAX``."""
+        low, _, high = text.partition(":")
+        try:
+            seconds = cls(float(low), float(high or low))
+        except ValueError:
+            seconds = cls(1.0, 0.0)
+        if not 0 <= seconds.low <= seconds.high <= _LONGEST_THINK_TIME_S:
+            raise UsageError(f"{option} {text}: expected S or MIN:MAX, in seconds from 0 on")
+        return seconds
+
+
+@dataclass(frozen=True)
 class WorkloadSpec:
     """What to generate.
 
     ``rate`` is the mean number of requests per second. ``spaced`` leaves each request alone: the
     pause after a request grows with its length. ``burst`` lets ``burst_size`` arrive at once.
     ``fixed`` is one arrival every 1/rate seconds, ``poisson`` has exponential gaps of that mean.
+    ``closed`` is for ``concurrency`` clients, each of which sends its next request when its last is
+    done; all requests wait from the start, or with a rate arrive as ``poisson`` ones. A
+    ``concurrency`` limits any arrivals.
+    ``turns`` makes conversations: ``requests`` counts turns, arrivals and rate are those of first
+    turns, ``prefill`` is what a turn adds to the context, and the next one is sent ``think_time``
+    seconds after the answer.
     ``lengths_from`` is a CSV with ``num_prefill_tokens`` and ``num_decode_tokens``, read in order.
     """
 
     arrivals: Arrivals
     requests: int
-    rate: float
+    rate: float | None
     seed: int
     prefill: Lengths = Lengths(32, 256)
     decode: Lengths = Lengths(16, 48)
@@ -64,6 +93,9 @@ class WorkloadSpec:
     lengths_from: Path | None = None
     tokenizer: str | None = None
     model: str | None = None
+    concurrency: int | None = None
+    turns: Lengths = Lengths(1, 1)
+    think_time: Seconds = Seconds(0.0, 0.0)
 
     def check(self) -> None:
         """Raise `UsageError` for values that make no workload."""
@@ -71,9 +103,21 @@ class WorkloadSpec:
             raise UsageError(f"--arrivals {self.arrivals}: known are {', '.join(ARRIVALS)}")
         if self.requests < 1:
             raise UsageError(f"--requests {self.requests}: expected at least 1")
-        if not 0 < self.rate < float("inf"):
+        if self.arrivals == "closed" and self.concurrency is None:
+            raise UsageError("--arrivals closed: give --concurrency N, the number of clients")
+        if self.rate is None and self.arrivals != "closed":
+            raise UsageError(f"--arrivals {self.arrivals}: give --rate R, requests per second")
+        if self.rate is not None and not 0 < self.rate < float("inf"):
             raise UsageError(f"--rate {self.rate}: expected requests per second, above 0")
-        for option, lengths in (("--prefill", self.prefill), ("--decode", self.decode)):
+        if self.concurrency is not None and self.concurrency < 1:
+            raise UsageError(f"--concurrency {self.concurrency}: expected at least 1")
+        if self.turns.high > 1 and self.tokenizer is not None:
+            raise UsageError("--turns: conversations are made of token ids, leave --tokenizer out")
+        for option, lengths in (
+            ("--prefill", self.prefill),
+            ("--decode", self.decode),
+            ("--turns", self.turns),
+        ):
             if not 1 <= lengths.low <= lengths.high:
                 raise UsageError(f"{option} {lengths.low}:{lengths.high}: expected 1 <= MIN <= MAX")
         if self.burst_size < 1:
@@ -84,14 +128,30 @@ def generate_workload(spec: WorkloadSpec, out: Path) -> None:
     """Write the workload of ``spec`` at ``out``; the same spec gives the same bytes everywhere."""
     spec.check()
     lengths = _lengths(spec)
-    gaps = arrival_gaps(spec, lengths)
+    sessions = _sessions(spec)
+    starts = [n for n in range(spec.requests) if n not in sessions or not sessions[n].turn]
+    gaps = dict(zip(starts, arrival_gaps(spec, [lengths[n] for n in starts]), strict=True))
     requests, clock = [], 0
-    for number, ((prefill, decode), gap) in enumerate(zip(lengths, gaps, strict=True)):
-        clock += gap
+    for number, (prefill, decode) in enumerate(lengths):
+        clock += gaps.get(number, 0)
         requests.append(WorkloadRequest(number, number, prefill, decode, clock))
     prompts = unique_prompts([prefill for prefill, _ in lengths], spec.seed)
     if spec.tokenizer is not None:
         prompts = _text_prompts(spec, [prefill for prefill, _ in lengths])
+    elif sessions:
+        requests, prompts = _in_context(requests, prompts, sessions)
+    generator: dict[str, Any] = {
+        "arrivals": spec.arrivals,
+        "requests": spec.requests,
+        "rate": spec.rate,
+        "prefill": [spec.prefill.low, spec.prefill.high],
+        "decode": [spec.decode.low, spec.decode.high],
+        "burst_size": spec.burst_size if spec.arrivals == "burst" else None,
+        "lengths_from": spec.lengths_from.name if spec.lengths_from else None,
+    }
+    if sessions:
+        generator["turns"] = [spec.turns.low, spec.turns.high]
+        generator["think_time"] = [spec.think_time.low, spec.think_time.high]
     write_workload(
         out,
         requests,
@@ -100,16 +160,52 @@ def generate_workload(spec: WorkloadSpec, out: Path) -> None:
         seed=spec.seed,
         model=spec.model,
         tokenizer_ref=spec.tokenizer,
-        generator={
-            "arrivals": spec.arrivals,
-            "requests": spec.requests,
-            "rate": spec.rate,
-            "prefill": [spec.prefill.low, spec.prefill.high],
-            "decode": [spec.decode.low, spec.decode.high],
-            "burst_size": spec.burst_size if spec.arrivals == "burst" else None,
-            "lengths_from": spec.lengths_from.name if spec.lengths_from else None,
-        },
+        generator=generator,
+        load=Load(spec.concurrency),
+        sessions=sessions,
     )
+
+
+def _sessions(spec: WorkloadSpec) -> dict[int, SessionTurn]:
+    """Conversations one after the other, until there are requests enough; empty for single turns.
+
+    The last one may be cut short.
+    """
+    if spec.turns.high == 1:
+        return {}
+    stream = random.Random(f"sessions:{spec.seed}")
+    sessions: dict[int, SessionTurn] = {}
+    session = 0
+    while len(sessions) < spec.requests:
+        for turn in range(stream.randint(spec.turns.low, spec.turns.high)):
+            think = stream.uniform(spec.think_time.low, spec.think_time.high) if turn else 0.0
+            if len(sessions) < spec.requests:
+                sessions[len(sessions)] = SessionTurn(session, turn, round(think * 1e9))
+        session += 1
+    return sessions
+
+
+def _in_context(
+    requests: list[WorkloadRequest],
+    prompts: dict[int, Prompt],
+    sessions: dict[int, SessionTurn],
+) -> tuple[list[WorkloadRequest], dict[int, Prompt]]:
+    """Requests and prompts where each later turn begins with all that was said before it."""
+    placed: list[WorkloadRequest] = []
+    for request in requests:
+        number = request.request_id
+        if sessions[number].turn:
+            before = placed[-1]
+            context = before.num_prefill_tokens + before.num_decode_tokens
+            request = request._replace(num_prefill_tokens=context + request.num_prefill_tokens)
+            prompts[number] = replace(
+                prompts[number],
+                num_tokens=request.num_prefill_tokens,
+                prefix_of=before.prompt_id,
+                prefix_tokens=context,
+            )
+        placed.append(request)
+    return placed, prompts
 
 
 def _lengths(spec: WorkloadSpec) -> list[tuple[int, int]]:
@@ -156,12 +252,14 @@ def arrival_gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int
     Raises:
         UsageError: The rate is so low that the times do not fit in 64 bits.
     """
-    count = spec.requests
+    count = len(lengths)
+    if spec.rate is None:
+        return [0] * count
     mean = 1e9 / spec.rate
     # A gap may be many times the mean.
     if mean * count >= _LATEST_NS / 100:
         raise UsageError(f"--rate {spec.rate}: {count} requests would take more than two years")
-    if spec.arrivals == "poisson":
+    if spec.arrivals in ("poisson", "closed"):
         stream = random.Random(f"arrivals:{spec.seed}")
         return [0] + [round(stream.expovariate(1.0) * mean) for _ in range(count - 1)]
     if spec.arrivals == "burst":

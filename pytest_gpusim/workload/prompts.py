@@ -1,21 +1,17 @@
-"""Prompts: what they are made of, and the token ids that an engine is given for them."""
+"""Prompts: what they are made of (``prompts.jsonl``)."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_gpusim.artifacts import parse_json, plain_json
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.tables import open_text
-
-if TYPE_CHECKING:
-    from pytest_gpusim.workload.trace import Workload
 
 
 @dataclass(frozen=True)
@@ -23,8 +19,10 @@ class Prompt:
     """One prompt; exactly one of the four forms is set.
 
     ``seed`` with ``num_tokens``: ids drawn from the seed, the first ``prefix_tokens`` of them taken
-    from prompt ``prefix_of``. ``block_hashes`` with ``block_tokens``: Mooncake's content hashes, of
-    which the last block may be partly filled (the request says how far).
+    from prompt ``prefix_of``; where those are more than that prompt has, it goes on with the answer
+    to it, as the next turn of a conversation does. ``block_hashes`` with ``block_tokens``:
+    Mooncake's content hashes, of which the last block may be partly filled (the request says how
+    far).
     """
 
     prompt_id: int
@@ -54,6 +52,12 @@ class Prompt:
         if self.block_hashes is not None and self.block_tokens is not None:
             return num_prefill_tokens <= len(self.block_hashes) * self.block_tokens
         return self.length() in (None, num_prefill_tokens)
+
+    def tokens_of_answer(self, prompts: Mapping[int, Prompt]) -> int:
+        """How many of its prefix's tokens are of the answer to prompt ``prefix_of``."""
+        if self.prefix_of is None or self.prefix_tokens is None:
+            return 0
+        return max(0, self.prefix_tokens - (prompts[self.prefix_of].num_tokens or 0))
 
     def to_json(self) -> dict[str, Any]:
         """The set fields only."""
@@ -142,132 +146,8 @@ def _check_prefix(path: Path, prompt: Prompt, prompts: Mapping[int, Prompt]) -> 
     # A parent that comes later could close a circle.
     if parent.prompt_id >= prompt.prompt_id or parent.num_tokens is None:
         raise InputError(path, where, "prefix_of must name an earlier prompt made from a seed")
-    if prompt.prefix_tokens > min(prompt.num_tokens, parent.num_tokens):
-        raise InputError(path, where, "prefix_tokens is longer than one of the two prompts")
-
-
-def token_ids(
-    workload: Workload,
-    vocab_size: int,
-    *,
-    salt: int = 0,
-    only: Iterable[int] | None = None,
-) -> dict[int, list[int]]:
-    """Token ids of each prompt, by prompt id; the same on every machine.
-
-    Args:
-        workload: The workload.
-        vocab_size: Ids are below it.
-        salt: Another salt gives other ids with the same lengths and the same sharing (warm-up).
-        only: Expand these prompts only.
-    """
-    lengths = {request.prompt_id: request.num_prefill_tokens for request in workload.requests}
-    prompts = workload.prompts or {i: Prompt(i, seed=i, num_tokens=n) for i, n in lengths.items()}
-    expander = _Expander(workload, prompts, lengths, vocab_size, salt)
-    wanted = prompts if only is None else set(only)
-    return {prompt_id: expander.ids(prompt_id) for prompt_id in sorted(wanted)}
-
-
-class _Expander:
-    """Token ids of one workload's prompts; blocks and ancestors are drawn once."""
-
-    def __init__(
-        self,
-        workload: Workload,
-        prompts: Mapping[int, Prompt],
-        lengths: Mapping[int, int],
-        vocab_size: int,
-        salt: int,
-    ) -> None:
-        self._workload = workload
-        self._prompts = prompts
-        self._lengths = lengths
-        self._vocab_size = vocab_size
-        self._salt = salt
-        self._done: dict[int, list[int]] = {}
-        self._blocks: dict[tuple[int, int], list[int]] = {}
-        self._tokenizer: Any = None
-
-    def ids(self, prompt_id: int) -> list[int]:
-        # Ancestors first, without recursion: a chat may be a chain of thousands of turns.
-        chain = [prompt_id]
-        while (parent := self._prompts[chain[-1]].prefix_of) is not None:
-            if parent in self._done:
-                break
-            chain.append(parent)
-        for each in reversed(chain):
-            if each not in self._done:
-                self._done[each] = self._expand(self._prompts[each])
-        return self._done[prompt_id]
-
-    def _expand(self, prompt: Prompt) -> list[int]:
-        if prompt.token_ids is not None:
-            return self._shifted(prompt.prompt_id, prompt.token_ids)
-        if prompt.text is not None:
-            if self._tokenizer is None:
-                self._tokenizer = tokenizer_of(self._workload)
-            ids = self._tokenizer.encode(prompt.text).ids
-            expected = self._lengths.get(prompt.prompt_id, len(ids))
-            if len(ids) != expected:
-                raise InputError(
-                    self._workload.path / "prompts.jsonl",
-                    f"prompt {prompt.prompt_id}",
-                    f"has {len(ids)} tokens by this tokenizer, {expected} by the workload",
-                    "give the tokenizer that it was made with",
-                )
-            return self._shifted(prompt.prompt_id, ids)
-        if prompt.block_hashes is not None:
-            ids = [token for block in prompt.block_hashes for token in self._block(prompt, block)]
-            return ids[: self._lengths.get(prompt.prompt_id, len(ids))]
-        assert prompt.num_tokens is not None
-        shared = prompt.prefix_tokens or 0
-        prefix = self._done[prompt.prefix_of][:shared] if prompt.prefix_of is not None else []
-        return prefix + self._draw(f"seed:{prompt.seed}", prompt.num_tokens - len(prefix))
-
-    def _block(self, prompt: Prompt, block: int) -> list[int]:
-        size = prompt.block_tokens or 1
-        if (block, size) not in self._blocks:
-            self._blocks[block, size] = self._draw(f"block:{block}", size)
-        return self._blocks[block, size]
-
-    def _shifted(self, prompt_id: int, ids: Sequence[int]) -> list[int]:
-        size = self._vocab_size
-        if max(ids, default=0) >= size:
-            raise UsageError(
-                f"{self._workload.path}: prompt {prompt_id} has a token id outside the vocabulary "
-                f"of {size}"
-            )
-        # A shift by the same number everywhere keeps what prompts share; never by 0 for a salt.
-        shift = 1 + self._salt * 7919 % max(1, size - 1) if self._salt else 0
-        return [(token + shift) % size for token in ids]
-
-    def _draw(self, key: str, count: int) -> list[int]:
-        # A string seeds random.Random through SHA-512: promised, and the same everywhere.
-        draw = random.Random(f"{self._salt}:{key}").random
-        return [int(draw() * self._vocab_size) for _ in range(count)]
-
-
-def sharing_token_ids(workload: Workload, vocab_size: int) -> dict[int, list[int]]:
-    """Token ids of those prompts that can share a prefix with another request.
-
-    A prompt that is absent here shares nothing; so a long trace of unrelated prompts costs nothing.
-    """
-    uses = Counter(request.prompt_id for request in workload.requests)
-    if workload.prompts is None:
-        again = [prompt_id for prompt_id, count in uses.items() if count > 1]
-        return token_ids(workload, vocab_size, only=again) if again else {}
-    seeds = Counter(p.seed for p in workload.prompts.values() if p.seed is not None)
-    parents = {p.prefix_of for p in workload.prompts.values()}
-    sharing = [
-        prompt.prompt_id
-        for prompt in workload.prompts.values()
-        if prompt.seed is None
-        or prompt.prefix_of is not None
-        or prompt.prompt_id in parents
-        or uses[prompt.prompt_id] > 1
-        or seeds[prompt.seed] > 1
-    ]
-    return token_ids(workload, vocab_size, only=sharing) if sharing else {}
+    if prompt.prefix_tokens > prompt.num_tokens:
+        raise InputError(path, where, "prefix_tokens is longer than the prompt")
 
 
 def unique_prompts(lengths: Sequence[int], seed: int) -> dict[int, Prompt]:
@@ -277,29 +157,3 @@ def unique_prompts(lengths: Sequence[int], seed: int) -> dict[int, Prompt]:
         number: Prompt(number, seed=stream.getrandbits(48), num_tokens=length)
         for number, length in enumerate(lengths)
     }
-
-
-def tokenizer_of(workload: Workload) -> Any:
-    """The tokenizer of a workload's text prompts; a relative place may be one inside of it."""
-    reference = workload.meta.get("tokenizer_ref")
-    if reference is not None and (workload.path / reference).exists():
-        reference = str(workload.path / reference)
-    return load_tokenizer(reference)
-
-
-def load_tokenizer(reference: str | None) -> Any:
-    """A local tokenizer (``tokenizer.json`` or its directory); never from a hub."""
-    if reference is None:
-        raise UsageError("text prompts need a tokenizer: give --tokenizer DIR")
-    path = Path(reference)
-    path = path / "tokenizer.json" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(path, "", "no such tokenizer", "give the directory of a tokenizer.json")
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise UsageError("text prompts need the package 'tokenizers': pip install it") from None
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # what the library raises for a file that is no tokenizer
-        raise InputError(path, "", f"not a tokenizer.json: {error}") from None

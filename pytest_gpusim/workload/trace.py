@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 from pytest_gpusim.artifacts import (
     check_schema_version,
     digest_files,
+    digest_json,
     read_json,
+    sha256_file,
 )
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.tables import line_of, open_text
+from pytest_gpusim.tables import integer_rows, line_of, open_text
+from pytest_gpusim.workload.load import SESSIONS, Load, SessionTurn, read_sessions
 from pytest_gpusim.workload.prompts import Prompt, read_prompts
 
 LENGTHS, INTERVALS, PROMPTS, META = (
@@ -26,7 +29,10 @@ LENGTHS, INTERVALS, PROMPTS, META = (
     "workload_meta.json",
 )
 OUTPUTS = "outputs.jsonl"
-_DIGITS = 19
+LENGTH_COLUMNS = ("request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens")
+INTERVAL_COLUMNS = ("request_id", "inter_arrival_ns", "arrival_time_ns")
+SCHEMA_VERSIONS = (1, 2)
+"""2 where there is a load, a session or a refused request, which a reader of 1 does not know."""
 _FIX = "make one with 'gpusim workload generate'"
 
 
@@ -44,23 +50,57 @@ class WorkloadRequest(NamedTuple):
 class Workload:
     """Requests in order of arrival, and what their prompts are made of.
 
-    ``prompts`` maps prompt ids to contents; None where no prompt shares anything with another.
+    Attributes:
+        requests: A later turn's arrival says nothing: it follows the turn before.
+        prompts: Contents by prompt id; None where no prompt shares anything with another.
+        meta: ``workload_meta.json``.
+        path: Its directory.
+        load: How many requests may be under way at once.
+        sessions: Places in conversations by request id; empty where there are none.
+        refused: Requests that the server is known to have refused: they are not simulated.
     """
 
     requests: list[WorkloadRequest]
     prompts: dict[int, Prompt] | None
     meta: dict[str, Any]
     path: Path
+    load: Load = field(default_factory=Load)
+    sessions: dict[int, SessionTurn] = field(default_factory=dict)
+    refused: frozenset[int] = frozenset()
 
     @property
     def digest(self) -> str:
-        """Sha256 over the digests of the workload's three files."""
+        """Sha256 of what it asks for (see `digest_of`)."""
         return str(self.meta["digest"])
 
     @property
     def workload_id(self) -> str:
         """Its name, ending in the first 12 digits of the digest."""
         return str(self.meta["workload_id"])
+
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether every request is sent at its arrival, whatever becomes of the others."""
+        return self.load.is_open and not self.follows
+
+    @cached_property
+    def follows(self) -> dict[int, int]:
+        """By request id, the turn that it follows; first turns are absent."""
+        latest: dict[int, int] = {}
+        found: dict[int, int] = {}
+        for request_id, turn in sorted(self.sessions.items()):
+            if turn.session_id in latest:
+                found[request_id] = latest[turn.session_id]
+            latest[turn.session_id] = request_id
+        return found
+
+    def require_open_loop(self, what: str) -> None:
+        """Raise `UsageError`, by name, where ``what`` can only send requests at their times."""
+        if not self.is_open_loop:
+            kind = "sessions" if self.follows else f"max_concurrency {self.load.max_concurrency}"
+            raise UsageError(
+                f"{self.path}: the workload has {kind}; {what} knows open-loop arrivals only"
+            )
 
     def max_length(self) -> tuple[int, int]:
         """(request id, tokens) of the longest request, prompt and output together."""
@@ -92,16 +132,21 @@ def read_workload(directory: Path | str) -> Workload:
     meta = read_json(meta_path)
     if not isinstance(meta, dict):
         raise InputError(meta_path, "", "expected a JSON object")
-    check_schema_version(meta_path, meta)
+    check_schema_version(meta_path, meta, max(SCHEMA_VERSIONS))
     for key in ("workload_id", "digest"):
         if not isinstance(meta.get(key), str):
             raise InputError(meta_path, key, "is missing")
     prompts_path = directory / PROMPTS
     prompts = read_prompts(prompts_path) if prompts_path.exists() else None
     requests = _read_requests(directory)
-    check_prompts(directory, requests, prompts)
+    load = Load.from_json(meta.get("load"), meta_path)
+    refused = _read_refused(meta_path, meta, len(requests))
+    sessions = {}
+    if (directory / SESSIONS).exists():
+        sessions = read_sessions(directory / SESSIONS, len(requests))
+    check_prompts(directory, requests, prompts, sessions)
     # Last: a broken row is named by what is wrong with it, not by having been changed.
-    found = digest_files(directory / file for file in (LENGTHS, INTERVALS, PROMPTS))
+    found = digest_of(directory, load, refused)
     if found != meta["digest"]:
         raise InputError(
             meta_path,
@@ -109,7 +154,21 @@ def read_workload(directory: Path | str) -> Workload:
             f"is {str(meta['digest'])[:12]}…, the files give {found[:12]}…: they were changed",
             "generate or import the workload again",
         )
-    return Workload(requests, prompts, meta, directory)
+    return Workload(requests, prompts, meta, directory, load, sessions, refused)
+
+
+def digest_of(directory: Path, load: Load, refused: Collection[int] = ()) -> str:
+    """Sha256 over the hex sha256 of the three files of every workload, in order.
+
+    Then, each where there is any, of ``load`` as canonical JSON, of ``sessions.csv``, and of the
+    list of refused requests as JSON.
+    """
+    more = [] if load.is_open else [digest_json(load.to_json())]
+    if (directory / SESSIONS).exists():
+        more.append(sha256_file(directory / SESSIONS))
+    if refused:
+        more.append(digest_json(sorted(refused)))
+    return digest_files((directory / file for file in (LENGTHS, INTERVALS, PROMPTS)), more)
 
 
 def read_outputs(workload: Workload) -> list[list[int]] | None:
@@ -125,13 +184,8 @@ def read_outputs(workload: Workload) -> list[list[int]] | None:
 
 
 def _read_requests(directory: Path) -> list[WorkloadRequest]:
-    lengths = _integer_rows(
-        directory / LENGTHS,
-        ["request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens"],
-    )
-    intervals = _integer_rows(
-        directory / INTERVALS, ["request_id", "inter_arrival_ns", "arrival_time_ns"]
-    )
+    lengths = integer_rows(directory / LENGTHS, LENGTH_COLUMNS, fix=_FIX)
+    intervals = integer_rows(directory / INTERVALS, INTERVAL_COLUMNS, fix=_FIX)
     requests: list[WorkloadRequest] = []
     clock = 0
     for number, (row, gap) in enumerate(zip_longest(lengths, intervals)):
@@ -144,6 +198,15 @@ def _read_requests(directory: Path) -> list[WorkloadRequest]:
     if not requests:
         raise InputError(directory / LENGTHS, "", "has no requests", _FIX)
     return requests
+
+
+def _read_refused(path: Path, meta: Mapping[str, Any], num_requests: int) -> frozenset[int]:
+    found = meta.get("refused") or []
+    if not isinstance(found, list) or not all(
+        type(request_id) is int and 0 <= request_id < num_requests for request_id in found
+    ):
+        raise InputError(path, "refused", f"expected a list of request ids below {num_requests}")
+    return frozenset(found)
 
 
 def _wrong_row(
@@ -162,36 +225,13 @@ def _wrong_row(
     raise AssertionError("the row is right")
 
 
-def _integer_rows(path: Path, columns: list[str]) -> Iterator[tuple[int, ...]]:
-    with open_text(path, fix=_FIX) as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        for column in columns:
-            if column not in header:
-                raise InputError(path, f"column {column}", "is missing", _FIX)
-        places = [header.index(column) for column in columns]
-        for row in reader:
-            if not row:
-                continue
-            cells = [row[place] if place < len(row) else "" for place in places]
-            # Python's int() takes more than digits: signs, underscores, blanks.
-            if not all(map(str.isdecimal, cells)) or len(max(cells, key=len)) > _DIGITS:
-                column, found = next(
-                    pair
-                    for pair in zip(columns, cells, strict=True)
-                    if not pair[1].isdecimal() or len(pair[1]) > _DIGITS
-                )
-                raise InputError(
-                    path,
-                    f"line {reader.line_num}, column {column}",
-                    f"expected a whole number that is not negative, found {found[:40]!r}",
-                )
-            yield tuple(map(int, cells))
-
-
 def check_prompts(
-    directory: Path, requests: Sequence[WorkloadRequest], prompts: Mapping[int, Prompt] | None
+    directory: Path,
+    requests: Sequence[WorkloadRequest],
+    prompts: Mapping[int, Prompt] | None,
+    sessions: Mapping[int, SessionTurn],
 ) -> None:
+    """Raise `InputError` where a request's prompt is missing or cannot have its length."""
     path = directory / LENGTHS
     lengths: dict[int, int] = {}
     for number, prompt_id, prefill, _, _ in requests:
@@ -217,3 +257,27 @@ def check_prompts(
                 f"{line_of(path, number)}, column num_prefill_tokens",
                 f"is {prefill}, prompt {prompt_id} has {prompt.size()} tokens",
             )
+    _check_answers(directory / PROMPTS, requests, prompts or {}, sessions)
+
+
+def _check_answers(
+    path: Path,
+    requests: Sequence[WorkloadRequest],
+    prompts: Mapping[int, Prompt],
+    sessions: Mapping[int, SessionTurn],
+) -> None:
+    """A prompt may go on with an answer only where an earlier turn of its session gave it."""
+    answered: dict[tuple[int, int], int] = {}  # by session and prompt: output tokens
+    for request_id, prompt_id, _, decode, _ in requests:
+        turn, prompt = sessions.get(request_id), prompts.get(prompt_id)
+        if prompt is not None and (beyond := prompt.tokens_of_answer(prompts)):
+            key = (turn.session_id if turn else -1, prompt.prefix_of or 0)
+            if beyond > answered.get(key, 0):
+                raise InputError(
+                    path,
+                    f"prompt_id {prompt_id}, prefix_tokens",
+                    f"takes {beyond} tokens of an answer to prompt {prompt.prefix_of}, an earlier "
+                    f"turn of its session gives {answered.get(key, 0)}",
+                )
+        if turn is not None:
+            answered[turn.session_id, prompt_id] = decode

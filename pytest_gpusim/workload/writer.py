@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import (
-    SCHEMA_VERSION,
     atomic_directory,
-    digest_files,
     provenance,
     utc_now,
     write_json,
 )
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.workload.load import (
+    SESSIONS,
+    Load,
+    SessionTurn,
+    read_sessions,
+    write_sessions,
+)
 from pytest_gpusim.workload.prompts import Prompt, check_prefixes, write_prompts
 from pytest_gpusim.workload.trace import (
     INTERVALS,
@@ -23,8 +28,10 @@ from pytest_gpusim.workload.trace import (
     META,
     OUTPUTS,
     PROMPTS,
+    SCHEMA_VERSIONS,
     WorkloadRequest,
     check_prompts,
+    digest_of,
     read_workload,
 )
 
@@ -40,6 +47,9 @@ def write_workload(
     model: str | None = None,
     tokenizer_ref: str | None = None,
     outputs: Sequence[Sequence[int]] | None = None,
+    load: Load | None = None,
+    sessions: Mapping[int, SessionTurn] | None = None,
+    refused: Collection[int] = (),
 ) -> None:
     """Write a workload directory at ``out``, whole or not at all.
 
@@ -54,6 +64,9 @@ def write_workload(
         tokenizer_ref: The tokenizer of text prompts.
         outputs: Token ids that each request generated, where known; kept in ``outputs.jsonl``,
             which the digest does not cover.
+        load: How many requests may be under way at once; None is an open loop.
+        sessions: Places in conversations by request id, where there are any.
+        refused: Requests that the server refused: they keep their ids and are not simulated.
     """
     if not requests:
         raise UsageError("a workload needs at least one request")
@@ -66,12 +79,27 @@ def write_workload(
                 for number, ids in enumerate(outputs):
                     document = {"request_id": number, "token_ids": list(ids)}
                     lines.write(json.dumps(document, separators=(",", ":")) + "\n")
-        digest = digest_files(partial / file for file in (LENGTHS, INTERVALS, PROMPTS))
+        if sessions:
+            write_sessions(partial / SESSIONS, sessions)
+            read_sessions(partial / SESSIONS, len(requests))
+        load = load or Load()
+        digest = digest_of(partial, load, refused)
+        beyond_first: dict[str, Any] = {} if load.is_open else {"load": load.to_json()}
+        if refused:
+            beyond_first["refused"] = sorted(refused)
+        paths = {
+            "lengths": LENGTHS,
+            "intervals": INTERVALS,
+            "prompts": PROMPTS if prompts is not None else None,
+            "outputs": OUTPUTS if outputs is not None else None,
+        }
+        if sessions:
+            paths["sessions"] = SESSIONS
         made = provenance()
         write_json(
             partial / META,
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": SCHEMA_VERSIONS[bool(beyond_first or sessions)],
                 "workload_id": f"{name}-{digest[:12]}",
                 "model": model,
                 "seed": seed,
@@ -79,12 +107,8 @@ def write_workload(
                 "created_at": utc_now(),
                 "git_commit": made["git_commit"],
                 "tool_version": made["tool_version"],
-                "paths": {
-                    "lengths": LENGTHS,
-                    "intervals": INTERVALS,
-                    "prompts": PROMPTS if prompts is not None else None,
-                    "outputs": OUTPUTS if outputs is not None else None,
-                },
+                "paths": paths,
+                **beyond_first,
                 "generator": dict(generator),
                 "digest": digest,
             },
@@ -92,7 +116,7 @@ def write_workload(
         if not _sound(requests):
             read_workload(partial)  # names what is wrong
         check_prefixes(partial / PROMPTS, prompts or {})
-        check_prompts(partial, requests, prompts)
+        check_prompts(partial, requests, prompts, sessions or {})
 
 
 def _write_requests(directory: Path, requests: Sequence[WorkloadRequest]) -> None:

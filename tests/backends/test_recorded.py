@@ -15,7 +15,8 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
-from pytest_gpusim.workload.prompts import Prompt, token_ids
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.token_ids import token_ids
 from tests.factories import CPU, ENGINE, TINY, make_bundle
 from tests.workload.tokenizer import make_tokenizer
 

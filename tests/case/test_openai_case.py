@@ -48,7 +48,9 @@ def case_on(url: str, tmp_path: Path, **changes: Any) -> tuple[Case, Settings]:
 def checks_of(case: Case, settings: Settings) -> dict[str, str]:
     real = real_side(case, settings)
     simulated = simulate(case, settings, real)
-    return {check.name: check.status for check in compare(case, settings, real, simulated).checks}
+    return {
+        check.name: check.status for check in compare(case, settings, real, simulated)[0].checks
+    }
 
 
 def test_what_a_server_does_not_tell_is_not_taken_from_the_bundle(

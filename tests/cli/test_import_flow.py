@@ -12,10 +12,10 @@ from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import read_workload
+from tests.case.bench import write_bench
 from tests.case.recording import REQUESTS
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
-LATE_S = 0.00002
 DEVICE = "Synthetic processor, 2 cores"
 
 
@@ -27,20 +27,7 @@ def material(tmp_path_factory):
     workload = make_workload(root / "workload", REQUESTS)
     simulate(SimulationInputs(TINY, CPU, workload, bundle, ENGINE, root / "simulated", {}))
     run = read_run(root / "simulated")
-    document = {"model_id": TINY.name, "completed": len(REQUESTS), "duration": 0.0}
-    columns = ("input_lens", "output_lens", "ttfts", "itls", "start_times", "errors")
-    document.update({column: [] for column in columns})
-    for row in run.requests.to_dict("records"):
-        number, late = row["request_id"], LATE_S * (row["request_id"] % 2)
-        gaps = run.tokens.loc[run.tokens["request_id"] == number, "token_latency_ns"].tolist()
-        document["input_lens"].append(row["num_prefill_tokens"])
-        document["output_lens"].append(row["num_decode_tokens"])
-        document["ttfts"].append(row["ttft_ns"] / 1e9 - late)
-        document["itls"].append([gap / 1e9 for gap in gaps[1:]])
-        document["start_times"].append(5000 + row["arrival_time_ns"] / 1e9 + late)
-        document["errors"].append("")
-        document["duration"] = max(document["duration"], row["completion_time_ns"] / 1e9)
-    (root / "result.json").write_text(json.dumps(document))
+    write_bench(run, root / "result.json", TINY.name)
     (root / "engine.json").write_text(json.dumps(ENGINE.to_json()))
     return root
 

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_gpusim.compare import compare_runs
-from pytest_gpusim.compare.metrics import measure_run
-from pytest_gpusim.compare.statistics import figure, summarize
+from pytest_gpusim.compare.figures import Figure, summarize
+from pytest_gpusim.compare.measure import measure_run
+from pytest_gpusim.compare.metrics import METRICS, STATISTICS
 from tests.compare.runs import MS, real_run, request, sim_run, steady
 
 
@@ -75,9 +76,12 @@ def test_error_rows_are_left_out_on_both_sides(tmp_path: Path) -> None:
     assert "1 of 2 left out because they failed" in found.detail
 
 
+def ttft_p50(*real: float, sim: float) -> Figure:
+    return Figure(METRICS["ttft"], STATISTICS[0], real, sim)
+
+
 def test_real_figure_is_the_median_and_noise_the_largest_distance() -> None:
-    found = figure([90.0, 100.0, 130.0], 110.0)
-    assert found == {
+    assert ttft_p50(90.0, 100.0, 130.0, sim=110.0).to_json() == {
         "real_ns": 100,
         "sim_ns": 110,
         "error": pytest.approx(0.1),
@@ -86,8 +90,13 @@ def test_real_figure_is_the_median_and_noise_the_largest_distance() -> None:
 
 
 def test_a_zero_in_reality_has_no_relative_error() -> None:
-    assert figure([0.0, 0.0], 5.0) == {"real_ns": 0, "sim_ns": 5, "error": None, "noise": None}
-    assert figure([0.0], 0.0)["error"] == 0.0
+    assert ttft_p50(0.0, 0.0, sim=5.0).to_json() == {
+        "real_ns": 0,
+        "sim_ns": 5,
+        "error": None,
+        "noise": None,
+    }
+    assert ttft_p50(0.0, sim=0.0).error == 0.0
 
 
 def test_percentiles_are_taken_per_run_not_of_pooled_requests(tmp_path: Path) -> None:
@@ -105,7 +114,7 @@ def test_without_token_times_only_itl_is_missing(tmp_path: Path) -> None:
     comparison = compare_runs([real], sim_run(tmp_path / "sim", steady(4)))
     assert comparison.metrics["itl"] is None
     assert comparison.metrics["tpot"]["p50"]["real_ns"] == 20 * MS
-    assert comparison.reasons == {"itl": "real: the run has no token times"}
+    assert comparison.figures.unavailable == {"itl": "real: the run has no token times"}
     (found,) = [check for check in comparison.checks if check.name == "enough_samples"]
     assert "itl: real: the run has no token times" in found.detail
 
@@ -117,7 +126,10 @@ def test_unknown_schedule_times_leave_the_queue_delay_out(tmp_path: Path) -> Non
         [real_run(tmp_path / "real", rows)], sim_run(tmp_path / "sim", steady(4))
     )
     assert comparison.metrics["queue_delay"] is None
-    assert "scheduled_time_ns is unknown for 1 requests" in comparison.reasons["queue_delay"]
+    assert (
+        "scheduled_time_ns is unknown for 1 requests"
+        in comparison.figures.unavailable["queue_delay"]
+    )
 
 
 def test_one_token_each_leaves_tpot_and_itl_out(tmp_path: Path) -> None:
@@ -126,7 +138,7 @@ def test_one_token_each_leaves_tpot_and_itl_out(tmp_path: Path) -> None:
     assert comparison.metrics["tpot"] is None
     assert comparison.metrics["itl"] is None
     assert comparison.metrics["e2e"]["p50"]["error"] == 0
-    assert "single token" in comparison.reasons["tpot"]
+    assert "single token" in comparison.figures.unavailable["tpot"]
 
 
 def test_no_request_finished(tmp_path: Path) -> None:
@@ -157,12 +169,12 @@ def test_what_cannot_be_cut_is_not_guessed(tmp_path: Path) -> None:
     assert comparison.metrics["ttft"]["p50"]["error"] == 0
     for metric in ("tpot", "e2e", "normalized_e2e", "makespan"):
         assert comparison.metrics[metric] is None
-        assert "no token times to cut" in comparison.reasons[metric]
+        assert "no token times to cut" in comparison.figures.unavailable[metric]
 
 
 def test_figures_have_no_empty_values(tmp_path: Path) -> None:
     real = real_run(tmp_path / "real", steady(4), token_times=False)
-    figures = compare_runs([real], sim_run(tmp_path / "sim", steady(4))).figures()
+    figures = compare_runs([real], sim_run(tmp_path / "sim", steady(4))).flat_figures()
     assert figures["ttft_p50_real_ns"] == 100 * MS
     assert figures["makespan_error"] == 0
     assert "ttft_p50_noise" not in figures
@@ -198,7 +210,7 @@ def test_invariants(tmp_path_factory: pytest.TempPathFactory, rows: list) -> Non
     # A run compared with itself has no error.
     sim = sim_run(tmp_path_factory.mktemp("runs") / "sim", requests)
     comparison = compare_runs([run, run], sim)
-    figures = comparison.figures()
+    figures = comparison.flat_figures()
     errors = [value for name, value in figures.items() if name.endswith(("_error", "_noise"))]
     assert errors
     assert set(errors) == {0.0}

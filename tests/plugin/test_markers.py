@@ -57,7 +57,9 @@ def test_no_hardware_is_an_error_that_names_the_known_ones(pytester):
     )
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*test_case: no hardware: mark the test with one of a100,*"])
+    result.stdout.fnmatch_lines(
+        ["*test_case: sim_vs_real needs a hardware marker or hardware= (one of a100,*"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,21 @@ def test_waiting_for_the_next_planning_is_not_counted(tmp_path: Path) -> None:
     for figures in run["metrics"].values():
         assert figures["mean"]["error"] == pytest.approx(-0.0099, abs=0.02)
         assert figures["p50"]["error"] == pytest.approx(-0.0099, abs=0.04)
+
+
+def test_a_published_run_is_checked_as_any_simulation(tmp_path: Path) -> None:
+    folder = made.write_folder(tmp_path / "run", lone_requests())
+    run = compare(folder, tmp_path)
+    statuses = {check["name"]: check["status"] for check in run["checks"]}
+    assert statuses["same_workload"] == statuses["kv_blocks_mirrored"] == "pass"
+    assert statuses["not_calibrated_on"] == "pass"
+    assert run["verdict"] in {"pass", "fail", "inconclusive", "not_judged"}
+    text = "\n".join(published_lines({"runs": [run]}))
+    assert "enough_samples: " in text  # what does not pass is said
+
+
+def test_what_a_simulator_is_given_is_held_against_each_other(tmp_path: Path) -> None:
+    requests = [request(0, 1600, 9000, [1.0] * 9000)]
+    folder = made.write_folder(tmp_path / "run", requests)
+    with pytest.raises(UsageError, match="max_model_len"):
+        compare(folder, tmp_path)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.compare import Comparison, compare_runs, write_comparison
+from pytest_gpusim.compare import Comparison, ComparisonDocument, compare_runs, document_of
+from pytest_gpusim.compare.format import milliseconds, signed_percent
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.report.document import read_document
-from pytest_gpusim.report.format import milliseconds, signed_percent
+from pytest_gpusim.report.directory import read_document, update_comparison, write_comparison
 from pytest_gpusim.report.html import write_session_report
 from pytest_gpusim.report.terminal import comparison_lines, session_lines
 from tests.compare.runs import MS, real_run, sim_run, steady
 
 
-def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Comparison:
+def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Written:
     path.mkdir()
     real = [
         real_run(path / f"real{k}", steady(24, ttft=100 + k), meta={"model": model})
@@ -31,18 +32,31 @@ def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Comp
     ]
     sim = sim_run(path / "sim", steady(24, ttft=ttft), steps=steps, meta={"profile": None})
     comparison = compare_runs(real, sim)
-    write_comparison(comparison, path / "comparison")
-    comparison.judge({"ttft_p50": 0.10, "tpot_p50": 0.05})
-    return comparison
+    out = path / "comparison"
+    write_comparison(comparison, out)
+    comparison = comparison.judged({"ttft_p50": 0.10, "tpot_p50": 0.05})
+    update_comparison(comparison, out)
+    return Written(comparison, out)
+
+
+@dataclass
+class Written:
+    """A comparison and its directory."""
+
+    comparison: Comparison
+    path: Path
+
+    def document(self) -> ComparisonDocument:
+        return document_of(self.comparison, self.path)
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def good(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return written(tmp_path_factory.mktemp("good") / "a")
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return written(tmp_path_factory.mktemp("bad") / "b", ttft=200)
 
 
@@ -72,8 +86,7 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_report_needs_no_other_file(good: Comparison) -> None:
-    assert good.path is not None
+def test_the_report_needs_no_other_file(good: Written) -> None:
     text = (good.path / "report.html").read_text()
     page = _Page(text)
     assert page.open == []
@@ -86,14 +99,13 @@ def test_the_report_needs_no_other_file(good: Comparison) -> None:
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     comparison = written(tmp_path / "a", model="<script>alert(1)</script>")
-    assert comparison.path is not None
     text = (comparison.path / "report.html").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_one_page_over_a_session(tmp_path: Path, good: Comparison, bad: Comparison) -> None:
-    paths = [each.path for each in (good, bad) if each.path is not None]
+def test_one_page_over_a_session(tmp_path: Path, good: Written, bad: Written) -> None:
+    paths = [good.path, bad.path]
     out = tmp_path / "reports" / "session.html"
     write_session_report(paths, out)
     text = out.read_text()
@@ -116,13 +128,12 @@ def test_an_incomplete_comparison_is_named(tmp_path: Path) -> None:
         read_document(tmp_path / "half")
 
 
-def test_terminal(bad: Comparison) -> None:
-    text = "\n".join(comparison_lines(bad))
+def test_terminal(bad: Written) -> None:
+    text = "\n".join(comparison_lines(bad.document()))
     assert re.search(r"TTFT p50 .*100\.5 ms .*200\.0 ms .*\+99\.0% .*0\.5% .*10\.0% .*fail", text)
     assert re.search(r"TPOT p50 .*pass", text)
     assert re.search(r"profile_matches .*skip", text)
     assert text.endswith("verdict: fail")
-    assert bad.path is not None
     line = "\n".join(session_lines([bad.path]))
     assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
     assert re.search(r"TTFT +100\.5 ms +200\.0 ms +\+99\.0% ±0\.5% ", line)
@@ -130,9 +141,8 @@ def test_terminal(bad: Comparison) -> None:
     assert " - most of the error lies in prefill: 100.5 ms real, 200.0 ms simulated" in line
 
 
-def test_terminal_and_summary_say_where_the_error_comes_from(bad: Comparison) -> None:
-    assert bad.path is not None
-    terminal = "\n".join(comparison_lines(bad))
+def test_terminal_and_summary_say_where_the_error_comes_from(bad: Written) -> None:
+    terminal = "\n".join(comparison_lines(bad.document()))
     summary = (bad.path / "summary.md").read_text()
     assert re.search(r"prefill +│ +100\.5 ms │ +200\.0 ms │ +\+49\.6%", terminal)
     assert "| prefill | 100.5 ms | 200.0 ms | +49.6% |" in summary
@@ -142,27 +152,26 @@ def test_terminal_and_summary_say_where_the_error_comes_from(bad: Comparison) ->
 
 def test_a_verdict_that_rests_on_checks_alone_says_so(tmp_path: Path) -> None:
     comparison = written(tmp_path / "a")
-    assert comparison_lines(comparison)[-1] == "verdict: pass"
-    comparison.judge({})
-    assert comparison_lines(comparison)[-1] == "verdict: pass (checks only)"
-    assert comparison.path is not None
+    assert comparison_lines(comparison.document())[-1] == "verdict: pass"
+    unjudged = comparison.comparison.judged({})
+    update_comparison(unjudged, comparison.path)
+    assert comparison_lines(document_of(unjudged))[-1] == "verdict: pass (checks only)"
     assert "pass (checks only)" in (comparison.path / "report.html").read_text()
     assert "**Verdict: pass (checks only)**" in (comparison.path / "summary.md").read_text()
 
 
 def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:
     comparison = written(tmp_path / ("a" * 120))
-    assert comparison.path is not None
     place = comparison.path.rename(comparison.path.with_name("ø" * 120))
     lines = session_lines([place])
     assert max(map(len, lines)) <= 120
     assert sum(line.count("ø") for line in lines) == 2 * 120
 
 
-def test_figures_are_the_same_bytes_each_time(tmp_path: Path, good: Comparison) -> None:
-    again = compare_runs(good.context.real, good.context.sim)
+def test_figures_are_the_same_bytes_each_time(tmp_path: Path, good: Written) -> None:
+    sides = good.comparison.sides
+    again = compare_runs(sides.real, sides.sim)
     write_comparison(again, tmp_path / "again")
-    assert good.path is not None
     names = sorted(path.name for path in (good.path / "figures").iterdir())
     assert names == ["distributions.svg", "requests.svg", "timeline.svg"]
     for name in names:
@@ -182,8 +191,9 @@ def test_numbers() -> None:
 
 def test_start_up_imports_nothing_heavy() -> None:
     modules = (
-        "pytest_gpusim.compare, pytest_gpusim.compare.tolerances, pytest_gpusim.report.terminal, "
-        "pytest_gpusim.report.html, pytest_gpusim.report.summary, pytest_gpusim.report.figures"
+        "pytest_gpusim.compare, pytest_gpusim.compare.judging.tolerances, "
+        "pytest_gpusim.report.terminal, pytest_gpusim.report.html, pytest_gpusim.report.summary, "
+        "pytest_gpusim.report.charts"
     )
     heavy = "{'pandas', 'numpy', 'matplotlib', 'scipy', 'jinja2', 'jsonschema', 'rich', 'torch'}"
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"

@@ -16,7 +16,9 @@ from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.exporters import EXPORT_KINDS, export_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer, token_ids
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from tests.factories import make_workload
 from tests.workload.tokenizer import make_tokenizer
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import ARRIVALS, Lengths, WorkloadSpec, generate_workload
-from pytest_gpusim.workload.prompts import load_tokenizer, token_ids
+from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from tests.workload.tokenizer import make_tokenizer
 
 SPEC = WorkloadSpec("poisson", 50, 4.0, 7, Lengths(16, 200), Lengths(1, 40))
@@ -33,7 +34,7 @@ def generate(out: Path, spec: WorkloadSpec, **changes: object) -> Workload:
     return read_workload(out)
 
 
-@pytest.mark.parametrize("arrivals", ARRIVALS)
+@pytest.mark.parametrize("arrivals", DIGESTS)
 def test_the_same_seed_gives_the_same_bytes_everywhere(tmp_path: Path, arrivals: str) -> None:
     first = generate(tmp_path / "a", SPEC, arrivals=arrivals)
     second = generate(tmp_path / "b", SPEC, arrivals=arrivals)
@@ -197,7 +198,14 @@ def test_any_spec_gives_a_workload_that_can_be_read(
 ) -> None:
     out = tmp_path_factory.mktemp("generated") / "w"
     workload = generate(
-        out, SPEC, arrivals=arrivals, requests=requests, rate=rate, seed=seed, burst_size=burst
+        out,
+        SPEC,
+        arrivals=arrivals,
+        requests=requests,
+        rate=rate,
+        seed=seed,
+        burst_size=burst,
+        concurrency=burst,
     )
     times = [request.arrival_time_ns for request in workload.requests]
     assert len(times) == requests

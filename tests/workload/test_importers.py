@@ -20,7 +20,8 @@ from pytest_gpusim.workload.importers.options import (
     add_import_arguments,
     options_from,
 )
-from pytest_gpusim.workload.prompts import Prompt, token_ids
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.token_ids import token_ids
 from pytest_gpusim.workload.trace import read_outputs
 from tests.factories import make_workload
 from tests.runs.factory import META, REQUESTS, TOKENS

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.workload.prompts import Prompt, read_prompts, sharing_token_ids, token_ids
+from pytest_gpusim.workload.prompts import Prompt, read_prompts
+from pytest_gpusim.workload.token_ids import sharing_token_ids, token_ids
 from tests.factories import make_workload
 from tests.workload.tokenizer import make_tokenizer
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, listed
-from pytest_gpusim.compare.tolerances import DEFAULT_FLOOR_MS
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
+from pytest_gpusim.compare.figures import Figures
+from pytest_gpusim.compare.metrics import HEADLINES, METRICS
+from pytest_gpusim.compare.sides import Sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +17,8 @@ PART_WARN, PART_FAIL = 0.05, 0.10
 MIN_REQUESTS = 12
 
 
-def no_cancelling_errors(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=120)
+def no_cancelling_errors(sides: Sides) -> Finding:
     """E2E is not right only because two errors cancel.
 
     Fails where TTFT and TPOT are off by more than 10% each, to opposite sides and beyond noise and
@@ -24,13 +27,13 @@ def no_cancelling_errors(context: CheckContext) -> Finding:
     and beyond noise, and the whole by less than 10% and than half as much, it warns, and fails
     where both are off by more than 10%.
     """
-    available = [name for name in ("ttft", "tpot", "e2e") if context.metrics[name] is not None]
+    available = [name for name in HEADLINES if sides.has(name)]
     if "e2e" not in available or len(available) < 2:
         return "skip", "TTFT, TPOT and E2E are not all available"
     findings: list[Finding] = []
     if len(available) == 3:
-        findings += [_between_metrics(context.metrics, name) for name in ("p50", "mean")]
-    findings += [_over_the_run(context, name) for name in available]
+        findings += [_between_metrics(sides.figures, name) for name in ("p50", "mean")]
+    findings += [_over_the_run(sides, name) for name in available]
     for status in ("fail", "warn"):
         found = [detail for found, detail in findings if found == status]
         if found:
@@ -38,28 +41,28 @@ def no_cancelling_errors(context: CheckContext) -> Finding:
     return "pass", "TTFT, TPOT and the parts of the run are not off to opposite sides"
 
 
-def _between_metrics(metrics: dict[str, Any], statistic: str) -> Finding:
-    parts = {name: metrics[name][statistic] for name in ("ttft", "tpot")}
-    whole = metrics["e2e"][statistic]["error"]
-    errors = {name: entry["error"] for name, entry in parts.items()}
-    if whole is None or None in errors.values():
+def _between_metrics(figures: Figures, statistic: str) -> Finding:
+    ttft, tpot, e2e = (figures.get(name, statistic) for name in ("ttft", "tpot", "e2e"))
+    if ttft is None or tpot is None or e2e is None:
         return "pass", ""
-    opposed = errors["ttft"] * errors["tpot"] < 0
+    if ttft.error is None or tpot.error is None or e2e.error is None:
+        return "pass", ""
     significant = all(
-        abs(entry["error"]) > max(OPPOSED, entry["noise"] or 0.0)
-        and abs(entry["sim_ns"] - entry["real_ns"]) > DEFAULT_FLOOR_MS[name] * 1e6
-        for name, entry in parts.items()
+        abs(part.error or 0.0) > max(OPPOSED, part.noise or 0.0)
+        and abs(part.sim - part.real_value) > part.metric.floor_ns
+        for part in (ttft, tpot)
     )
-    if opposed and significant and abs(whole) < min(map(abs, errors.values())):
+    smaller = min(abs(ttft.error), abs(tpot.error))
+    if ttft.error * tpot.error < 0 and significant and abs(e2e.error) < smaller:
         return "fail", (
-            f"TTFT {statistic} is off by {errors['ttft']:+.1%} and TPOT {statistic} by "
-            f"{errors['tpot']:+.1%}, so that E2E is off by {whole:+.1%} only"
+            f"TTFT {statistic} is off by {ttft.error:+.1%} and TPOT {statistic} by "
+            f"{tpot.error:+.1%}, so that E2E is off by {e2e.error:+.1%} only"
         )
     return "pass", ""
 
 
-def _over_the_run(context: CheckContext, metric: str) -> Finding:
-    table = _means_over_runs(context, metric)
+def _over_the_run(sides: Sides, metric: str) -> Finding:
+    table = _means_over_runs(sides, metric)
     if len(table) < MIN_REQUESTS:
         return "pass", ""
     third = len(table) // 3
@@ -74,7 +77,7 @@ def _over_the_run(context: CheckContext, metric: str) -> Finding:
         first * last >= 0
         or smaller <= max(PART_WARN, first_noise, last_noise)
         or abs(whole[0]) >= min(smaller / 2, PART_FAIL)
-        or off <= DEFAULT_FLOOR_MS[metric] * 1e6
+        or off <= METRICS[metric].floor_ns
     ):
         return "pass", ""
     return ("fail" if smaller > PART_FAIL else "warn"), (
@@ -83,18 +86,18 @@ def _over_the_run(context: CheckContext, metric: str) -> Finding:
     )
 
 
-def _means_over_runs(context: CheckContext, metric: str) -> pd.DataFrame:
+def _means_over_runs(sides: Sides, metric: str) -> pd.DataFrame:
     """Per request, in order of arrival: ``sim``, the metric in each real run, their ``real``."""
     import pandas as pd
 
     runs = {
         f"real {number}": metrics.requests[metric]
-        for number, metrics in enumerate(context.real_metrics)
+        for number, metrics in enumerate(sides.real_metrics)
     }
     table = pd.DataFrame(runs).dropna()
     table["real"] = table.median(axis=1)
-    table["sim"] = context.sim_metrics.requests[metric]
-    table["arrival_time_ns"] = context.real_metrics[0].requests["arrival_time_ns"]
+    table["sim"] = sides.sim_metrics.requests[metric]
+    table["arrival_time_ns"] = sides.real_metrics[0].requests["arrival_time_ns"]
     return table.dropna().sort_values("arrival_time_ns", kind="stable")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, ms, worst
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, ms, worst
+from pytest_gpusim.compare.sides import Sides
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pytest_gpusim.compare.metrics import RunMetrics
+    from pytest_gpusim.compare.measure import RunMetrics
     from pytest_gpusim.runs import Run
 
 LATE_NS, LATE_SHARE, LATE_REQUESTS = 1e6, 0.05, 0.05
@@ -19,14 +20,15 @@ QUEUE_SHARE = 0.25
 MIN_TREND = 6
 
 
-def generator_on_time(context: CheckContext) -> Finding:
+@check(Protects.MEASUREMENT, rank=90, cause="the load was not the one that was asked for")
+def generator_on_time(sides: Sides) -> Finding:
     """Requests were sent when the workload says.
 
     Late is what came later than 1 ms, or than 5% of the median TTFT. An engine that is driven in
     process takes requests between its steps: waiting for the step that runs is not lateness.
     Fails where more than 5% of the requests were late, and warns of any.
     """
-    findings = [_on_time(run, metrics) for run, metrics in _pairs(context)]
+    findings = [_on_time(run, metrics) for run, metrics in sides.pairs()]
     return worst(findings)
 
 
@@ -71,20 +73,21 @@ def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
     return np.where(start[between] < sent, end[between], arrival)
 
 
-def warmed_up(context: CheckContext) -> Finding:
+@check(Protects.MEASUREMENT, rank=80, cause="the real engine was cold")
+def warmed_up(sides: Sides) -> Finding:
     """Each real run was preceded by a warm-up, and its first request shows no first use.
 
     A cold start shows as a first TTFT that is, against the simulated one, more than twice as long
     as that of the other requests, and by more than 50 ms. Where no warm-up is recorded, it fails
     if the delay is more than 5% of the median E2E, and warns otherwise.
     """
-    findings = [_warm(context, run, metrics) for run, metrics in _pairs(context)]
+    findings = [_warm(sides, run, metrics) for run, metrics in sides.pairs()]
     return worst(findings)
 
 
-def _warm(context: CheckContext, run: Run, metrics: RunMetrics) -> Finding:
+def _warm(sides: Sides, run: Run, metrics: RunMetrics) -> Finding:
     stated = run.meta.get("warmup")
-    cold = _cold_start(metrics, context.sim_metrics)
+    cold = _cold_start(metrics, sides.sim_metrics)
     if stated is None:
         if cold:
             weighty = cold.excess_ns > COLD_SHARE * float(metrics.requests["e2e"].median())
@@ -130,14 +133,15 @@ def _cold_start(real: RunMetrics, sim: RunMetrics) -> _ColdStart | None:
     return None
 
 
-def below_saturation(context: CheckContext) -> Finding:
+@check(Protects.MEASUREMENT, rank=110, cause="the load magnifies small errors")
+def below_saturation(sides: Sides) -> Finding:
     """The queue does not grow over the real run.
 
     Near saturation a small error of capacity becomes an error of any size in TTFT. Warns where the
     queue delay (the TTFT, where that is unknown) of the last third of the arrivals exceeds that of
     the first third by a quarter of the median E2E, or the median queue delay is as long as that.
     """
-    return worst([_load(run, metrics) for run, metrics in _pairs(context)])
+    return worst([_load(run, metrics) for run, metrics in sides.pairs()])
 
 
 def _load(run: Run, metrics: RunMetrics) -> Finding:
@@ -168,7 +172,3 @@ def _load(run: Run, metrics: RunMetrics) -> Finding:
     if known and float(np.median(wait)) > QUEUE_SHARE * typical:
         return "warn", f"{said}: most requests queue, so small errors of capacity are magnified"
     return "pass", said
-
-
-def _pairs(context: CheckContext) -> list[tuple[Run, RunMetrics]]:
-    return list(zip(context.real, context.real_metrics, strict=True))

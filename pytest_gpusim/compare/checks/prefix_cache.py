@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, worst
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, worst
+from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.errors import GpusimError
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ UNEXPLAINED_SHARE = 0.01
 _VOCAB = 2**31
 
 
-def prefix_cache_cold(context: CheckContext) -> Finding:
+@check(Protects.MEASUREMENT, rank=50, cause="the prefix cache was warm")
+def prefix_cache_cold(sides: Sides) -> Finding:
     """No cached token that the workload does not explain.
 
     What it explains is the longest prefix that a prompt shares with an earlier one, where the
@@ -26,10 +28,10 @@ def prefix_cache_cold(context: CheckContext) -> Finding:
     found. Since the moment decides what is still in the cache, up to 1% of the prompt tokens may
     differ from a simulation that found hits itself. A preempted request may resume with hits.
     """
-    return worst([_cold_cache(context, run) for run in context.real])
+    return worst([_cold_cache(sides, run) for run in sides.real])
 
 
-def _cold_cache(context: CheckContext, run: Run) -> Finding:
+def _cold_cache(sides: Sides, run: Run) -> Finding:
     rows = run.finished.set_index("request_id")
     if rows["num_cached_tokens"].isna().all():
         return "skip", f"{run.run_id} does not record cached tokens"
@@ -37,7 +39,7 @@ def _cold_cache(context: CheckContext, run: Run) -> Finding:
     total = int(hits.sum())
     if total == 0:
         return "pass", f"{run.run_id}: no prompt token came from the cache"
-    expected = _expected(context, run)
+    expected = _expected(sides, run)
     if expected is None:
         return "warn", (
             f"{run.run_id}: {total} prompt tokens came from the cache; neither the workload nor a "
@@ -46,7 +48,7 @@ def _cold_cache(context: CheckContext, run: Run) -> Finding:
     expected = expected.reindex(hits.index).fillna(0).astype("int64")
     excess = (hits - expected).clip(lower=0)
     unexplained = int(excess.sum())
-    preemptions = max(_preemptions(run), _preemptions(context.sim))
+    preemptions = max(_preemptions(run), _preemptions(sides.sim))
     allowed = UNEXPLAINED_SHARE * float(rows["num_prefill_tokens"].sum()) if expected.any() else 0
     if unexplained > allowed and int((excess > 0).sum()) > preemptions:
         request = excess.idxmax()
@@ -60,29 +62,30 @@ def _cold_cache(context: CheckContext, run: Run) -> Finding:
     return "pass", f"{run.run_id}: {total} cached prompt tokens, as the prompts share{note}"
 
 
-def _expected(context: CheckContext, run: Run) -> pd.Series | None:
+def _expected(sides: Sides, run: Run) -> pd.Series | None:
     """Cached tokens that each request may have at most; None where nobody can tell."""
-    if context.workload is not None:
-        shared = shared_tokens(context.workload, engine(run).get("block_size") or 1)
+    if sides.workload is not None:
+        shared = shared_tokens(sides.workload, engine(run).get("block_size") or 1)
         if shared is not None:
             return shared
-    simulated = context.sim.requests.set_index("request_id")["num_cached_tokens"]
-    same_blocks = engine(run).get("num_gpu_blocks") == engine(context.sim).get("num_gpu_blocks")
+    simulated = sides.sim.requests.set_index("request_id")["num_cached_tokens"]
+    same_blocks = engine(run).get("num_gpu_blocks") == engine(sides.sim).get("num_gpu_blocks")
     return simulated if same_blocks and not simulated.isna().all() else None
 
 
 def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
     """Per request, the tokens in leading whole blocks that an earlier prompt began with, too.
 
-    The last token of a prompt is never a hit: its logits are needed. None where the prompts cannot
+    A turn of a conversation may begin with the answer before it, too. The last token of a prompt is
+    never a hit: its logits are needed. None where the prompts cannot
     be expanded (text without its tokenizer).
     """
     import pandas as pd
 
-    from pytest_gpusim.workload.prompts import sharing_token_ids
+    from pytest_gpusim.workload.token_ids import sharing_sequences
 
     try:
-        prompts = sharing_token_ids(workload, _VOCAB)
+        prompts = sharing_sequences(workload, _VOCAB)
     except GpusimError:
         return None
     seen: set[int] = set()
@@ -90,9 +93,10 @@ def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
     for request in workload.requests:
         ids = prompts.get(request.prompt_id, [])
         chain, hits, unbroken = 0, 0, True
+        hittable = min(len(ids), request.num_prefill_tokens) - 1
         for start in range(0, len(ids) - block_size + 1, block_size):
             chain = hash((chain, *ids[start : start + block_size]))
-            unbroken = unbroken and chain in seen and start + block_size < len(ids)
+            unbroken = unbroken and chain in seen and start + block_size <= hittable
             hits += block_size * unbroken
             seen.add(chain)
         found[request.request_id] = hits

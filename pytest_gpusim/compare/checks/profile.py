@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
+from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.deployment.dtypes import plain_dtype
 
 COVERED, UNCOVERED = 0.01, 0.10
 
 
-def profile_matches(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=40, cause="the profile is of another case")
+def profile_matches(sides: Sides) -> Finding:
     """Model, device, dtype, engine mode and parallelism of the profile are those of the real run.
 
     Another release of the engine is a warning.
     """
-    profile = context.sim.meta.get("profile")
+    profile = sides.sim.meta.get("profile")
     if not isinstance(profile, dict) or not profile:
-        return "skip", f"{context.sim.run_id} does not say which profile it was made from"
+        return "skip", f"{sides.sim.run_id} does not say which profile it was made from"
     differing: list[str] = []
     compared: list[str] = []
 
@@ -28,7 +30,7 @@ def profile_matches(context: CheckContext) -> Finding:
         if profiled != real:
             differing.append(f"{what}: the profile is of {profiled!r}, {where} of {real!r}")
 
-    for run in context.real:
+    for run in sides.real:
         settings, where = engine(run), run.run_id
         hold("model", profile.get("model"), run.meta.get("model"), where)
         device = run.meta.get("device_name")
@@ -53,7 +55,7 @@ def profile_matches(context: CheckContext) -> Finding:
         return "fail", listed(list(dict.fromkeys(differing)))
     if not compared:
         return "skip", "profile and real runs state no model or device that could be compared"
-    version = engine(context.real[0]).get("engine_version")
+    version = engine(sides.real[0]).get("engine_version")
     if profile.get("engine_version") and version and profile["engine_version"] != version:
         return "warn", f"profiled with engine {profile['engine_version']}, measured with {version}"
     if not {"device_name", "hardware"} & set(compared):
@@ -61,14 +63,15 @@ def profile_matches(context: CheckContext) -> Finding:
     return "pass", f"{', '.join(dict.fromkeys(compared))} agree"
 
 
-def profile_covers(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=70, cause="the run went beyond what was profiled")
+def profile_covers(sides: Sides) -> Finding:
     """Hardly any simulated time lies outside the profiled ranges.
 
     Passes up to 1% of the simulated step time, fails above 10%.
     """
-    share = extrapolated_share(context)
+    share = extrapolated_share(sides)
     if share is None:
-        return "skip", f"{context.sim.run_id} does not say which steps were extrapolated"
+        return "skip", f"{sides.sim.run_id} does not say which steps were extrapolated"
     said = f"{share:.1%} of the simulated time lies outside the profiled ranges"
     if share <= COVERED:
         return "pass", said
@@ -77,17 +80,18 @@ def profile_covers(context: CheckContext) -> Finding:
     return ("warn" if share <= UNCOVERED else "fail"), f"{said}, {rule}; {fix}"
 
 
-def overhead_counted(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=60, cause="the simulated steps hold no engine time")
+def overhead_counted(sides: Sides) -> Finding:
     """The engine's own time per iteration is part of the simulated step.
 
     Judged from ``operator_shares`` of the simulated run. Without it the check fails, and warns
     where the engine plans asynchronously, for most of that time is then hidden behind the device.
     """
-    shares = operator_shares(context.sim.meta)
-    if context.sim.meta.get("counts_engine_time") is False:
-        return "fail", f"the simulator of {context.sim.run_id} counts no engine time per iteration"
+    shares = operator_shares(sides.sim.meta)
+    if sides.sim.meta.get("counts_engine_time") is False:
+        return "fail", f"the simulator of {sides.sim.run_id} counts no engine time per iteration"
     if shares is None:
-        return "skip", f"{context.sim.run_id} does not say what its step times hold"
+        return "skip", f"{sides.sim.run_id} does not say what its step times hold"
     share = shares.get("overhead", 0.0)
     if share:  # less than none where a compiled engine's steps undercut the eager operators
         return "pass", f"engine time per iteration is {share:.1%} of the simulated step time"
@@ -95,18 +99,19 @@ def overhead_counted(context: CheckContext) -> Finding:
         "the simulated steps hold no engine time per iteration (scheduling, input preparation): "
         "the profile has no overhead.csv"
     )
-    if engine(context.sim).get("async_scheduling"):
+    if engine(sides.sim).get("async_scheduling"):
         return "warn", f"{missing}; asynchronous scheduling hides most of it"
     return "fail", missing
 
 
-def not_calibrated_on(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=140)
+def not_calibrated_on(sides: Sides) -> Finding:
     """No real run of this comparison was used to tune the profile or the simulator.
 
     Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids and
     workload digests.
     """
-    sources = [context.sim.meta.get("params"), context.sim.meta.get("profile")]
+    sources = [sides.sim.meta.get("params"), sides.sim.meta.get("profile")]
     statements = [
         source["calibrated_on"]
         for source in sources
@@ -115,7 +120,7 @@ def not_calibrated_on(context: CheckContext) -> Finding:
     if not statements:
         return "skip", "neither the profile nor the simulator says what it was calibrated on"
     used = {str(item) for statement in statements for item in statement}
-    for run in context.real:
+    for run in sides.real:
         names = {run.run_id, str(run.path), run.path.name, str(run.meta.get("workload_digest"))}
         if used & names:
             return "fail", (
@@ -126,9 +131,9 @@ def not_calibrated_on(context: CheckContext) -> Finding:
     return "pass", f"calibrated on {said}"
 
 
-def extrapolated_share(context: CheckContext) -> float | None:
+def extrapolated_share(sides: Sides) -> float | None:
     """Share of the simulated step time in steps outside the profiled ranges; None if unknown."""
-    steps = context.sim.steps
+    steps = sides.sim.steps
     if steps is None or steps.empty or steps["extrapolated"].isna().all():
         return None
     spent = steps["duration_ns"].to_numpy(dtype="float64", na_value=0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, engine, listed
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
+from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.settings import brief, modelled, unmodelled
 
@@ -13,31 +14,33 @@ _OTHERS = tuple(s.name for s in modelled() if s.mirrored and s.name not in _BLOC
 _ESSENTIAL = frozenset(s.name for s in modelled() if s.essential)
 
 
-def settings_mirrored(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=20, cause="the simulated engine was set up otherwise")
+def settings_mirrored(sides: Sides) -> Finding:
     """Every engine setting that both sides state is the same, KV blocks apart."""
-    return _mirrored(context, _OTHERS)
+    return _mirrored(sides, _OTHERS)
 
 
-def kv_blocks_mirrored(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=30, cause="the simulated engine had another KV cache")
+def kv_blocks_mirrored(sides: Sides) -> Finding:
     """Both sides have the same number of KV blocks of the same size."""
-    status, detail = _mirrored(context, _BLOCKS)
+    status, detail = _mirrored(sides, _BLOCKS)
     if status == "pass":
-        settings = engine(context.real[0])
+        settings = engine(sides.real[0])
         blocks, size = settings["num_gpu_blocks"], settings["block_size"]
         detail = f"{blocks} blocks of {size} tokens on both sides"
     return status, detail
 
 
-def _mirrored(context: CheckContext, keys: tuple[str, ...]) -> Finding:
-    simulated = engine(context.sim)
+def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
+    simulated = engine(sides.sim)
     if not simulated:
-        return "skip", f"{context.sim.run_id} records no engine settings"
-    if not any(engine(run) for run in context.real):
+        return "skip", f"{sides.sim.run_id} records no engine settings"
+    if not any(engine(run) for run in sides.real):
         return "skip", "the real runs record no engine settings"
     different: dict[tuple[str, str], str] = {}
     unstated: set[str] = set()
     compared: set[str] = set()
-    for run in context.real:
+    for run in sides.real:
         stated = engine(run)
         for key in keys:
             ours, theirs = _value(stated, key), _value(simulated, key)
@@ -54,7 +57,7 @@ def _mirrored(context: CheckContext, keys: tuple[str, ...]) -> Finding:
                 text = f"{key}={brief(value)} in {run.run_id}: {words} not modelled"
                 different.setdefault((key, brief(value)), text)
     if different:
-        fix = f"simulate with --engine {context.real[0].path}"
+        fix = f"simulate with --engine {sides.real[0].path}"
         return "fail", f"{listed(list(different.values()))}; {fix}"
     if not compared:
         return "skip", f"no run states {', '.join(keys)} on both sides"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.checks.context import CheckContext, Finding, listed, ms
-from pytest_gpusim.compare.statistics import PERCENTILES
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, ms
+from pytest_gpusim.compare.metrics import STATISTICS
+from pytest_gpusim.compare.sides import Sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,8 @@ MAX_ERROR_SHARE = 0.05
 JITTER_NS, JITTER_SHARE = 5e6, 0.02
 
 
-def same_workload(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=10, cause="the two sides served different requests")
+def same_workload(sides: Sides) -> Finding:
     """Same ids, arrivals (but for one shift of the clock) and prompt lengths in every run.
 
     Output lengths may be those asked for or those that the real run produced, and the prompt of a
@@ -26,23 +28,23 @@ def same_workload(context: CheckContext) -> Finding:
     share other prefixes: a warning. So is the jitter of a client's clock between repeated runs, up
     to 5 ms or 2% of the median gap.
     """
-    expected = _arrivals(context.real[0])
+    expected = _arrivals(sides.real[0])
     jitter = 0.0
-    for run in (*context.real[1:], context.sim):
+    for run in (*sides.real[1:], sides.sim):
         found = _arrivals(run)
-        if run is not context.sim and _on_clients_clock(run):
+        if run is not sides.sim and _on_clients_clock(run):
             found, shift = _without_jitter(expected, found)
             jitter = max(jitter, shift)
         trouble = _difference(expected, found)
         if trouble:
-            return "fail", f"{run.run_id} and {context.real[0].run_id} differ: {trouble}"
-    foreign = _of_another_workload(context)
+            return "fail", f"{run.run_id} and {sides.real[0].run_id} differ: {trouble}"
+    foreign = _of_another_workload(sides)
     if foreign:
         return "fail", foreign
-    digests = [run.meta.get("workload_digest") for run in (*context.real, context.sim)]
+    digests = [run.meta.get("workload_digest") for run in (*sides.real, sides.sim)]
     rows = f"{len(expected)} requests, same arrivals and prompt lengths"
     unknown = digests.count(None)
-    if len({digest for digest in digests if digest}) > 1 and not _derived(context):
+    if len({digest for digest in digests if digest}) > 1 and not _derived(sides):
         return "warn", f"{rows}, but the workload digests differ: prompts may share other prefixes"
     if jitter:
         return "warn", (
@@ -54,45 +56,47 @@ def same_workload(context: CheckContext) -> Finding:
     return "pass", rows
 
 
-def lengths_as_produced(context: CheckContext) -> Finding:
+@check(Protects.CASE, rank=100, cause="the simulated outputs are of other lengths")
+def lengths_as_produced(sides: Sides) -> Finding:
     """The simulation ran with the output lengths that the real run produced."""
-    first = _produced(context.real[0], context.left_out)
+    first = _produced(sides.real[0], sides.left_out)
     others = [
-        run.run_id for run in context.real[1:] if not _produced(run, context.left_out).equals(first)
+        run.run_id for run in sides.real[1:] if not _produced(run, sides.left_out).equals(first)
     ]
-    sim = _produced(context.sim, context.left_out).reindex(first.index)
+    sim = _produced(sides.sim, sides.left_out).reindex(first.index)
     short = first.index[(sim < first).fillna(False)]
     if len(short):
         return "fail", (
             f"{len(short)} simulated requests have fewer tokens than the real ones (request "
             f"{short[0]}: {sim[short[0]]} of {first[short[0]]}): simulate with "
-            f"'gpusim workload import run {context.real[0].path}'"
+            f"'gpusim workload import run {sides.real[0].path}'"
         )
-    if context.sim_metrics.cut:
+    if sides.sim_metrics.cut:
         return "warn", (
-            f"{context.sim_metrics.cut} simulated requests were cut to the tokens that the real "
+            f"{sides.sim_metrics.cut} simulated requests were cut to the tokens that the real "
             "run produced; the simulated batches held the longer ones"
         )
     if others:
-        return "warn", f"{listed(others)} produced other lengths than {context.real[0].run_id}"
+        return "warn", f"{listed(others)} produced other lengths than {sides.real[0].run_id}"
     return "pass", f"{len(first)} requests, same number of output tokens on both sides"
 
 
-def enough_samples(context: CheckContext) -> Finding:
+@check(Protects.MEASUREMENT, rank=130)
+def enough_samples(sides: Sides) -> Finding:
     """Enough requests, few errors, and more than one real run.
 
     Also says which metrics are not available, and why.
     """
-    counts = [len(metrics.requests) for metrics in (*context.real_metrics, context.sim_metrics)]
-    smallest, runs = min(counts), len(context.real)
-    reasons = [f"{name}: {why}" for name, why in context.reasons.items()]
+    counts = [len(metrics.requests) for metrics in (*sides.real_metrics, sides.sim_metrics)]
+    smallest, runs = min(counts), len(sides.real)
+    reasons = [f"{name}: {why}" for name, why in sides.figures.unavailable.items()]
     missing = listed(reasons, len(reasons))
     notes = [f"not available: {missing}"] if missing else []
     if not smallest:
         return "fail", "; ".join(["no request finished in every run", *notes])
-    total = len(context.real[0].requests)
-    failed = len(context.left_out)
-    weak = [name for name, p in PERCENTILES.items() if smallest * (100 - p) / 100 < 1]
+    total = len(sides.real[0].requests)
+    failed = len(sides.left_out)
+    weak = [each.name for each in STATISTICS if each.values_beyond(smallest) < 1]
     if weak:
         notes.insert(0, f"{', '.join(weak)} of {smallest} requests are close to the largest value")
     said = f"{smallest} requests in {runs} real run{'s' if runs > 1 else ''}"
@@ -169,23 +173,23 @@ def _without_jitter(expected: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.Dat
     return found.assign(arrival_time_ns=expected["arrival_time_ns"]), float(shift)
 
 
-def _of_another_workload(context: CheckContext) -> str | None:
+def _of_another_workload(sides: Sides) -> str | None:
     """The first real run that was not made from the workload that the caller has."""
-    if context.workload is not None:
-        for run in context.real:
+    if sides.workload is not None:
+        for run in sides.real:
             digest = run.meta.get("workload_digest")
-            if digest and digest != context.workload.digest:
+            if digest and digest != sides.workload.digest:
                 return (
                     f"{run.run_id} was made from the workload {str(digest)[:12]}, compared is "
-                    f"{context.workload.path} ({context.workload.digest[:12]})"
+                    f"{sides.workload.path} ({sides.workload.digest[:12]})"
                 )
     return None
 
 
-def _derived(context: CheckContext) -> bool:
+def _derived(sides: Sides) -> bool:
     """Whether the simulated workload is the real one with the lengths that it produced."""
-    real = _arrivals(context.real[0])
-    sim = _arrivals(context.sim)
+    real = _arrivals(sides.real[0])
+    sim = _arrivals(sides.sim)
     done = real["status"] != "error"
     asked, produced = real["num_decode_tokens"], real["num_decode_tokens_actual"]
     changed = bool((asked != produced)[done].any()) or bool((~done).any())

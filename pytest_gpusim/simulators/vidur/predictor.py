@@ -10,9 +10,8 @@ from vidur.entities import Batch
 from vidur.execution_time_predictor import BaseExecutionTimePredictor
 
 from pytest_gpusim.bundle import read_bundle
-from pytest_gpusim.bundle.schema import META
+from pytest_gpusim.bundle.match import require_model
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import InputError
 from pytest_gpusim.serving.steptime import StepTime, StepTimeModel
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.vidur.entities import (
@@ -126,11 +125,6 @@ class ProfilePredictor(BaseExecutionTimePredictor):
 
 def _model_of(bundle_directory: str, replica_config: Any) -> StepTimeModel:
     bundle = read_bundle(bundle_directory)
-    if replica_config.model_name != bundle.meta["model"]:
-        raise InputError(
-            bundle.path / META,
-            "model",
-            f"the bundle is of {bundle.meta['model']}, Vidur simulates {replica_config.model_name}",
-        )
+    require_model(bundle, replica_config.model_name)
     settings = EngineSettings(tensor_parallel_size=replica_config.tensor_parallel_size)
     return StepTimeModel(bundle, bundle.model_shape, settings)

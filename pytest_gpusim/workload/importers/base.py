@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.workload.generate import WorkloadSpec, arrival_gaps
 from pytest_gpusim.workload.importers.options import ImportOptions
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer
+from pytest_gpusim.workload.load import Load, SessionTurn
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
 
@@ -25,7 +27,8 @@ class TraceRequest(NamedTuple):
     """One request of a trace.
 
     ``prompt_id`` is a key of the trace's prompts, where it has any; ``source_id`` the request's id
-    in the run that it comes from.
+    in the run that it comes from; ``session`` its place in a conversation, where it has one;
+    ``refused`` says that the server refused it.
     """
 
     arrival_time_ns: int
@@ -33,6 +36,8 @@ class TraceRequest(NamedTuple):
     num_decode_tokens: int
     prompt_id: int | None = None
     source_id: int | None = None
+    session: SessionTurn | None = None
+    refused: bool = False
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Trace:
 
     ``records`` may be a generator that fills ``prompts`` and ``counts`` as it goes. ``counts`` says
     in words what was left out or clipped, and how often. ``outputs`` has the token ids that were
-    generated, by prompt id, where the trace tells.
+    generated, by prompt id, where the trace tells. ``load`` is what the trace says of a limit.
     """
 
     kind: str
@@ -52,6 +57,7 @@ class Trace:
     counts: dict[str, int] = field(default_factory=dict)
     tokenizer_ref: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
+    load: Load = field(default_factory=Load)
 
     def count(self, what: str) -> None:
         """One more of what the metadata will report."""
@@ -71,9 +77,16 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         factor = _rate_factor(trace, records, options.rate)
     requests: list[WorkloadRequest] = []
     source_ids: list[int] = []
-    for number, (arrival, prefill, decode, prompt_id, source_id) in enumerate(records):
+    sessions: dict[int, SessionTurn] = {}
+    refused: list[int] = []
+    for number, record in enumerate(records):
+        arrival, prefill, decode, prompt_id, source_id, session, was_refused = record
         if source_id is not None:
             source_ids.append(source_id)
+        if session is not None:
+            sessions[number] = session
+        if was_refused:
+            refused.append(number)
         kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
         requests.append(
             WorkloadRequest(
@@ -113,6 +126,9 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         outputs=None
         if trace.outputs is None
         else [trace.outputs[r.prompt_id][: r.num_decode_tokens] for r in requests],
+        load=Load(options.concurrency) if options.concurrency is not None else trace.load,
+        sessions=sessions,
+        refused=refused,
     )
 
 
@@ -124,13 +140,19 @@ def with_arrivals(
     Raises:
         UsageError: No rate was given.
     """
-    if options.rate is None:
+    if options.rate is None and options.arrivals != "closed":
         raise UsageError(f"workload import {trace.kind}: has no arrivals, give --rate R")
     if not lengths:
         raise InputError(trace.file, "", "has no records")
     spec = WorkloadSpec(
-        options.arrivals, len(lengths), options.rate, options.seed, burst_size=options.burst_size
+        options.arrivals,
+        len(lengths),
+        options.rate,
+        options.seed,
+        burst_size=options.burst_size,
+        concurrency=options.concurrency,
     )
+    spec.check()
     # From here on the rate is met, and no longer something to scale to.
     trace.source["arrivals"] = options.arrivals
     times = accumulate(arrival_gaps(spec, lengths))

@@ -22,6 +22,7 @@ class ImportOptions:
     request rate, ``rate`` sets its mean (requests per second). ``clip_prefill``, ``clip_decode``
     and ``max_model_len`` shorten requests; the last as an engine does, the output first.
     ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none.
+    ``concurrency`` limits how many requests are under way at once.
     ``drop_failed`` leaves out the failed requests of a run, whose ids then are other ones.
     """
 
@@ -39,6 +40,7 @@ class ImportOptions:
     tokenizer: str | None = None
     model: str | None = None
     drop_failed: bool = False
+    concurrency: int | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ImportOptions:
@@ -51,7 +53,7 @@ class ImportOptions:
         made = cls(**{k: v for k, v in options.items() if k in known and v is not None})
         for name, least in (
             ("first", 1), ("clip_prefill", 1), ("clip_decode", 1), ("max_model_len", 2),
-            ("burst_size", 1),
+            ("burst_size", 1), ("concurrency", 1),
         ):  # fmt: skip
             value = getattr(made, name)
             if value is not None and value < least:
@@ -95,6 +97,9 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--clip-decode", type=int, metavar="N", help="at most N output tokens")
     change.add_argument(
         "--max-model-len", type=int, metavar="N", help="clip to a context of N tokens"
+    )
+    change.add_argument(
+        "--concurrency", type=int, metavar="N", help="at most N requests under way, first come"
     )
     make = parser.add_argument_group("for formats without arrivals (lengths, sharegpt)")
     make.add_argument("--arrivals", choices=ARRIVALS, help="default: poisson")

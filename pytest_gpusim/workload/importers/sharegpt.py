@@ -14,7 +14,8 @@ from pytest_gpusim.artifacts import plain_json, read_json
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
-from pytest_gpusim.workload.prompts import Prompt, load_tokenizer
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.tokenizer import load_tokenizer
 
 
 def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:

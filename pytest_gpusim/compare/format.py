@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LABELS = {
-    "ttft": "TTFT",
-    "tpot": "TPOT",
-    "itl": "ITL",
-    "e2e": "E2E",
-    "normalized_e2e": "normalized E2E",
-    "queue_delay": "queue delay",
-    "makespan": "makespan",
-}
+from pytest_gpusim.compare.metrics import METRICS, WHOLE
+
+LABELS = {name: metric.label for name, metric in METRICS.items()}
 UNKNOWN = "n/a"
 
 
@@ -38,11 +32,16 @@ def percent(ratio: float | None) -> str:
     return UNKNOWN if ratio is None else f"{ratio:.1%}"
 
 
+def entries(metric: str, table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Statistic -> figure of a metric in ``comparison.json``; one of the run has no statistic."""
+    return {WHOLE.name: table} if METRICS[metric].statistics == (WHOLE,) else dict(table)
+
+
 def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any] | None]]:
     """(metric, statistic, figure) of every figure; one row with None for an unavailable metric."""
     for metric, table in metrics.items():
-        if table is None or metric == "makespan":
-            yield metric, "", table
+        if table is None:
+            yield metric, "", None
         else:
-            for statistic, figure in table.items():
+            for statistic, figure in entries(metric, table).items():
                 yield metric, statistic, figure

@@ -1,4 +1,4 @@
-"""The figures of a comparison, as SVG files that are the same for the same values."""
+"""The charts of a comparison, as SVG files that are the same for the same values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.report.format import LABELS
-from pytest_gpusim.report.series import ComparisonSeries, StepSeries
+from pytest_gpusim.compare.metrics import HEADLINES, METRICS
+from pytest_gpusim.compare.series import ComparisonSeries, StepSeries
 
 if TYPE_CHECKING:
     import numpy as np
 
 REAL, SIM, BAND, GRID = "#334155", "#d9480f", "#94a3b8", "#e2e8f0"
-_METRICS = ("ttft", "tpot", "e2e")
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -45,11 +44,11 @@ CAPTIONS = {
     "A trend means that errors may cancel in the mean.",
     "steps": "Step time and batch size over the run, real and simulated.",
 }
-"""Name of a figure (``figures/<name>.svg``) -> what it shows."""
+"""Name of a chart (``figures/<name>.svg``) -> what it shows."""
 
 
-def draw_figures(series: ComparisonSeries, out: Path) -> None:
-    """Write the figures that the values allow into the directory ``out``."""
+def draw_charts(series: ComparisonSeries, out: Path) -> None:
+    """Write the charts that the values allow into the directory ``out``."""
     import matplotlib as mpl
 
     out.mkdir()
@@ -102,7 +101,7 @@ def _few_ticks(axis: Any) -> None:
 
 
 def _known(series: ComparisonSeries) -> list[str]:
-    return [metric for metric in _METRICS if len(series.sim.get(metric, ()))]
+    return [metric for metric in HEADLINES if len(series.sim.get(metric, ()))]
 
 
 def _distributions(series: ComparisonSeries) -> Any:
@@ -121,7 +120,7 @@ def _distributions(series: ComparisonSeries) -> Any:
                       label=label)  # fmt: skip
         values = np.sort(series.sim[metric]) / scale
         axis.step(values, _shares(values), where="post", color=SIM, lw=1.6, label="simulated")
-        axis.set_title(LABELS[metric])
+        axis.set_title(METRICS[metric].label)
         axis.set_xlabel(unit)
         _few_ticks(axis)
         axis.set_ylim(0, 1.02)
@@ -155,7 +154,7 @@ def _requests(series: ComparisonSeries) -> Any:
         axis.fill_between(ends, ends * 0.9, ends * 1.1, color=GRID, lw=0, zorder=0)
         axis.plot(ends, ends, color=BAND, lw=1)
         axis.plot(real, sim, "o", ms=3, color=SIM, alpha=0.55, mew=0, rasterized=len(real) > _MANY)
-        axis.set_title(LABELS[metric])
+        axis.set_title(METRICS[metric].label)
         axis.set_xlabel(f"real, {unit}")
         _few_ticks(axis)
         axis.set_xlim(0, top)
@@ -179,7 +178,7 @@ def _timeline(series: ComparisonSeries) -> Any:
         axis.plot(seconds, error, "o", ms=2.6, color=SIM, alpha=0.4, mew=0,
                   rasterized=len(error) > _MANY)  # fmt: skip
         axis.plot(seconds, smooth, color=REAL, lw=1.5)
-        axis.set_title(LABELS[metric])
+        axis.set_title(METRICS[metric].label)
         axis.set_ylabel("error, %")
         known = error.dropna()
         if len(known):

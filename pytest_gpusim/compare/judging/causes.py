@@ -6,22 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_gpusim.checks import Check
-from pytest_gpusim.compare.tolerances import Judgement
-
-# Checks whose failure explains wrong figures, the most decisive first.
-_EXPLAINS = (
-    "same_workload",
-    "settings_mirrored",
-    "kv_blocks_mirrored",
-    "profile_matches",
-    "prefix_cache_cold",
-    "overhead_counted",
-    "profile_covers",
-    "warmed_up",
-    "generator_on_time",
-    "lengths_as_produced",
-    "below_saturation",
-)
+from pytest_gpusim.compare.checks import CHECKS
+from pytest_gpusim.compare.judging.tolerances import Judgement
 
 
 def likely_causes(
@@ -32,14 +18,18 @@ def likely_causes(
     Checks that failed come first, then what the attribution of the error points at, then checks
     that warned.
     """
-    by_name = {check.name: check for check in checks}
-    failed = [by_name[name] for name in _EXPLAINS if by_name[name].status in ("fail", "overridden")]
+    explaining = [check for check in checks if CHECKS[check.name].cause]
+    failed = [check for check in explaining if check.status in ("fail", "overridden")]
     off = [judgement for judgement in judgements if judgement.outcome == "fail"]
     if not off and not failed:
         return []
-    warned = [by_name[name] for name in _EXPLAINS if by_name[name].status == "warn"]
+    warned = [check for check in explaining if check.status == "warn"]
     return [
-        *(f"{check.name}: {check.detail}" for check in failed),
+        *(_as_cause(check) for check in failed),
         *(attribution.get("findings", ()) if off else ()),
-        *(f"{check.name}: {check.detail}" for check in warned),
+        *(_as_cause(check) for check in warned),
     ]
+
+
+def _as_cause(check: Check) -> str:
+    return f"{CHECKS[check.name].cause} ({check.name}): {check.detail}"

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from pytest_gpusim.compare.metrics import DISTRIBUTIONS, METRICS
-from pytest_gpusim.compare.statistics import STATISTICS
+from pytest_gpusim.compare.figures import Figures
+from pytest_gpusim.compare.metrics import METRICS, MS, Metric, Statistic, find_figure
 from pytest_gpusim.errors import UsageError
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-DEFAULT_FLOOR_MS = {
-    metric: 0.05 if metric in ("tpot", "itl", "normalized_e2e") else 0.5 for metric in METRICS
-}
 _FLOOR = "floor_ms"
 _NOISE_FACTOR = "noise_factor"
 _EXAMPLE = "such as ttft_p50=0.10,tpot_p50=0.05"
@@ -36,8 +33,8 @@ class Tolerance:
     """
 
     name: str
-    metric: str
-    statistic: str | None
+    metric: Metric
+    statistic: Statistic
     relative: float
     floor_ns: float
     noise_factor: float = 0.0
@@ -89,7 +86,7 @@ def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
     Raises:
         UsageError: An unknown name, or a value that is not a number of at least 0.
     """
-    floors = dict(DEFAULT_FLOOR_MS)
+    floors = {name: metric.floor_ns for name, metric in METRICS.items()}
     relative: dict[str, float] = {}
     noise_factor = 0.0
     for name, value in given.items():
@@ -97,55 +94,37 @@ def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
         if name == _NOISE_FACTOR:
             noise_factor = number
         elif name == _FLOOR:
-            floors.update({m: number for m in METRICS if f"{m}_{_FLOOR}" not in given})
+            floors.update({m: number * MS for m in METRICS if f"{m}_{_FLOOR}" not in given})
         elif name.endswith(f"_{_FLOOR}") and name.removesuffix(f"_{_FLOOR}") in METRICS:
-            floors[name.removesuffix(f"_{_FLOOR}")] = number
+            floors[name.removesuffix(f"_{_FLOOR}")] = number * MS
         else:
-            split_name(name)
+            find_figure(name)
             relative[name] = number
     return [
-        Tolerance(name, *split_name(name), value, floors[split_name(name)[0]] * 1e6, noise_factor)
+        Tolerance(name, metric, statistic, value, floors[metric.name], noise_factor)
         for name, value in relative.items()
+        for metric, statistic in (find_figure(name),)
     ]
 
 
-def split_name(name: str) -> tuple[str, str | None]:
-    """``ttft_p50`` as (metric, statistic); ``makespan`` has no statistic."""
-    if name == "makespan":
-        return name, None
-    metric, _, statistic = name.rpartition("_")
-    if metric not in DISTRIBUTIONS or statistic not in STATISTICS:
-        raise UsageError(
-            f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of "
-            f"{', '.join(DISTRIBUTIONS)} and a stat of {', '.join(STATISTICS)}; makespan; "
-            f"{_FLOOR}, <metric>_{_FLOOR} or {_NOISE_FACTOR}"
-        )
-    return metric, statistic
-
-
-def judge(
-    tolerance: Tolerance, metrics: Mapping[str, Any], reasons: Mapping[str, str]
-) -> Judgement:
+def judge(tolerance: Tolerance, figures: Figures) -> Judgement:
     """Hold one figure against its tolerance.
 
     The error passes within the tolerance or the floor, whichever is larger. Where the noise of the
     real runs exceeds that, the measurement is too coarse to judge by: the figure fails if the
     error exceeds tolerance and noise together, and is inconclusive otherwise.
     """
-    entry = metrics[tolerance.metric]
-    if entry is not None and tolerance.statistic is not None:
-        entry = entry[tolerance.statistic]
-    noise = entry["noise"] if entry is not None else None
+    figure = figures.by_name.get(tolerance.name)
+    noise = figure.noise if figure is not None else None
     # What is held against the figure, so that every report shows it.
     relative = max(tolerance.relative, tolerance.noise_factor * (noise or 0.0))
     limits = {"tolerance": relative, "floor_ns": tolerance.floor_ns}
-    if entry is None:
-        reason = f"not available: {reasons.get(tolerance.metric, 'unknown')}"
+    if figure is None:
+        reason = f"not available: {figures.unavailable[tolerance.metric.name]}"
         return Judgement(
             tolerance.name, "inconclusive", None, None, None, noise=None, reason=reason, **limits
         )
-    real, sim = entry["real_ns"], entry["sim_ns"]
-    error = entry["error"]
+    real, sim, error = round(figure.real_value), round(figure.sim), figure.error
     # Judged on the exact ratio where there is one: the times are rounded to whole ns.
     off = abs(sim - real) if error is None else abs(error) * real
     # Half a ns: a time of the contract is exact to no more.

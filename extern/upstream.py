@@ -1,4 +1,7 @@
-"""Vidur's upstream: the checkout in the project's clone, and the environment made of it."""
+"""Vidur's upstream: the checkout in this clone, and the environment made of it.
+
+``gpusim doctor`` loads this file where the package lies in a clone; an installed one has none.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 UPSTREAM_CHECKOUT = Path("extern") / "tracked" / "vidur"
 UPSTREAM_ENVIRONMENT = Path(".venv-upstream")
 COMMAND = "make vidur-upstream"
@@ -20,23 +24,8 @@ WORKS_NOT = (
 _SHORT = 12
 
 
-def repository_root() -> Path | None:
-    """The clone of this project: around the working directory, else around the package."""
-    for start in (Path.cwd(), Path(__file__).resolve().parent):
-        for folder in (start, *start.parents):
-            if (folder / "pytest_gpusim" / "upstream.py").is_file() and (
-                folder / "pyproject.toml"
-            ).is_file():
-                return folder
-    return None
-
-
-def examine_upstream() -> dict[str, Any]:
-    """States of checkout and environment, as a JSON value."""
-    root = repository_root()
-    if root is None:
-        state = "absent: not in a clone of pytest-gpusim"
-        return {"checkout": None, "state": state, "environment": None, "commit": None}
+def examine_upstream(root: Path = ROOT) -> dict[str, Any]:
+    """States of checkout and environment of the clone at ``root``, as a JSON value."""
     environment = root / UPSTREAM_ENVIRONMENT
     checkout = root / UPSTREAM_CHECKOUT
     return {
@@ -45,6 +34,16 @@ def examine_upstream() -> dict[str, Any]:
         "pinned": pinned_commit(checkout),
         "environment": str(environment) if environment.is_dir() else None,
         "commit": installed_commit(environment),
+    }
+
+
+def abilities() -> dict[str, dict[str, Any]]:
+    """What can be done with it, and why not, as ``can`` of ``gpusim doctor``."""
+    installed = installed_commit(ROOT / UPSTREAM_ENVIRONMENT)
+    why = "" if installed else f"not installed: '{COMMAND}'"
+    return {
+        f"use Vidur's upstream: {WORKS}": {"ok": not why, "why": why},
+        "use Vidur's upstream for anything else": {"ok": False, "why": WORKS_NOT},
     }
 
 

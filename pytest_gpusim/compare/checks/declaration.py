@@ -1,0 +1,86 @@
+"""How a check declares itself, and the small helpers that checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_gpusim.checks import Check, Status
+from pytest_gpusim.compare.sides import Sides
+
+Finding = tuple[Status, str]
+"""A check's status and its detail, one line."""
+CheckFunction = Callable[[Sides], Finding]
+
+
+class Protects(Enum):
+    """What a check protects, and so what its failure means."""
+
+    CASE = "that both sides are the same case"
+    MEASUREMENT = "that the real measurement is sound"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A check of a comparison.
+
+    Attributes:
+        name: Its name in ``comparison.json``.
+        protects: What it protects.
+        rank: Its place in every list, the most decisive first.
+        cause: As a likely cause of wrong figures, in words; empty where it explains nothing.
+        judge: Looks at the two sides.
+    """
+
+    name: str
+    protects: Protects
+    rank: int
+    cause: str
+    judge: CheckFunction
+
+    def run(self, sides: Sides) -> Check:
+        """What it finds."""
+        status, detail = self.judge(sides)
+        return Check(self.name, status, detail)
+
+
+DECLARED: list[Declaration] = []
+"""Every check whose module was imported."""
+
+
+def check(
+    protects: Protects, *, rank: int, cause: str = ""
+) -> Callable[[CheckFunction], CheckFunction]:
+    """Declare a function as the check of its name."""
+
+    def declare(judge: CheckFunction) -> CheckFunction:
+        DECLARED.append(Declaration(judge.__name__, protects, rank, cause, judge))
+        return judge
+
+    return declare
+
+
+def listed(items: Sequence[str], limit: int = 4) -> str:
+    """Some items in words, the rest counted."""
+    shown = "; ".join(items[:limit])
+    return shown + (f"; and {len(items) - limit} more" if len(items) > limit else "")
+
+
+def ms(nanoseconds: float) -> str:
+    """A time in ms, or in s from 1 s on, for messages."""
+    if abs(nanoseconds) >= 1e9:
+        return f"{nanoseconds / 1e9:,.4g} s"
+    return f"{nanoseconds / 1e6:,.3g} ms"
+
+
+_ORDER = ("pass", "skip", "warn", "fail")
+
+
+def worst(findings: list[Finding]) -> Finding:
+    """The findings of several real runs as one: the worst, and how many runs are like it."""
+    status = max((status for status, _ in findings), key=_ORDER.index)
+    details = [detail for found, detail in findings if found == status]
+    others = len(details) - 1
+    alike = f" (and {others} other run{'s' if others > 1 else ''} alike)" if others else ""
+    return status, details[0] + alike

@@ -1,0 +1,95 @@
+"""A comparison as JSON documents: what every report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import SCHEMA_VERSION, provenance, utc_now
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare.comparison import Comparison
+    from pytest_gpusim.runs import Run
+
+
+@dataclass(frozen=True)
+class ComparisonDocument:
+    """A comparison as its directory holds it.
+
+    Attributes:
+        comparison: ``comparison.json``.
+        meta: ``run_meta.json``: sources, judgements, causes, attribution, provenance.
+        path: The directory; None before it is written.
+    """
+
+    comparison: dict[str, Any]
+    meta: dict[str, Any]
+    path: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """Model, hardware and simulator, as far as known."""
+        model = str(self.meta.get("model") or "unknown model")
+        device = self.meta.get("device_name") or self.meta.get("hardware") or "unknown device"
+        return f"{model} on {device}, simulated by {self.meta.get('simulator') or 'unknown'}"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, and whether it rests on the checks alone."""
+        verdict = str(self.comparison["verdict"])
+        judged = bool(self.meta["judgements"])
+        return verdict if judged or verdict != "pass" else f"{verdict} (checks only)"
+
+    @property
+    def name(self) -> str:
+        """The directory's name, or the simulated run's."""
+        return self.path.name if self.path is not None else str(self.comparison["sim_run"])
+
+
+def document_of(comparison: Comparison, path: Path | None = None) -> ComparisonDocument:
+    """The two documents of a comparison that is, or will be, at ``path``."""
+    from pytest_gpusim.compare.schema import require_valid
+
+    document = comparison.to_json()
+    require_valid(document)
+    return ComparisonDocument(document, _meta(comparison, path), path)
+
+
+def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
+    sides = comparison.sides
+    real, sim = sides.real[0].meta, sides.sim.meta
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": path.name if path is not None else None,
+        "run_type": "compare",
+        "simulator": sim.get("run_type"),
+        "backend": real.get("backend"),
+        "model": real.get("model") or sim.get("model"),
+        "hardware": real.get("hardware") or sim.get("hardware"),
+        "device_name": real.get("device_name"),
+        "workload_dir": real.get("workload_dir"),
+        "workload_digest": real.get("workload_digest"),
+        "profiling_root": sim.get("profiling_root"),
+        "profiling_digest": sim.get("profiling_digest"),
+        "engine": real.get("engine"),
+        "real": [_source(run) for run in sides.real],
+        "sim": _source(sides.sim),
+        "judgements": [item.to_json() for item in comparison.judgements],
+        "causes": comparison.causes,
+        "unavailable": dict(comparison.figures.unavailable),
+        "num_requests": len(sides.sim_metrics.requests),
+        "num_left_out": len(sides.left_out),
+        "attribution": comparison.attribution,
+        "written_at": utc_now(),
+        **provenance(),
+    }
+
+
+def _source(run: Run) -> dict[str, Any]:
+    keys = ("run_type", "workload_digest", "started_at", "git_commit")
+    return {
+        "run_id": run.run_id,
+        "path": str(run.path),
+        **{key: run.meta.get(key) for key in keys},
+    }

@@ -1,0 +1,1 @@
+"""From figures and checks to a verdict: tolerances, judgements, likely causes."""

@@ -1,0 +1,98 @@
+"""Routed experts from AIConfigurator's ``moe`` tables.
+
+The tables hold the fused kernels of one layer (permutation, both products, activation) by tokens,
+split over devices by cutting every expert (``moe_tp_size``) or by dealing out whole ones
+(``moe_ep_size``), for several distributions of tokens over experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.profiling.silicon_tables import SiliconTables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pytest_gpusim.deployment import ModelShape
+
+DISTRIBUTION = "power_law_1.2"
+"""Tokens over experts: a power law of exponent 1.2, which AIConfigurator takes for these models
+unless told otherwise (``sdk/config.py: workload_distribution``, ``sdk/models/moe.py:
+MOEModel._power_law_alpha``). One for every model and batch."""
+
+
+def moe_rows(
+    tables: SiliconTables, shape: ModelShape, workers: int, expert_parallel: bool
+) -> tuple[pd.DataFrame, str]:
+    """Rows of ``moe.csv`` of one degree, and the name of the experts' kernel.
+
+    A row is one layer: router, routed experts and, where the model has them, shared experts.
+
+    Raises:
+        UsageError: The tables have no such experts, or none split so.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from pytest_gpusim.bundle.schema import EP, TP
+
+    tokens, times, kernel = _routed(tables, shape, workers, expert_parallel)
+    total = np.array(times)
+    for sizes, more in _besides(tables, shape, workers):
+        total += np.interp(tokens, sizes, more)
+    frame = pd.DataFrame({"num_tokens": tokens, "time_ns": np.rint(total * 1e6).astype("int64")})
+    frame[TP], frame[EP] = workers, workers if expert_parallel else 1
+    return frame[[TP, EP, "num_tokens", "time_ns"]], kernel
+
+
+def _routed(
+    tables: SiliconTables, shape: ModelShape, workers: int, expert_parallel: bool
+) -> tuple[list[int], list[float], str]:
+    experts = shape.experts
+    assert experts is not None
+    quantization = shape.quantization
+    dtype = "bfloat16"
+    if quantization is not None and quantization.covers("experts"):
+        dtype = quantization.scheme
+    frame = tables.moe_rows()
+    wanted = {
+        "hidden_size": shape.hidden_size,
+        "inter_size": experts.width,
+        "topk": experts.per_token,
+        "num_experts": experts.num_experts,
+        "moe_dtype": dtype,
+        "moe_tp_size": 1 if expert_parallel else workers,
+        "moe_ep_size": workers if expert_parallel else 1,
+        "distribution": DISTRIBUTION,
+    }
+    for column, value in wanted.items():
+        found = frame[frame[column] == value]
+        if found.empty:
+            have = ", ".join(str(each) for each in sorted(frame[column].unique()))
+            raise UsageError(
+                f"{tables.where} moe: experts of {shape.name} need {column} {value}, measured are "
+                f"{have}"
+            )
+        frame = found
+    kernel = str(frame["kernel_source"].value_counts().index[0])
+    series = frame[frame["kernel_source"] == kernel].groupby("num_tokens")["latency"].median()
+    return [int(n) for n in series.index], [float(t) for t in series], kernel
+
+
+def _besides(
+    tables: SiliconTables, shape: ModelShape, workers: int
+) -> list[tuple[Sequence[int], Sequence[float]]]:
+    """(tokens, ms) of the router, and of the shared experts' three operators."""
+    from pytest_gpusim.profiling.silicon_layers import mlp_ms
+
+    assert shape.experts is not None
+    parts: list[tuple[Sequence[int], Sequence[float]]] = [
+        tables.gemm_ms(shape.experts.num_experts, shape.hidden_size)
+    ]
+    if shape.experts.shared_width:
+        tokens, times = mlp_ms(tables, shape, shape.experts.shared_width // workers)
+        parts += [(tokens, each) for each in times.values()]
+    return parts

@@ -1,0 +1,130 @@
+"""The comparison's directory: JSON, tables, charts, summary and report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import atomic_directory, check_schema_version, read_json
+from pytest_gpusim.compare.document import ComparisonDocument, document_of
+from pytest_gpusim.compare.metrics import PER_REQUEST
+from pytest_gpusim.compare.series import paired_requests, series_of
+from pytest_gpusim.errors import InputError
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare.comparison import Comparison
+
+COMPARISON, META, SUMMARY, REPORT = (
+    "comparison.json",
+    "run_meta.json",
+    "summary.md",
+    "report.html",
+)
+
+
+def write_comparison(comparison: Comparison, out: Path) -> None:
+    """Write a comparison at ``out``, whole or not at all.
+
+    Raises:
+        UsageError: ``out`` exists and is not an empty directory.
+    """
+    from pytest_gpusim.report.charts import draw_charts
+
+    with atomic_directory(out) as partial:
+        (partial / "tables").mkdir()
+        _write_percentiles(comparison, partial / "tables" / "percentiles.csv")
+        _write_requests(comparison, partial / "tables" / "requests.csv")
+        draw_charts(series_of(comparison.sides), partial / "figures")
+        for name, text in _documents(comparison, partial, out).items():
+            (partial / name).write_text(text, encoding="utf-8")
+
+
+def update_comparison(comparison: Comparison, path: Path) -> None:
+    """Bring the comparison written at ``path`` up to date with its judgements; tables and charts
+    stay.
+    """
+    for name, text in _documents(comparison, path, path).items():
+        partial = path / f".{name}.partial-{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path / name)
+
+
+def read_document(path: Path | str) -> ComparisonDocument:
+    """Read a comparison's directory.
+
+    Raises:
+        InputError: It is incomplete or was written by a newer version.
+    """
+    path = Path(path)
+    fix = "make it with 'gpusim compare'"
+    comparison = read_json(path / COMPARISON, fix=fix)
+    if not isinstance(comparison, dict):
+        raise InputError(path / COMPARISON, "", "expected a JSON object", fix)
+    check_schema_version(path / COMPARISON, comparison)
+    meta = read_json(path / META, fix=fix)
+    return ComparisonDocument(comparison, meta, path)
+
+
+def _documents(comparison: Comparison, place: Path, out: Path) -> dict[str, str]:
+    """The text of each file that depends on the judgements; charts are read from ``place``."""
+    from pytest_gpusim.report.html import comparison_html
+    from pytest_gpusim.report.summary import summary_markdown
+
+    document = document_of(comparison, out)
+    return {
+        COMPARISON: _json_text(document.comparison),
+        META: _json_text(document.meta),
+        SUMMARY: summary_markdown(document),
+        REPORT: comparison_html(document, place / "figures"),
+    }
+
+
+def _json_text(document: Any) -> str:
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _write_percentiles(comparison: Comparison, path: Path) -> None:
+    keys = ("real_ns", "sim_ns", "error", "noise")
+    rows: list[list[Any]] = []
+    for figure in comparison.figures.by_name.values():
+        entry = figure.to_json()
+        rows.append(
+            [figure.metric.name, figure.statistic.name, *(_cell(entry[key]) for key in keys)]
+        )
+    _write_table(path, ["metric", "statistic", *keys], rows)
+
+
+def _write_requests(comparison: Comparison, path: Path) -> None:
+    """A row per request that counts: median over the real runs, simulated value, error."""
+    table = paired_requests(comparison.sides).sort_index()
+    for metric in PER_REQUEST:
+        real, sim = table.pop(f"real_{metric}"), table.pop(f"sim_{metric}")
+        table[f"real_{metric}_ns"], table[f"sim_{metric}_ns"] = real.round(), sim.round()
+        table[f"{metric}_error"] = (sim - real) / real.where(real > 0)
+    rows = [
+        [request_id, *(_cell(value) for value in row)]
+        for request_id, row in zip(table.index, table.itertuples(index=False), strict=True)
+    ]
+    header = ["request_id", *table.columns]
+    header[header.index("num_tokens")] = "num_decode_tokens_actual"
+    _write_table(path, header, rows)
+
+
+def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _cell(value: Any) -> Any:
+    """A number as it is written: whole ones as integers, ratios to nine digits, no NaN."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) >= 1 else f"{value:.9g}"
+    return value

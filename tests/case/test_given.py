@@ -1,0 +1,125 @@
+"""A result that exists as the real side: found, read, completed by what is stated, compared."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_gpusim.case import Settings, compare, failing_prerequisites, real_side, resolve_case
+from pytest_gpusim.case import simulate as simulate_case
+from pytest_gpusim.case.given import find_real
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.runs import read_run
+from pytest_gpusim.simulators.reference import simulate
+from tests.case.bench import write_bench
+from tests.case.recording import REQUESTS
+from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A profile, two repeats as result files of a benchmark client, and engine settings."""
+    root = tmp_path_factory.mktemp("given")
+    bundle = make_bundle(root / "profile")
+    workload = make_workload(root / "workload", REQUESTS)
+    simulate(SimulationInputs(TINY, CPU, workload, bundle, ENGINE, root / "simulated", {}))
+    run = read_run(root / "simulated")
+    for number in (2, 10):
+        write_bench(run, root / f"bench-{number}.json", TINY.name)
+    (root / "engine.yaml").write_text("max_num_seqs: 16\n")
+    return root
+
+
+def resolve(material, tmp_path, **arguments):
+    given = {"simulator": "reference", "profile": "profile", **arguments}
+    return resolve_case(
+        given,
+        builtin_registry(),
+        marked=None,
+        artifacts=tmp_path / "out",
+        places=[material],
+        asker="test_mine",
+    )
+
+
+def test_a_result_file_is_a_whole_comparison(material, tmp_path):
+    case = resolve(material, tmp_path, real="bench-*.json", engine=ENGINE.to_json())
+    settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
+    assert failing_prerequisites(case, settings, asked_for=True) == []
+    side = real_side(case, settings)
+    assert (case.model.name, case.hardware.name) == (TINY.name, "cpu")
+    assert case.case_name == "model-cpu-bench-2"
+    assert len(side.runs) == 2
+    assert side.runs[0].meta["engine"]["max_num_seqs"] == 16
+    found = compare(case, settings, side, simulate_case(case, settings, side))
+    checks = {check.name: check.status for check in found.checks}
+    assert checks["same_workload"] in ("pass", "warn")
+    assert checks["settings_mirrored"] == "pass"
+    # The client sent every other request 20 us late: some of them miss a step.
+    assert found.figures()["e2e_p50_error"] == pytest.approx(0, abs=0.01)
+
+
+def test_a_pattern_is_in_natural_order(material):
+    found = find_real(["bench-*.json"], [material])
+    assert [path.name for path in found] == ["bench-2.json", "bench-10.json"]
+
+
+def test_a_folder_of_repeats_is_its_runs(tmp_path):
+    for name in ("1", "2", "10"):
+        (tmp_path / "measured" / name).mkdir(parents=True)
+        (tmp_path / "measured" / name / "run_meta.json").touch()
+    found = find_real("measured", [tmp_path])
+    assert [path.name for path in found] == ["1", "2", "10"]
+    assert find_real(tmp_path / "measured" / "2", [tmp_path]) == [tmp_path / "measured" / "2"]
+
+
+@pytest.mark.parametrize(
+    ("real", "error", "message"),
+    [
+        ("absent.json", InputError, "absent.json: no such file or run directory; looked for in "),
+        ("absent-*.json", InputError, "absent-*.json: no such file or run directory"),
+        ([], UsageError, "real: no file is named"),
+        (["bench-2.json", "bench-*.json"], UsageError, "bench-2.json is named twice"),
+    ],
+)
+def test_what_is_not_there_is_said(material, real, error, message):
+    with pytest.raises(error) as caught:
+        find_real(real, [material])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (
+            {"real": "bench-2.json", "profile": None},
+            [
+                "model= (the real run says 'tiny/model', which is not known here: one of ",
+                "; a hardware marker or hardware= (one of a100, ",
+            ],
+        ),
+        ({"profile": None}, ["model= (one of ", "workload= (a preset ", "real= (a result file"]),
+        ({"real": "bench-2.json", "model": "Qwen/Qwen3-0.6B"}, ["says 'Qwen/Qwen3-0.6B'"]),
+    ],
+)
+def test_what_is_missing_is_asked_for_by_name(material, tmp_path, arguments, asked):
+    with pytest.raises(GpusimError) as caught:
+        resolve(material, tmp_path, **arguments)
+    for words in asked:
+        assert words in str(caught.value)
+
+
+def test_missing_engine_settings_are_asked_for(material, tmp_path):
+    bare = make_bundle(tmp_path / "bare", meta={"engine_settings": {}}).path
+    case = resolve(material, tmp_path, real="bench-2.json", engine="engine.yaml", profile=bare)
+    settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
+    side = real_side(case, settings)
+    assert side.runs[0].meta["engine"]["max_num_seqs"] == 16
+    with pytest.raises(GpusimError) as caught:
+        simulate_case(case, settings, side)
+    assert "num_gpu_blocks" in str(caught.value)
+
+
+def test_a_run_directory_that_says_all_is_compared_as_it_lies(material, tmp_path):
+    case = resolve(material, tmp_path, real="simulated", hardware=None)
+    assert case.given.runs[0].path == material / "simulated"
