@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.llmservingsim.meta import look_up
 from pytest_gpusim.llmservingsim.profile import compose
 from pytest_gpusim.llmservingsim.prompts import prompt_ids
 from pytest_gpusim.llmservingsim.published_run import RUN_FOLDER, PublishedRun
@@ -30,7 +31,14 @@ def prepare(run: PublishedRun, registry: Registry, work: Path) -> SimulationInpu
     files = run.profile
     hardware = hardware_name(registry, run.device_name, files.text("hardware"))
     link = run.cluster.link() if run.tensor_parallel_size > 1 else None
-    compose(files, run.model, hardware=hardware, link=link, out=work / "profile")
+    compose(
+        files,
+        run.model,
+        hardware=hardware,
+        link=link,
+        out=work / "profile",
+        expert_parallel=look_up(run.meta, "enable_expert_parallel") is True,
+    )
     run.notes += [_MODE, _CLOCK]
     return SimulationInputs(
         model=run.model,

@@ -19,6 +19,7 @@ from pytest_gpusim.bundle.schema import (
     ATTENTION,
     MIXED_ATTENTION,
     MLP,
+    MOE,
     OVERHEAD,
     PER_SEQUENCE,
     SKEW_FIT,
@@ -27,6 +28,7 @@ from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.llmservingsim.collectives import Link, all_reduce_table, link_from_cluster
+from pytest_gpusim.llmservingsim.experts import read_experts
 from pytest_gpusim.llmservingsim.identity import contradicting_sizes
 from pytest_gpusim.llmservingsim.profile_folder import (
     ProfileFiles,
@@ -66,6 +68,11 @@ class _Source:
         parser.add_argument("--hardware", help="name of the device class; default: by the GPU")
         parser.add_argument("--tensor-parallel-size", type=int, metavar="N")
         parser.add_argument(
+            "--enable-expert-parallel",
+            action="store_true",
+            help="whole experts on each device, instead of a share of every one",
+        )
+        parser.add_argument(
             "--cluster", type=Path, metavar="FILE", help="cluster.json, for more than one GPU"
         )
 
@@ -79,14 +86,27 @@ class _Source:
         if files.tensor_parallel > 1:
             link = _link(arguments.directory, arguments.cluster)
         known = hardware_name(registry, files.text("gpu"), files.text("hardware"))
-        compose(files, shape, hardware=arguments.hardware or known, link=link, out=out)
+        compose(
+            files,
+            shape,
+            hardware=arguments.hardware or known,
+            link=link,
+            out=out,
+            expert_parallel=arguments.enable_expert_parallel,
+        )
 
 
 SOURCE = _Source()
 
 
 def compose(
-    files: ProfileFiles, shape: ModelShape, *, hardware: str, link: Link | None, out: Path
+    files: ProfileFiles,
+    shape: ModelShape,
+    *,
+    hardware: str,
+    link: Link | None,
+    out: Path,
+    expert_parallel: bool = False,
 ) -> None:
     """Write the bundle of a profile.
 
@@ -96,6 +116,7 @@ def compose(
         hardware: The name of the device class.
         link: The link between devices; needed where the degree is above 1.
         out: Where; absent or empty.
+        expert_parallel: Whether devices hold whole experts, not a share of each.
     """
     workers = files.tensor_parallel
     if workers > 1 and link is None:
@@ -138,6 +159,9 @@ def compose(
     block_size = _positive(effective.get("block_size"), 16)
     pure = joint[(joint["prefill_chunk"] == 0) | (joint["n_decode"] == 0)]
     prefill, decode = pure[pure["prefill_chunk"] > 0], pure[pure["n_decode"] > 0]
+    if shape.experts is not None:
+        tables[MOE], expert_notes = read_experts(files, shape, expert_parallel)
+        notes += expert_notes
     tables[MLP] = mlp_rows(shape, workers, tokens, dense)
     tables[ATTENTION] = attention_rows(
         shape,

@@ -233,13 +233,17 @@ def _named_against_times(by_name: Mapping[int, Path]) -> bool:
 
 
 def _projection_us(directory: Path) -> float:
-    """Mean time of ``gate_up_proj`` at its five smallest sizes: that of reading its weights."""
+    """Mean time of a projection at its five smallest sizes: that of reading its weights.
+
+    It is ``gate_up_proj``, or ``o_proj`` where all layers have experts in its place.
+    """
     path = find_table(directory, DENSE) or directory / DENSE
     frame = read_table(path, required=["layer", "tokens", "time_us"], numbers=["tokens", "time_us"])
-    rows = frame[frame["layer"].str.strip() == "gate_up_proj"]
-    if rows.empty:
-        raise InputError(path, "column layer", "has no gate_up_proj")
-    return float(rows.sort_values("tokens")["time_us"].iloc[:5].mean())
+    for layer in ("gate_up_proj", "o_proj"):
+        rows = frame[frame["layer"].str.strip() == layer]
+        if len(rows):
+            return float(rows.sort_values("tokens")["time_us"].iloc[:5].mean())
+    raise InputError(path, "column layer", "has no gate_up_proj")
 
 
 def _degrees(meta: Mapping[str, Any]) -> list[int]:

@@ -31,6 +31,7 @@ _DENSE = {
     "final_layernorm": ("final_layernorm",),
 }
 _OPTIONAL = {"qk_norm"}
+_MLP = {"gate_up_proj", "act_fn", "down_proj"}
 # Not split over GPUs by weights: where a degree's table lacks one, another degree's will do.
 _SHARED = {"embedding", "layernorm", "qk_norm", "rotary_emb", "act_fn", "final_layernorm"}
 # The same kernel at the same width.
@@ -64,6 +65,8 @@ def read_dense(files: ProfileFiles, shape: ModelShape) -> DenseTimes:
     notes: list[str] = []
     for layer, operators in _DENSE.items():
         if layer in _OPTIONAL and not shape.qk_norm:
+            continue
+        if layer in _MLP and not shape.num_dense_layers:
             continue
         series = wide.get(layer)
         if series is None and layer in _SHARED:

@@ -112,6 +112,7 @@ def coverage_of(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, dict[str
         "per_sequence.csv": ["sequences"],
         "mixed_attention.csv": ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"],
         "all_reduce.csv": ["size_bytes"],
+        "moe.csv": ["num_tokens"],
         "overhead.csv": ["num_prefill_tokens", "num_sequences"],
     }
     found: dict[str, dict[str, list[float]]] = {}
