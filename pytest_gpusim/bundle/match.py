@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.bundle.commands import profile_command
 from pytest_gpusim.bundle.metadata import identity_findings
 from pytest_gpusim.bundle.schema import META, Bundle
+from pytest_gpusim.deployment.quantization import method_has
 from pytest_gpusim.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def metadata_mismatches(
     if engine is not None and not _has_degree(meta, engine.tensor_parallel_size):
         sizes, degree = meta.get("tensor_parallel_sizes") or [], engine.tensor_parallel_size
         found.append(("tensor_parallel_sizes", f"the bundle has {sizes}, asked for is {degree}"))
+    if engine is not None:
+        found += [
+            (field, f"the bundle is of {mine!r}, asked for is {asked!r}")
+            for field, mine, asked in _other_numbers(meta, engine.to_json())
+        ]
     return found
 
 
@@ -83,7 +89,28 @@ def compare_with_run(
     if sizes and not _has_degree(meta, degree):
         text = f"the profile has {sizes}, the run has {degree}"
         found.append(("tensor_parallel_sizes", text))
+    found += [
+        (field, f"the profile is of {mine!r}, the run of {ran!r}")
+        for field, mine, ran in _other_numbers(meta, engine)
+    ]
     return compared, found
+
+
+def _other_numbers(
+    meta: Mapping[str, Any], engine: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """Quantization and KV dtype where settings state another one: field, profiled, stated.
+
+    A profile that says nothing of them is of plain weights and a KV cache in the model's dtype.
+    """
+    found = []
+    scheme, method = meta.get("quantization"), engine.get("quantization")
+    if isinstance(method, str) and not method_has(method, scheme):
+        found.append(("quantization", scheme, method))
+    cache, asked = meta.get("kv_cache_dtype") or meta.get("dtype"), engine.get("kv_cache_dtype")
+    if asked is not None and _plain_dtype(asked) != _plain_dtype(cache):
+        found.append(("kv_cache_dtype", cache, asked))
+    return found
 
 
 def _of_engine(engine: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +146,19 @@ def mismatches(
         engine=engine,
         device_name=device_name,
     )
-    return found + (shape_mismatches(bundle, model) if model is not None else [])
+    if model is None:
+        return found
+    asked = engine.kv_cache_dtype if engine is not None else None
+    cache = bundle.meta.get("kv_cache_dtype") or bundle.meta.get("dtype")
+    wanted = model.kv_cache_dtype(str(bundle.meta.get("dtype")), asked)
+    if asked is None and wanted != cache:
+        found.append(
+            (
+                "kv_cache_dtype",
+                f"the bundle is of {cache!r}, {model.name} has {wanted!r} unless told otherwise",
+            )
+        )
+    return found + shape_mismatches(bundle, model)
 
 
 def shape_mismatches(bundle: Bundle, model: ModelShape) -> list[Mismatch]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
 from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.yaml_documents import read_yaml
@@ -40,6 +41,9 @@ class EngineSettings:
     gpu_memory_utilization: float | None = None
     kv_cache_memory_bytes: int | None = None
     performance_mode: str | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    enable_expert_parallel: bool | None = None
     assumed: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Names of settings that nobody stated, and what they were taken from, in words."""
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -88,6 +92,14 @@ class EngineSettings:
                     where, key, f"is {brief(read)}, stated above as {values[setting.name]!r}"
                 )
             values.setdefault(setting.name, read)
+        cache = values.get("kv_cache_dtype")
+        if cache is not None and cache.startswith("fp8"):
+            values["kv_cache_dtype"] = "fp8"
+        elif cache in PLAIN_DTYPES and "quantization" not in values:
+            # A KV cache in the model's own dtype is what auto means there.
+            if values.get("dtype") in PLAIN_DTYPES and values["dtype"] != cache:
+                raise UsageError(f"{where}: a {cache} KV cache of a {values['dtype']} model")
+            del values["kv_cache_dtype"]
         notes = [f"{', '.join(keys)}: not simulated, {why}" for why, keys in left.items()]
         return cls(**values, notes=tuple(notes) if strict else ())
 

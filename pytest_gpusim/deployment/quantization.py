@@ -137,11 +137,9 @@ class Quantization:
         return _WEIGHT_BYTES[self.scheme]
 
 
-def scheme_fits(method: str | None, quantization: Quantization | None) -> bool:
-    """Whether a checkpoint so quantized is what vLLM's ``quantization`` setting says."""
-    if method is None or quantization is None:
-        return method is None and quantization is None
-    return quantization.scheme in _METHODS.get(method, ())
+def method_has(method: str, scheme: str | None) -> bool:
+    """Whether weights of ``scheme`` (None: not quantized) can be of vLLM's ``quantization``."""
+    return scheme in _METHODS.get(method, ())
 
 
 def known_methods() -> tuple[str, ...]:

@@ -320,8 +320,8 @@ def test_settings_are_what_the_server_tells_and_the_rest_as_stated(
     [
         ({"speculative_config": {"method": "ngram", "x": "y" * 900}}, "speculative decoding"),
         ({"lora_config": {"max_loras": 1}}, "LoRA"),
-        ({"model_config": {"quantization": "fp8"}}, "quantized weights"),
-        ({"cache_config": {"cache_dtype": "fp8_e4m3"}}, "quantized KV cache"),
+        ({"model_config": {"quantization": "awq"}}, "quantized weights of this method"),
+        ({"cache_config": {"cache_dtype": "fp8_e5m2"}}, "quantized KV cache of this dtype"),
         ({"parallel_config": {"pipeline_parallel_size": 2}}, "pipeline parallelism"),
     ],
 )
@@ -336,7 +336,7 @@ def test_what_is_not_modelled_is_refused_where_the_server_tells_it(
 
 
 def test_a_quantized_cache_shows_in_the_metrics_too(stub: StubServer, tmp_path: Path) -> None:
-    stub.pages = {"/metrics": VLLM_METRICS.replace("{block", '{cache_dtype="fp8",block')}
+    stub.pages = {"/metrics": VLLM_METRICS.replace("{block", '{cache_dtype="fp8_e5m2",block')}
     with pytest.raises(UsageError, match="quantized KV cache"):
         run_on(stub, tmp_path, [(4, 2, 0)])
 
@@ -350,7 +350,11 @@ def test_settings_that_change_nothing_are_no_obstacle(stub: StubServer, tmp_path
     }
     stub.pages = {"/server_info?config_format=json": json.dumps({"vllm_config": config})}
     (run,) = run_on(stub, tmp_path, [(4, 2, 0)])
-    assert run.meta["engine"] == {"max_model_len": 4096, "dtype": "bfloat16"}
+    assert run.meta["engine"] == {
+        "max_model_len": 4096,
+        "dtype": "bfloat16",
+        "enable_expert_parallel": False,
+    }
 
 
 def closed_port() -> str:

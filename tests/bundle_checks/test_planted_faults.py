@@ -159,9 +159,9 @@ BROKEN: dict[str, tuple[Plant, str, str]] = {
         r"profile_meta\.json: engine_settings: max_num_seqs: expected a valid int, found 'x'",
     ),
     "settings that are not modelled": (
-        set_meta(engine_settings={"kv_cache_dtype": "fp8"}),
+        set_meta(engine_settings={"kv_cache_dtype": "fp8_e5m2"}),
         "metadata",
-        r"engine_settings: kv_cache_dtype='fp8': quantized KV cache is not modelled",
+        r"kv_cache_dtype='fp8_e5m2': quantized KV cache of this dtype is not modelled",
     ),
     "a shape that is no object": (
         set_meta(model_shape=[1]),

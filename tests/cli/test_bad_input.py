@@ -101,7 +101,8 @@ def test_simulate_a_workload_longer_than_the_context(capsys, parts):
     [
         ({"max_num_sequences": 8}, ["max_num_sequences", "unknown engine setting"]),
         ({"max_num_seqs": -1}, ["max_num_seqs", "-1"]),
-        ({"kv_cache_dtype": "fp8"}, ["quantized KV cache is not modelled"]),
+        ({"kv_cache_dtype": "fp8"}, ["kv_cache_dtype", "'float32'", "'fp8'"]),
+        ({"quantization": "fp8"}, ["quantization", "None", "'fp8'"]),
         ({"pipeline_parallel_size": 2}, ["pipeline parallelism is not modelled"]),
         ({"speculative_config": {"n": 3}}, ["speculative decoding is not modelled"]),
         ({"enable_lora": True}, ["LoRA is not modelled"]),

@@ -224,11 +224,10 @@ def test_engine_settings_from_json_yaml_and_runs(tmp_path: Path) -> None:
         ("a.yaml", "a: [1\nb: 2\n", "line 2: not YAML"),
         ("a.yaml", "", "expected a mapping"),
         ("a.json", '{"speculative_config": {"n": 3}}', "speculative decoding is not modelled"),
-        ("a.json", '{"kv_cache_dtype": "fp8"}', "quantized KV cache is not modelled"),
-        ("a.json", '{"quantization": "awq"}', "quantized weights are not modelled"),
+        ("a.json", '{"kv_cache_dtype": "fp8_e5m2"}', "quantized KV cache of this dtype is not"),
+        ("a.json", '{"quantization": "awq"}', "quantized weights of this method are not"),
         ("a.json", '{"pipeline_parallel_size": 2}', "pipeline parallelism is not modelled"),
         ("a.json", '{"enable_lora": true}', "LoRA is not modelled"),
-        ("a.json", '{"enable_expert_parallel": true}', "expert parallelism is not modelled"),
         ("a.json", '{"sliding_window": 4096}', "sliding window attention is not modelled"),
     ],
 )
@@ -242,8 +241,11 @@ def test_bad_engine_settings(tmp_path: Path, name: str, text: str, message: str)
 def test_a_kv_cache_in_the_models_dtype_is_not_quantized(tmp_path: Path) -> None:
     document = {"dtype": "torch.bfloat16", "kv_cache_dtype": "bfloat16"}
     assert EngineSettings.from_mapping(document, tmp_path).dtype == "bfloat16"
-    with pytest.raises(UsageError, match="quantized KV cache"):
-        EngineSettings.from_mapping({**document, "kv_cache_dtype": "fp8"}, tmp_path)
+    assert EngineSettings.from_mapping(document, tmp_path).kv_cache_dtype is None
+    quantized = EngineSettings.from_mapping({**document, "kv_cache_dtype": "fp8_e4m3"}, tmp_path)
+    assert quantized.kv_cache_dtype == "fp8"
+    with pytest.raises(UsageError, match="a float16 KV cache of a bfloat16 model"):
+        EngineSettings.from_mapping({**document, "kv_cache_dtype": "half"}, tmp_path)
 
 
 def test_a_directory_without_engine_settings_is_refused(tmp_path: Path) -> None:

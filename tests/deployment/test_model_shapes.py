@@ -15,7 +15,7 @@ from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.memory import GIB, weight_bytes
 from pytest_gpusim.deployment.model import ModelShape as Shape
 from pytest_gpusim.deployment.models import BUILTIN_MODELS, MINIMAX_M2_5, QWEN3_30B_A3B
-from pytest_gpusim.deployment.quantization import Quantization, scheme_fits
+from pytest_gpusim.deployment.quantization import Quantization, method_has
 from pytest_gpusim.errors import InputError, UsageError
 
 KNOWN = {shape.name: shape for shape in BUILTIN_MODELS}
@@ -128,10 +128,10 @@ def test_other_quantization_is_refused_by_name(config: dict[str, Any], words: st
 
 
 def test_a_setting_must_be_the_checkpoints_method() -> None:
-    assert scheme_fits("fp8", Quantization("fp8_block"))
-    assert scheme_fits(None, None)
-    assert not scheme_fits("fp8", Quantization("nvfp4"))
-    assert not scheme_fits("fp8", None)
+    assert method_has("fp8", "fp8_block")
+    assert method_has("modelopt_fp4", "nvfp4")
+    assert not method_has("fp8", "nvfp4")
+    assert not method_has("fp8", None)
 
 
 def test_layers_without_experts_have_an_mlp() -> None:

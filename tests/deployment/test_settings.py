@@ -55,7 +55,7 @@ def test_what_is_no_setting_is_not_taken_for_one(key: str) -> None:
     [
         ({"enable_chunked_prefill": True, "policy": "fcfs", "nnodes": 1}, []),
         ({"kv_cache_dtype": "bf16", "dtype": "torch.bfloat16"}, []),
-        ({"kv_cache_dtype": "float16", "dtype": "bfloat16"}, ["quantized KV cache is"]),
+        ({"kv_cache_dtype": "fp8_e5m2"}, ["quantized KV cache of this dtype is"]),
         ({"max_num_scheduled_tokens": 2048, "max_num_batched_tokens": 2048}, []),
         ({"max_num_scheduled_tokens": 1024, "max_num_batched_tokens": 2048}, ["a limit of tokens"]),
         ({"scheduler_cls": "vllm.v1.core.sched.async_scheduler.AsyncScheduler"}, []),
@@ -64,7 +64,10 @@ def test_what_is_no_setting_is_not_taken_for_one(key: str) -> None:
         ({"sliding_window": 4096, "max_model_len": 8192}, ["sliding window attention is"]),
         ({"hf_overrides": {"rope_theta": 1e6}, "speculative_config": {}}, []),
         ({"hf_overrides": {"num_hidden_layers": 2}}, ["a changed model is"]),
-        ({"model_config": {"quantization": "awq", "seed": 3}}, ["quantized weights are"]),
+        (
+            {"model_config": {"quantization": "awq", "seed": 3}},
+            ["quantized weights of this method are"],
+        ),
         # In another part of the configuration a name may mean another thing.
         ({"model_config": {"policy": "eplb"}}, []),
     ],

@@ -211,7 +211,7 @@ def test_times_that_the_engine_never_set_are_missing(tmp_path: Path, absent: flo
         ("kv_transfer_config", {"kv_role": "kv_producer"}, "KV cache transfer"),
         ("quant_config", "<Fp8Config>", "quantized weights"),
         ("parallel_config", {"decode_context_parallel_size": 2}, "context parallelism"),
-        ("cache_config", {"cache_dtype": "fp8_e4m3"}, "quantized KV cache"),
+        ("cache_config", {"cache_dtype": "fp8_e5m2"}, "quantized KV cache"),
     ],
 )
 def test_what_is_not_modelled_is_refused(

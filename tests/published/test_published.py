@@ -177,7 +177,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("cache_config", {"cache_dtype": "fp8"}, "quantized KV cache"),
+        ("cache_config", {"cache_dtype": "fp8_e5m2"}, "quantized KV cache"),
         ("parallel_config", {"pipeline_parallel_size": 2}, "pipeline"),
         ("scheduler_config", {"enable_chunked_prefill": False}, "chunked prefill"),
     ],

@@ -41,6 +41,8 @@ class Setting:
         least: The least whole number that it can be.
         harmless: Values under which an engine is as modelled; no value at all is always one.
         unless: Whether a value is harmless beside the other settings.
+        values: Of a modelled setting, the only values that are modelled; None: all.
+        refused: What the other values ask for, in words with a verb.
         default: What vLLM takes where nobody states it, by release.
     """
 
@@ -56,6 +58,8 @@ class Setting:
     least: int = 1
     harmless: tuple[Any, ...] = ()
     unless: Callable[[Any, Mapping[str, Any]], bool] | None = None
+    values: tuple[str, ...] | None = None
+    refused: str = ""
     default: Default | None = None
 
     @property
@@ -65,6 +69,9 @@ class Setting:
 
     def asks(self, value: Any, beside: Mapping[str, Any]) -> bool:
         """Whether ``value`` asks for what is not modelled, given the settings ``beside`` it."""
+        if self.values is not None:
+            known = isinstance(value, str) and plain_dtype(value) in self.values
+            return value not in (*_NOTHING, "auto") and not known
         if self.role != "refused" or value in _NOTHING or value in self.harmless:
             return False
         if self.kind != "bool" and value is False:
@@ -85,7 +92,7 @@ class Setting:
             return value
         if self.kind == "str":
             if isinstance(value, str):
-                return plain_dtype(value) if self.name == "dtype" else value
+                return plain_dtype(value) if self.name.endswith("dtype") else value
         elif self.kind == "bool":
             if isinstance(value, bool):
                 return value

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES, plain_dtype
+from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
+from pytest_gpusim.deployment.quantization import known_methods
 from pytest_gpusim.deployment.settings import defaults
 from pytest_gpusim.deployment.settings.defaults import always, since
 from pytest_gpusim.deployment.settings.names import FLAGS, IGNORED, PROFILED
@@ -22,12 +23,9 @@ _SCHEDULER, _CACHE, _MODEL, _PARALLEL = SECTIONS
 _CONFIG = "config/{cache,scheduler}.py"
 
 
-def _own_dtype(value: Any, beside: Mapping[str, Any]) -> bool:
-    """A KV cache in the model's own dtype, or one that nothing contradicts, is not quantized."""
-    if not isinstance(value, str) or plain_dtype(value) not in PLAIN_DTYPES:
-        return False
-    dtype = plain_dtype(str(beside.get("dtype")))
-    return dtype not in PLAIN_DTYPES or dtype == plain_dtype(value)
+def _named_method(value: Any, beside: Mapping[str, Any]) -> bool:
+    """The configuration of a method that is named besides tells nothing more."""
+    return isinstance(beside.get("quantization"), str)
 
 
 def _whole_budget(value: Any, beside: Mapping[str, Any]) -> bool:
@@ -193,6 +191,37 @@ _MODELLED = (
         "'throughput' doubles the limits that nobody states",
         default=since((0, 17), "balanced", None, "config/vllm.py: VllmConfig"),
     ),
+    Setting(
+        "quantization",
+        "str",
+        "modelled",
+        "method of quantized weights; nobody states it: the checkpoint's",
+        _MODEL,
+        flags=("q",),
+        values=known_methods(),
+        refused="quantized weights of this method are",
+    ),
+    Setting(
+        "kv_cache_dtype",
+        "str",
+        "modelled",
+        "of the KV cache; auto: the checkpoint's, else the model's",
+        _CACHE,
+        others=("cache_dtype",),
+        mirrored=True,
+        values=("fp8", "fp8_e4m3", *PLAIN_DTYPES),
+        refused="quantized KV cache of this dtype is",
+    ),
+    Setting(
+        "enable_expert_parallel",
+        "bool",
+        "modelled",
+        "whether whole experts are dealt out to the devices, instead of a share of each",
+        _PARALLEL,
+        flags=("ep",),
+        mirrored=True,
+        default=always(False, "config/parallel.py: ParallelConfig"),
+    ),
 )
 
 
@@ -220,21 +249,13 @@ def _refused(
 
 
 _REFUSED = (
-    # Numbers of another width.
+    # Numbers of another width, where nothing but an object's text tells of them.
     _refused(
-        "kv_cache_dtype",
-        "quantized KV cache is",
-        "auto",
-        section=_CACHE,
-        others=("cache_dtype",),
-        unless=_own_dtype,
-    ),
-    _refused(
-        "quantization",
+        "quant_config",
         "quantized weights are",
         section=_MODEL,
-        others=("quant_config", "quantization_config"),
-        flags=("q",),
+        others=("quantization_config",),
+        unless=_named_method,
     ),
     # Tokens that are guessed.
     _refused(
@@ -271,14 +292,6 @@ _REFUSED = (
         1,
         section=_PARALLEL,
         flags=("pcp",),
-    ),
-    _refused(
-        "enable_expert_parallel",
-        "expert parallelism is",
-        False,
-        kind="bool",
-        section=_PARALLEL,
-        flags=("ep",),
     ),
     _refused("enable_eplb", "balancing of experts is", False, kind="bool", section=_PARALLEL),
     _refused("enable_elastic_ep", "elastic expert parallelism is", False, kind="bool"),
@@ -437,7 +450,7 @@ def unmodelled(stated: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     for key, value in stated.items():
         match = find(key)
         if match is not None and match[0].asks(value, named):
-            found.append((key, value, match[0].words))
+            found.append((key, value, match[0].refused or match[0].words))
     return found
 
 
