@@ -52,6 +52,11 @@ def _aiconfigurator(meta: Mapping[str, Any]) -> list[str]:
         words += ["--framework", str(meta["engine"])]
     if meta.get("block_size") not in (None, 16):
         words += ["--block-size", str(meta["block_size"])]
+    settings = meta.get("engine_settings") or {}
+    if settings.get("enable_expert_parallel"):
+        words.append("--enable-expert-parallel")
+    if settings.get("kv_cache_dtype"):
+        words += ["--kv-cache-dtype", str(settings["kv_cache_dtype"])]
     return words
 
 

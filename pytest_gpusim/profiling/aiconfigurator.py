@@ -152,6 +152,7 @@ def compose(
             "quantization": shape.quantization.scheme if shape.quantization else None,
             "kv_cache_dtype": cache,
             "block_size": block_size,
+            "engine_settings": {"enable_expert_parallel": True} if expert_parallel else {},
             "tensor_parallel_sizes": [tensor_parallel],
             "source": "aiconfigurator",
             "calibrated_on": [],

@@ -82,7 +82,7 @@ class StepTimeModel:
     def __init__(self, bundle: Bundle, shape: ModelShape, settings: EngineSettings) -> None:
         require_model(bundle, shape)
         tp = settings.tensor_parallel_size or 1
-        tables = operator_tables(bundle, shape, tp)
+        tables = operator_tables(bundle, shape, tp, settings.enable_expert_parallel)
         self._shape, self._layers = shape, shape.num_layers
         self._dtype = settings.dtype or str(bundle.meta["dtype"])
         self._by_tokens: dict[str, tuple[int, Interpolant]] = {
