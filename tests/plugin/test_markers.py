@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# Before pytester: it unloads what a session imports, and numpy does not load twice.
-import pandas  # noqa: F401
 import pytest
 
 CASE = """

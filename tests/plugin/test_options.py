@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# Before pytester: it unloads what a session imports, and numpy does not load twice.
-import pandas  # noqa: F401
 import pytest
 
 PASSING = "def test_nothing(): pass"
