@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from importlib.util import find_spec
 
 import pytest
@@ -24,14 +25,30 @@ def test_case(sim_vs_real):
 """
 
 
+@pytest.fixture(scope="module")
+def recording_of(tmp_path_factory):
+    """Recordings by the factors of their real runs, each made once, with its workload."""
+
+    @cache
+    def make(factors):
+        scratch = tmp_path_factory.mktemp("recording")
+        workload = make_recording(scratch / "tiny", scratch, factors=factors)
+        return scratch / "tiny", workload
+
+    return make
+
+
 @pytest.fixture
-def session(pytester, pytestconfig, monkeypatch, tmp_path):
+def session(pytester, pytestconfig, monkeypatch, recording_of):
     """A test directory with a recording and a plugin that knows its model."""
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))  # for processes of their own
     pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
 
-    def make(tolerances="ttft_p50=0.05, tpot_p50=0.05", simulator="reference", **recording):
-        workload = make_recording(pytester.path / "recordings" / "tiny", tmp_path, **recording)
+    def make(
+        tolerances="ttft_p50=0.05, tpot_p50=0.05", simulator="reference", factors=(1.0, 1.01, 0.99)
+    ):
+        recording, workload = recording_of(factors)
+        shutil.copytree(recording, pytester.path / "recordings" / "tiny")
         pytester.makepyfile(
             TEST.format(workload=str(workload), tolerances=tolerances, simulator=simulator)
         )
