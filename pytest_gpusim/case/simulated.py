@@ -73,7 +73,6 @@ def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> No
     engine = inputs.engine.merged(inputs.bundle.engine_settings)
     engine = engine.require_complete(inputs.bundle.path)
     inputs.workload.require_fits(engine.max_model_len)
-    inputs.workload.require_open_loop(f"the simulator {name}")
     require_match(inputs.bundle, inputs.model, inputs.hardware, engine)
     run(replace(inputs, engine=engine))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_gpusim.artifacts import plain_json
+from pytest_gpusim.workload import SessionTurn, Workload, WorkloadRequest
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,6 +30,8 @@ class RequestRecord:
         token_ids: One per output token, where known.
         error_type: Why it failed, in a word; None where it did not.
         error_msg: The same in a sentence.
+        due_ns: When its workload asked for it, where ``arrival_ns`` is its side's own.
+        session: Its place in a conversation.
     """
 
     where: str = ""
@@ -46,6 +49,8 @@ class RequestRecord:
     token_ids: Sequence[int] | None = None
     error_type: str | None = None
     error_msg: str | None = None
+    due_ns: int | None = None
+    session: SessionTurn | None = None
 
     @property
     def status(self) -> str:
@@ -88,6 +93,36 @@ class RequestRecord:
             _one_line(self.error_type),
             _one_line(self.error_msg),
         )
+
+
+def asked_of(workload: Workload, request: WorkloadRequest) -> dict[str, Any]:
+    """Fields of a request's record that say what its workload asked, unless its arrival does."""
+    if workload.is_open_loop:
+        return {}
+    follows = request.request_id in workload.follows
+    return {
+        "due_ns": None if follows else request.arrival_time_ns,
+        "session": workload.sessions.get(request.request_id),
+    }
+
+
+def stated_load(workload: Workload) -> dict[str, Any]:
+    """``load`` of ``run_meta.json``, where it is no open one."""
+    return {} if workload.load.is_open else {"load": workload.load.to_json()}
+
+
+def request_rows(
+    records: Iterable[RequestRecord], backend: str, origin_ns: int = 0
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of ``request_metrics.csv``; with `ASKED_COLUMNS` where a record knows one of those."""
+    listed = list(records)
+    asked = any(record.due_ns is not None or record.session is not None for record in listed)
+    for record in listed:
+        row = record.row(backend, origin_ns)
+        if asked:
+            session = record.session or (None, None, None)
+            row = (*row, _since(origin_ns, record.due_ns), *session)
+        yield row
 
 
 def token_rows(records: Iterable[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:

@@ -26,6 +26,8 @@ REQUEST_COLUMNS = (
     "error_type",
     "error_msg",
 )
+# After those, where arrivals are the side's own (a limit, conversations): what was asked.
+ASKED_COLUMNS = ("due_time_ns", "session_id", "turn", "think_time_ns")
 OPTIONAL_REQUEST_COLUMNS = (
     "sent_time_ns",
     "scheduled_time_ns",

@@ -16,6 +16,7 @@ from pytest_gpusim.artifacts import SCHEMA_VERSION, atomic_directory, provenance
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
+    ASKED_COLUMNS,
     BATCHES,
     META,
     REQUEST_COLUMNS,
@@ -74,7 +75,8 @@ def write_run(
     Args:
         out: An absent or empty directory.
         requests: Rows of `REQUEST_COLUMNS`; a mapping may leave out what it does not know, a
-            sequence has every column.
+            sequence has every column. Where the first has one of `ASKED_COLUMNS` (in a sequence,
+            more values than `REQUEST_COLUMNS`), those are written too.
         tokens: Rows of `TOKEN_COLUMNS`, or None where the source has no token times. Where the
             first has a ``token_id`` (in a sequence a fifth value), that column is written too.
         meta: ``run_meta.json``; the keys of the contract that are absent become null, git state
@@ -87,8 +89,9 @@ def write_run(
         InputError: The rows break an invariant of the contract; nothing is left.
     """
     with atomic_directory(out) as partial:
-        _write_rows(partial, REQUESTS, REQUEST_COLUMNS, requests, compress)
-        columns, rows = _with_token_ids(tokens or ())
+        columns, rows = _with_more(requests, REQUEST_COLUMNS, ASKED_COLUMNS)
+        _write_rows(partial, REQUESTS, columns, rows, compress)
+        columns, rows = _with_more(tokens or (), TOKEN_COLUMNS, (TOKEN_ID,))
         if compress:
             packed = (*_PACKED_COLUMNS, *columns[len(_PACKED_COLUMNS) :])
             _write_rows(partial, TOKENS, packed, _by_time(rows, columns, packed), compress)
@@ -115,10 +118,11 @@ def write_run(
 def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool = False) -> None:
     """Write a run that was read, with other metadata; what that does not say stays unknown."""
     tokens = run.tokens
+    asked = [c for c in ASKED_COLUMNS if c in run.requests.columns]
     columns = [c for c in (*TOKEN_COLUMNS, TOKEN_ID) if tokens is not None and c in tokens.columns]
     write_run(
         out,
-        requests=_rows_of(run.requests, REQUEST_COLUMNS),
+        requests=_rows_of(run.requests, [*REQUEST_COLUMNS, *asked]),
         tokens=None if tokens is None else _rows_of(tokens, columns),
         steps=None if run.steps is None else _rows_of(run.steps, STEP_COLUMNS),
         step_batches=run.batches(),
@@ -133,16 +137,22 @@ def _rows_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
     return list(table.where(table.notna(), None).values.tolist())
 
 
-def _with_token_ids(
+def _with_more(
     rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+    columns: tuple[str, ...],
+    more: tuple[str, ...],
 ) -> tuple[tuple[str, ...], Iterable[Mapping[str, Any] | Sequence[Any]]]:
-    """(columns, rows) of the token table: the first row tells whether token ids are known."""
+    """(columns, rows) of a table whose first row tells whether it has ``more`` columns."""
     rest = iter(rows)
     first = next(rest, None)
     if first is None:
-        return TOKEN_COLUMNS, ()
-    known = TOKEN_ID in first if isinstance(first, Mapping) else len(first) > len(TOKEN_COLUMNS)
-    return (*TOKEN_COLUMNS, TOKEN_ID) if known else TOKEN_COLUMNS, chain([first], rest)
+        return columns, ()
+    known = (
+        any(name in first for name in more)
+        if isinstance(first, Mapping)
+        else len(first) > len(columns)
+    )
+    return (*columns, *more) if known else columns, chain([first], rest)
 
 
 def _by_time(

@@ -7,7 +7,9 @@ batches and give the same token times. All times are whole ns from the workload'
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError
@@ -15,6 +17,7 @@ from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
 from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel
 from pytest_gpusim.workload import WorkloadRequest
+from pytest_gpusim.workload.client import LoadClient
 
 _MOST_EMPTY_STEPS = 10_000
 
@@ -47,14 +50,15 @@ class TimedStep:
 class ServingEngine:
     """Plans, times and finishes steps; remembers them all.
 
-    Call `arrive` for every request up to now, then `next_step`; run what it returns, which starts
-    now, and call `finish`. While `next_step` returns None there is nothing to do until the next
-    arrival.
+    Call `arrive_due` for what its client sends up to now, then `next_step`; run what it returns,
+    which starts now, and call `finish`. While `next_step` returns None there is nothing to do until
+    the next request.
     """
 
     rules: SchedulingRules
     model: StepTimeModel
     keys: dict[int, tuple[int, ...]]
+    client: LoadClient
     keeps_spans: bool = False
     requests: dict[int, Request] = field(default_factory=dict)
     steps: list[TimedStep] = field(default_factory=list)
@@ -77,7 +81,12 @@ class ServingEngine:
         settings = inputs.engine
         rules = SchedulingRules.for_release(engine_version(inputs), settings)
         model = StepTimeModel(inputs.bundle, inputs.model, settings)
-        return cls(rules, model, _block_keys(inputs, rules))
+        return cls(rules, model, _block_keys(inputs, rules), LoadClient.of(inputs.workload))
+
+    def arrive_due(self, now_ns: int) -> None:
+        """Put what the client sends by now into the engine's queue."""
+        for request in self.client.take(now_ns):
+            self.arrive(request)
 
     def arrive(self, request: WorkloadRequest) -> None:
         """Put a request into the engine's queue."""
@@ -125,14 +134,16 @@ class ServingEngine:
         return timed.time
 
     def finish(self, timed: TimedStep, end_ns: int) -> None:
-        """End the running step: its tokens are out."""
+        """End the running step: its tokens are out, and the client has them."""
         self.steps.append(timed)
-        self._complete(timed, end_ns)
+        for request in self._complete(timed, end_ns):
+            self.client.done(cast("int", request.request_id), end_ns)
 
-    def _complete(self, timed: TimedStep, end_ns: int) -> None:
+    def _complete(self, timed: TimedStep, end_ns: int) -> Sequence[Request]:
+        """Deliver a step's tokens; returns the requests that finished, in batch order."""
         timed.end_ns = end_ns
         self.ended_at.append(end_ns)
-        self.scheduler.complete(timed.step)
+        return self.scheduler.complete(timed.step).finished
 
 
 def engine_version(inputs: SimulationInputs) -> str | None:

@@ -9,9 +9,18 @@ from typing import Any
 from pytest_gpusim.artifacts import utc_now
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import write_run
-from pytest_gpusim.runs.records import RequestRecord, token_rows
+from pytest_gpusim.runs.records import (
+    RequestRecord,
+    asked_of,
+    request_rows,
+    stated_load,
+    token_rows,
+)
 from pytest_gpusim.simulators.engine import ServingEngine
-from pytest_gpusim.workload import WorkloadRequest
+from pytest_gpusim.workload import Workload, WorkloadRequest
+from pytest_gpusim.workload.client import LoadClient
+
+NOT_SIMULATED = "NotSimulated"
 
 
 def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[RequestRecord]:
@@ -19,36 +28,35 @@ def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[Requ
     planned, ended = engine.planned_at, engine.ended_at
     found = []
     for request in inputs.workload.requests:
-        served = engine.requests[request.request_id]
-        found.append(
-            simulated_record(
-                request,
-                scheduled_ns=planned[served.first_step],
-                num_cached_tokens=served.num_cached_tokens,
-                token_times_ns=[ended[step] for step in served.token_steps()],
-            )
-        )
+        served = engine.requests.get(request.request_id)
+        record = simulated_record(inputs.workload, request, engine.client)
+        if served is not None:
+            record.scheduled_ns = planned[served.first_step]
+            record.num_cached_tokens = served.num_cached_tokens
+            record.token_times_ns = [ended[step] for step in served.token_steps()]
+        found.append(record)
     return found
 
 
 def simulated_record(
-    request: WorkloadRequest,
-    *,
-    scheduled_ns: int | None,
-    num_cached_tokens: int,
-    token_times_ns: Sequence[int],
+    workload: Workload, request: WorkloadRequest, client: LoadClient
 ) -> RequestRecord:
-    """The record of a request that a simulator served; it is sent when it arrives."""
-    return RequestRecord(
+    """The record of a request as its client saw it, without what the engine did.
+
+    It is sent when it can be. One that the real server refused is a failed one here, too.
+    """
+    arrival = client.arrival_ns.get(request.request_id, request.arrival_time_ns)
+    record = RequestRecord(
         request_id=request.request_id,
-        arrival_ns=request.arrival_time_ns,
-        sent_ns=request.arrival_time_ns,
-        scheduled_ns=scheduled_ns,
+        arrival_ns=arrival,
+        sent_ns=arrival,
         num_prefill_tokens=request.num_prefill_tokens,
-        num_cached_tokens=num_cached_tokens,
         num_decode_tokens=request.num_decode_tokens,
-        token_times_ns=token_times_ns,
+        **asked_of(workload, request),
     )
+    if request.request_id in workload.refused:
+        record.error_type, record.error_msg = NOT_SIMULATED, "the server refused it"
+    return record
 
 
 def write_simulation(
@@ -75,7 +83,7 @@ def write_simulation(
     bundle, workload = inputs.bundle, inputs.workload
     write_run(
         inputs.out_dir,
-        requests=(record.row(simulator) for record in records),
+        requests=request_rows(records, simulator),
         tokens=token_rows(records),
         steps=steps,
         step_batches=step_batches,
@@ -95,6 +103,7 @@ def write_simulation(
             "ended_at": utc_now(),
             "params": dict(inputs.params),
             "model_shape": inputs.model.to_json(),
+            **stated_load(workload),
             **details,
         },
     )

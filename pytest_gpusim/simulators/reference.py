@@ -1,4 +1,4 @@
-"""The reference simulator: the serving engine in a bare loop, with exact arrivals."""
+"""The reference simulator: the serving engine and its client in a bare loop."""
 
 from __future__ import annotations
 
@@ -32,18 +32,15 @@ def simulate(inputs: SimulationInputs) -> None:
 
 def run(inputs: SimulationInputs, engine: ServingEngine) -> None:
     """Feed the workload to the engine until it is done."""
-    arrivals = iter(inputs.workload.requests)
-    coming = next(arrivals, None)
     now = 0
     while True:
-        while coming is not None and coming.arrival_time_ns <= now:
-            engine.arrive(coming)
-            coming = next(arrivals, None)
+        engine.arrive_due(now)
         timed = engine.next_step(now)
         if timed is not None:
             now += engine.time(timed).time_ns
             engine.finish(timed, now)
-        elif coming is not None:
-            now = coming.arrival_time_ns
-        else:
+            continue
+        due = engine.client.next_due()
+        if due is None:
             return
+        now = due

@@ -118,3 +118,14 @@ def read_sessions(path: Path, num_requests: int) -> dict[int, SessionTurn]:
         before, latest[session_id] = request_id, turn
         sessions[request_id] = SessionTurn(session_id, turn, think_time_ns)
     return sessions
+
+
+def turns_followed(sessions: Mapping[int, SessionTurn]) -> dict[int, int]:
+    """By request id, the request that it follows; first turns are absent."""
+    latest: dict[int, int] = {}
+    found: dict[int, int] = {}
+    for request_id, turn in sorted(sessions.items()):
+        if turn.session_id in latest:
+            found[request_id] = latest[turn.session_id]
+        latest[turn.session_id] = request_id
+    return found

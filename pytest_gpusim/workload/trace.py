@@ -19,7 +19,13 @@ from pytest_gpusim.artifacts import (
 )
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import integer_rows, line_of, open_text
-from pytest_gpusim.workload.load import SESSIONS, Load, SessionTurn, read_sessions
+from pytest_gpusim.workload.load import (
+    SESSIONS,
+    Load,
+    SessionTurn,
+    read_sessions,
+    turns_followed,
+)
 from pytest_gpusim.workload.prompts import Prompt, read_prompts
 
 LENGTHS, INTERVALS, PROMPTS, META = (
@@ -86,13 +92,7 @@ class Workload:
     @cached_property
     def follows(self) -> dict[int, int]:
         """By request id, the turn that it follows; first turns are absent."""
-        latest: dict[int, int] = {}
-        found: dict[int, int] = {}
-        for request_id, turn in sorted(self.sessions.items()):
-            if turn.session_id in latest:
-                found[request_id] = latest[turn.session_id]
-            latest[turn.session_id] = request_id
-        return found
+        return turns_followed(self.sessions)
 
     def require_open_loop(self, what: str) -> None:
         """Raise `UsageError`, by name, where ``what`` can only send requests at their times."""
@@ -103,8 +103,14 @@ class Workload:
             )
 
     def max_length(self) -> tuple[int, int]:
-        """(request id, tokens) of the longest request, prompt and output together."""
-        longest = max(self.requests, key=lambda r: r.num_prefill_tokens + r.num_decode_tokens)
+        """(request id, tokens) of the longest request, prompt and output together.
+
+        Those that the server refused do not count, unless there are no others.
+        """
+        served = [request for request in self.requests if request.request_id not in self.refused]
+        longest = max(
+            served or self.requests, key=lambda r: r.num_prefill_tokens + r.num_decode_tokens
+        )
         return longest.request_id, longest.num_prefill_tokens + longest.num_decode_tokens
 
     def require_fits(self, max_model_len: int | None) -> None:

@@ -23,9 +23,9 @@ class ReplayedRequest(Request):
     the whole prompt.
     """
 
-    def __init__(self, source: WorkloadRequest) -> None:
+    def __init__(self, source: WorkloadRequest, arrival_ns: int) -> None:
         super().__init__(
-            to_seconds(source.arrival_time_ns), source.num_prefill_tokens, source.num_decode_tokens
+            to_seconds(arrival_ns), source.num_prefill_tokens, source.num_decode_tokens
         )
         self.source = source
         self.token_ns: list[int] = []

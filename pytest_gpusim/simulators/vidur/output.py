@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.runs.records import RequestRecord
 from pytest_gpusim.simulators.output import simulated_record, write_simulation
 
 if TYPE_CHECKING:
@@ -26,19 +27,25 @@ def write_sarathi_run(
         session.inputs,
         simulator,
         started_at,
-        [
-            simulated_record(
-                request.source,
-                scheduled_ns=request.scheduled_ns,
-                num_cached_tokens=0,
-                token_times_ns=request.token_ns,
-            )
-            for request in session.requests
-        ],
+        _records(session),
         steps=_step_rows(session),
         step_batches=(batch.tokens for batch in session.batches),
         details={"num_steps": len(session.batches), **details},
     )
+
+
+def _records(session: Session) -> list[RequestRecord]:
+    workload = session.inputs.workload
+    served = {request.source.request_id: request for request in session.requests}
+    found = []
+    for request in workload.requests:
+        record = simulated_record(workload, request, session.engine.client)
+        if request.request_id in served:
+            record.scheduled_ns = served[request.request_id].scheduled_ns
+            record.num_cached_tokens = 0
+            record.token_times_ns = served[request.request_id].token_ns
+        found.append(record)
+    return found
 
 
 def _step_rows(session: Session) -> Iterator[Sequence[Any]]:

@@ -81,7 +81,13 @@ def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predict
             from pytest_gpusim.simulators.vidur.registration import register_adapters
 
             register_adapters()
-            Simulator(simulation_config(session, scheduler, predictor)).run()
+            config = simulation_config(session, scheduler, predictor)
+            if inputs.workload.is_open_loop:
+                Simulator(config).run()
+            else:
+                from pytest_gpusim.simulators.vidur.client import ClientSimulator
+
+                ClientSimulator(config, session).run()
             return session
     except GpusimError:
         raise

@@ -17,19 +17,33 @@ from pytest_gpusim.simulators.vidur.entities import (
     SarathiBatch,
 )
 from pytest_gpusim.simulators.vidur.session import session_of
-from pytest_gpusim.workload import read_workload
+from pytest_gpusim.workload import Workload, read_workload
 
 
 class WorkloadGenerator(BaseRequestGenerator):
-    """Replays a session's workload, or that of a directory."""
+    """Replays the open loop of a session, or that of a workload directory."""
 
     def generate_requests(self) -> list[Request]:
-        """Vidur's requests, in order of arrival."""
+        """Vidur's requests, in order of arrival.
+
+        Raises:
+            UsageError: The directory's workload is no open loop.
+        """
         if not self.config.session:
-            return [ReplayedRequest(r) for r in read_workload(self.config.directory).requests]
+            workload = read_workload(self.config.directory)
+            workload.require_open_loop("Vidur's own main")
+            return _requests_of(workload)
         session = session_of(self.config.session)
-        session.requests = [ReplayedRequest(r) for r in session.inputs.workload.requests]
+        session.requests = _requests_of(session.inputs.workload)
         return session.requests
+
+
+def _requests_of(workload: Workload) -> list[Request]:
+    return [
+        ReplayedRequest(request, request.arrival_time_ns)
+        for request in workload.requests
+        if request.request_id not in workload.refused
+    ]
 
 
 class VllmReplicaScheduler(BaseReplicaScheduler):
@@ -78,9 +92,13 @@ class ExactSarathiScheduler(SarathiReplicaScheduler):
         )
 
     def on_batch_end(self, batch: SarathiBatch) -> None:
-        """Remember the batch."""
+        """Remember the batch, and tell the client what is done."""
         super().on_batch_end(batch)
-        session_of(self._config.session).batches.append(batch)
+        session = session_of(self._config.session)
+        session.batches.append(batch)
+        for request in batch.requests:
+            if request.completed:
+                session.engine.client.done(request.source.request_id, batch.end_ns)
 
 
 class SingleReplicaScheduler(BaseGlobalScheduler):
