@@ -13,20 +13,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.vllm_equivalence import draw_case
+from pytest_gpusim.workload.load import turns_followed
+from tests.serving.vllm_equivalence import draw_case, draw_closed_case, turns_of
 
 ROOT = Path(__file__).parents[2]
-# One process for both, apart from pytest's: vLLM takes long to import, and does not go away.
+# One process for all, apart from pytest's: vLLM takes long to import, and does not go away.
 TWO_RUNS = """
+from pytest_gpusim.workload.load import turns_followed
 from tests.serving.vllm_equivalence import main
 print(main(["--json", "--workloads", "40", "--seed", "7000"]))
+print(main(["--json", "--workloads", "30", "--seed", "7000", "--closed"]))
 print(main(["--json", "--workloads", "3", "--seed", "7002", "--rules", "0.19.0"]))
 """
 
 
 @pytest.fixture(scope="module")
 def runs() -> subprocess.CompletedProcess[str]:
-    """The harness by the right rules, then by those of another release."""
+    """The harness by the right rules, open and closed loops, then by those of another release."""
     if find_spec("vllm") is None:
         pytest.skip("vllm is not installed")
     result = subprocess.run(
@@ -36,13 +39,14 @@ def runs() -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.parametrize("place", [0, 2], ids=["open", "closed"])
 def test_no_step_differs_from_vllms_own_scheduler(
-    runs: subprocess.CompletedProcess[str],
+    runs: subprocess.CompletedProcess[str], place: int
 ) -> None:
-    document, code, _, _ = runs.stdout.splitlines()[-4:]
+    document, code = runs.stdout.splitlines()[-6:][place : place + 2]
     totals = json.loads(document)
     assert (totals["differences"], code) == (0, "0"), runs.stderr
-    assert totals["workloads"] == 40
+    assert totals["workloads"] == (30 if place else 40)
     # The workloads must have asked for what is compared.
     assert totals["preemptions"] > 100
     assert totals["cached_tokens"] > 1000
@@ -60,5 +64,14 @@ def test_the_rules_of_another_release_are_caught_and_shown_small(
 
 
 def test_cases_are_drawn_from_their_seed_alone() -> None:
-    assert draw_case(3) == draw_case(3)
-    assert draw_case(3) != draw_case(4)
+    for draw in (draw_case, draw_closed_case):
+        assert draw(3) == draw(3)
+        assert draw(3) != draw(4)
+
+
+def test_closed_cases_have_limits_and_turns() -> None:
+    cases = [draw_closed_case(seed) for seed in range(30)]
+    assert len({case.limit for case in cases}) > 4
+    followed = [len(turns_followed(turns_of(case))) for case in cases]
+    assert sum(count > 0 for count in followed) > 8
+    assert max(followed) > 10

@@ -1,11 +1,12 @@
 """Compare `pytest_gpusim.serving.Scheduler` with vLLM's own scheduler, step by step.
 
-    python -m tests.serving.vllm_equivalence --workloads 1000 --seed 0
+    python -m tests.serving.vllm_equivalence --workloads 1000 --seed 0 [--closed]
 
 Drives vLLM's ``Scheduler`` or ``AsyncScheduler`` without a model, on randomly drawn settings and
-workloads, beside ours: same arrivals, same tokens. Every step must agree in the batch and its
-order, each request's tokens, what was preempted, admitted and found in the prefix cache, the
-contexts, who got a token, who finished, the free blocks and the lengths of the queues.
+workloads, beside ours: same arrivals, same tokens. With ``--closed`` a client sends under a limit,
+and turns of conversations after the answers before them, as it gets them. Every step must agree in
+the batch and its order, each request's tokens, what was preempted, admitted and found in the prefix
+cache, the contexts, who got a token, who finished, the free blocks and the lengths of the queues.
 Exit code 0: no difference; 1: a difference, with the smallest workload found that still shows it.
 """
 
@@ -34,6 +35,8 @@ from pytest_gpusim.serving import (
     Step,
     release_is_known,
 )
+from pytest_gpusim.workload import Load, SessionTurn, WorkloadRequest
+from pytest_gpusim.workload.client import LoadClient
 
 _MODEL = {
     "architectures": ["LlamaForCausalLM"],
@@ -56,7 +59,8 @@ class DrawnRequest:
     """A request of a drawn workload.
 
     ``prompt`` None: ``num_prompt_tokens`` ids that nobody else has; ``output`` None: likewise.
-    Our scheduler is told the ids that are stated, and no others.
+    Our scheduler is told the ids that are stated, and no others. Requests of one ``session`` follow
+    each other, ``think`` planned steps after the answer.
     """
 
     prompt: tuple[int, ...] | None
@@ -64,15 +68,22 @@ class DrawnRequest:
     max_tokens: int
     output: tuple[int, ...] | None
     arrival: int  # how many steps are planned before it arrives
+    session: int | None = None
+    think: int = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """Settings and a workload; before the steps in ``stalls`` the engine has nothing in flight."""
+    """Settings and a workload; before the steps in ``stalls`` the engine has nothing in flight.
+
+    ``closed``: requests are sent by a client that knows ``limit`` and sessions.
+    """
 
     settings: EngineSettings
     requests: tuple[DrawnRequest, ...]
     stalls: frozenset[int] = frozenset()
+    closed: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,91 @@ def draw_case(seed: int) -> Case:
     stall = rng.choice([0.0, 0.0, 0.1])
     stalls = frozenset(step for step in range(3000) if rng.random() < stall)
     return Case(settings, tuple(drawn), stalls)
+
+
+def draw_closed_case(seed: int) -> Case:
+    """A random case as of `draw_case`, sent under a limit, in conversations, or both."""
+    case = draw_case(seed)
+    rng = random.Random(f"closed:{seed}")
+    at_once, chats = rng.random() < 0.5, rng.choice([0.0, 0.4, 0.8])
+    limit = rng.choice([1, 2, 3, 5, 8, 30] if not chats else [None, None, 1, 2, 4, 12])
+    think = rng.choice([0, 0, 3, 40])
+    room = max(len(request.prompt or ()) for request in case.requests)
+    context: dict[int, tuple[int, ...]] = {}  # by session: prompt and answer so far
+    drawn: list[DrawnRequest] = []
+    for request in case.requests:
+        if at_once:
+            request = replace(request, arrival=0)
+        if rng.random() < chats:
+            going_on = bool(context) and rng.random() < 0.7
+            session = rng.choice(list(context)) if going_on else len(context)
+            prompt = request.prompt or tuple(rng.randrange(900) for _ in range(3))
+            # A context that has no room left makes way for a prompt of its own.
+            longer = context.get(session, ()) + prompt
+            prompt = longer if len(longer) <= room else prompt
+            output = request.output or tuple(rng.randrange(900) for _ in range(request.max_tokens))
+            context[session] = prompt + output
+            request = replace(
+                request,
+                prompt=prompt,
+                num_prompt_tokens=len(prompt),
+                output=output,
+                session=session,
+                think=rng.randint(0, think),
+            )
+        drawn.append(request)
+    return replace(case, requests=tuple(drawn), closed=True, limit=limit)
+
+
+def turns_of(case: Case) -> dict[int, SessionTurn]:
+    """Places in conversations of a case's requests."""
+    turns: dict[int, int] = {}
+    sessions = {}
+    for number, request in enumerate(case.requests):
+        if request.session is not None:
+            turn = turns[request.session] = turns.get(request.session, -1) + 1
+            sessions[number] = SessionTurn(request.session, turn, request.think)
+    return sessions
+
+
+class Arrivals:
+    """Which requests of a case are sent before the next step is planned."""
+
+    def __init__(self, case: Case) -> None:
+        self._open = deque() if case.closed else deque(enumerate(case.requests))
+        self._client: LoadClient | None = None
+        if case.closed:
+            sessions = turns_of(case)
+            requests = [
+                WorkloadRequest(number, number, request.num_prompt_tokens, 1, request.arrival)
+                for number, request in enumerate(case.requests)
+            ]
+            self._client = LoadClient(requests, Load(case.limit), sessions)
+
+    @property
+    def left(self) -> bool:
+        """Whether a request can be sent without an answer to another."""
+        return bool(self._open) or (
+            self._client is not None and self._client.next_due() is not None
+        )
+
+    def take(self, steps: int, idle: bool) -> list[int]:
+        """Requests sent after ``steps`` planned steps; an idle engine has no steps to count by."""
+        if self._client is not None:
+            due = self._client.next_due()
+            now = max(steps, due) if idle and due is not None else steps
+            return [request.request_id for request in self._client.take(now)]
+        found = []
+        while self._open and (self._open[0][1].arrival <= steps or idle):
+            found.append(self._open.popleft()[0])
+            idle = False
+        return found
+
+    def finished(self, numbers: list[int], steps: int) -> None:
+        """These were answered, in this order."""
+        if self._client is not None:
+            for number in numbers:
+                self._client.done(number, steps)
 
 
 class Engine(Protocol):
@@ -299,20 +395,16 @@ def compare(case: Case, version: str) -> Outcome:
     ours, theirs = OurEngine(case, version), VllmEngine(case)
     steps = tokens = preemptions = cached_tokens = 0
     token_steps: dict[int, list[int]] = {}
-    arrivals = deque(enumerate(case.requests))
+    arrivals = Arrivals(case)
     in_flight: deque[int] = deque()
 
     def outcome(difference: str | None) -> Outcome:
         return Outcome(steps, tokens, preemptions, cached_tokens, difference)
 
-    while arrivals or ours.unfinished or in_flight:
+    while arrivals.left or ours.unfinished or in_flight:
         may_plan = len(in_flight) <= bool(case.settings.async_scheduling)
         if may_plan and not (in_flight and steps in case.stalls):
-            # An idle engine has no steps to count by: the next request arrives at once.
-            while arrivals and (
-                arrivals[0][1].arrival <= steps or not (ours.unfinished or in_flight)
-            ):
-                number, _ = arrivals.popleft()
+            for number in arrivals.take(steps, idle=not (ours.unfinished or in_flight)):
                 ours.add(number)
                 theirs.add(number)
             if ours.unfinished:
@@ -330,11 +422,14 @@ def compare(case: Case, version: str) -> Outcome:
         step = in_flight.popleft()
         if difference:
             return outcome(f"delivering step {step}: {difference}")
+        arrivals.finished(done["finished"], steps)
         tokens += len(done["sampled"])
         for number in done["sampled"]:
             token_steps.setdefault(number, []).append(step)
         if steps > 200_000:
             return outcome("no end in 200,000 steps")
+    if len(ours.requests) < len(case.requests):
+        return outcome(f"{len(case.requests) - len(ours.requests)} requests were never sent")
     for number, request in ours.requests.items():
         if list(request.token_steps()) != token_steps[number]:
             return outcome(f"request {number}: token_steps() is not when its tokens came")
@@ -373,6 +468,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--rules", metavar="RELEASE", help="schedule ours by this release; default: vLLM's own"
     )
+    parser.add_argument(
+        "--closed", action="store_true", help="under limits and in conversations, by a client"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document only")
     options = parser.parse_args(arguments)
 
@@ -394,7 +492,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     failed: tuple[Case, str] | None = None
     for seed in range(options.seed, options.seed + options.workloads):
-        case = draw_case(seed)
+        case = draw_closed_case(seed) if options.closed else draw_case(seed)
         result = compare(case, version)
         totals["workloads"] += 1
         totals["asynchronous"] += bool(case.settings.async_scheduling)
@@ -436,6 +534,7 @@ def _as_json(case: Case) -> dict[str, Any]:
         "settings": case.settings.to_json(),
         "requests": [asdict(request) for request in case.requests],
         "stalls": sorted(case.stalls),
+        "limit": case.limit,
     }
 
 
