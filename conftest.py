@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# Data beside the clone: the two older names follow from the folder of all.
+if shared := os.environ.get("GPUSIM_SHARED_DATA"):
+    os.environ.setdefault("GPUSIM_PUBLISHED_DATA", str(Path(shared) / "data" / "llmservingsim"))
+    os.environ.setdefault("GPUSIM_TRACE_DATA", str(Path(shared) / "data" / "traces"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -14,3 +22,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.getoption("markexpr") == "prereq" and collection_path.suffix == ".py":
         return True if "prereq" not in collection_path.read_text(encoding="utf-8") else None
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI requires the data beside the clone, a test that skips for want of it fails."""
+    report = yield
+    if report.skipped and os.environ.get("GPUSIM_REQUIRE_DATA"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if re.search(r"GPUSIM_\w+_DATA", why):
+            report.outcome, report.longrepr = "failed", f"{item.nodeid}: {why}"
+    return report

@@ -17,13 +17,11 @@ settings.load_profile("drawn" if drawn else "same")
 
 
 def _shared_directory(variable: str, holds: str) -> Path:
-    """The directory that ``variable`` names; skips, or fails where CI requires the data."""
+    """The directory that ``variable`` names; skips without it (CI turns that into a failure)."""
     value = os.environ.get(variable)
     if value and Path(value).is_dir():
         return Path(value)
     reason = f"{variable} is {value or 'not set'}: set it to the directory that holds {holds}"
-    if os.environ.get("GPUSIM_REQUIRE_DATA"):
-        pytest.fail(reason)
     pytest.skip(reason)
 
 
