@@ -21,9 +21,17 @@ def pytest_gpusim_register(registry: Registry) -> None:
 
         def pytest_gpusim_register(registry):
             registry.add_simulator("mine", "my_package.simulator:simulate")
+            registry.add_backend(
+                "mine",
+                "my_package.engine:measure",
+                parameters=[Parameter("url", "text", "where it is")],
+                remote=True,
+            )
             registry.add_importer("my-tool", "my_package.results:import_run")
             registry.add_hardware(Hardware("mi300x", "cuda", r"MI300X", 192, 1307))
 
     A simulator is called with `pytest_gpusim.registry.SimulationInputs` and writes a run directory
-    at ``inputs.out_dir``, for instance with `pytest_gpusim.runs.write_run`.
+    at ``inputs.out_dir``, for instance with `pytest_gpusim.runs.write_run`. What it takes beside
+    (``--param``) it declares with `pytest_gpusim.parameters.Parameter`: help, refusals and kinds of
+    values follow. A backend that is ``remote`` needs no device of this machine.
     """

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
 
@@ -16,6 +15,7 @@ from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
 from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.deployment.models import BUILTIN_MODELS
 from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.parameters import Parameter, Provider, load_attribute
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -50,6 +50,82 @@ class MeasureInputs:
 
 Simulate = Callable[[SimulationInputs], None]
 Measure = Callable[[MeasureInputs], None]
+CheckMeasure = Callable[[Mapping[str, Any], "Hardware | None"], None]
+"""Called with the parameters and the device class, None where nobody named it; raises
+`UsageError` for what can be refused before anything runs."""
+
+
+@dataclass(frozen=True)
+class Simulator(Provider[Simulate]):
+    """A simulator by its name; call it with `SimulationInputs`."""
+
+    what = "simulator"
+
+    def __call__(self, inputs: SimulationInputs) -> None:
+        """Check the parameters and simulate.
+
+        Raises:
+            UsageError: A parameter is unknown or of another kind.
+        """
+        self.load()(replace(inputs, params=self.read(inputs.params)))
+
+
+@dataclass(frozen=True)
+class Backend(Provider[Measure]):
+    """A real engine by its name; call it with `MeasureInputs`.
+
+    Attributes:
+        remote: Whether it may run on another machine: then nothing of this one is needed, nor does
+            it tell what was measured.
+        package: The module that must be installed, and the extra that has it; empty for none.
+        check: Refuses what can be refused before anything runs, or its ``module:attribute``.
+    """
+
+    remote: bool = False
+    package: tuple[str, str] | None = None
+    check: CheckMeasure | str | None = None
+    what = "backend"
+
+    def __call__(self, inputs: MeasureInputs) -> None:
+        """Check the parameters and measure.
+
+        Raises:
+            UsageError: A parameter is unknown or of another kind.
+            EngineError: A package that it needs is not installed.
+        """
+        params = self.read(inputs.params)
+        if lacks := self.lacks():
+            raise EngineError(f"the {self.name} backend: {lacks}")
+        self.load()(replace(inputs, params=params))
+
+    def lacks(self) -> str | None:
+        """The package that it needs and that is not installed, in words; None where all is well."""
+        from importlib.util import find_spec
+
+        if self.package is None or find_spec(self.package[0]) is not None:
+            return None
+        module, extra = self.package
+        return f"{module} is not installed: pip install {extra}"
+
+    def require(self, params: Mapping[str, Any], hardware: Hardware | None) -> None:
+        """Refuse what cannot be measured; ``hardware`` is None where nobody named it.
+
+        Raises:
+            UsageError: A parameter is wrong, or it is not known what device would be measured.
+        """
+        read = self.read(params)
+        if self.check is not None:
+            check = self.check
+            if isinstance(check, str):
+                check = cast(CheckMeasure, load_attribute(check, f"backend {self.name!r}"))
+            check(read, hardware)
+        elif self.remote and hardware is None:
+            raise UsageError(
+                f"the {self.name} backend may be on another machine: say what it has, such as "
+                "--hardware a100"
+            )
+
+
 ImportRun = Callable[[Sequence[Path], Path], None]
 ImportWorkload = Callable[[Path, Path, Mapping[str, Any]], None]
 """Called with the file, the workload directory to write, and the options (see the CLI)."""
@@ -70,7 +146,7 @@ class ProfileSource(Protocol):
 T = TypeVar("T")
 
 
-class _Names(Generic[T]):
+class Names(Generic[T]):
     """A table from names to values or to ``module:attribute`` paths, resolved on first use."""
 
     def __init__(self, what: str) -> None:
@@ -92,11 +168,7 @@ class _Names(Generic[T]):
         self.require(name)
         value = self._entries[name]
         if isinstance(value, str):
-            module, _, attribute = value.partition(":")
-            try:
-                value = cast(T, getattr(import_module(module), attribute))
-            except (ImportError, AttributeError) as error:
-                raise EngineError(f"{self.what} {name!r} cannot be loaded: {error}") from error
+            value = cast(T, load_attribute(value, f"{self.what} {name!r}"))
             self._entries[name] = value
         return value
 
@@ -108,21 +180,51 @@ class Registry:
     """Simulators, backends, hardware, models, profile sources and importers by name."""
 
     def __init__(self) -> None:
-        self.simulators: _Names[Simulate] = _Names("simulator")
-        self.backends: _Names[Measure] = _Names("backend")
-        self.hardware: _Names[Hardware] = _Names("hardware")
-        self.models: _Names[ModelShape] = _Names("model")
-        self.profile_sources: _Names[ProfileSource] = _Names("profile source")
-        self.run_importers: _Names[ImportRun] = _Names("kind of run")
-        self.workload_importers: _Names[ImportWorkload] = _Names("kind of workload")
+        self.simulators: Names[Simulator] = Names("simulator")
+        self.backends: Names[Backend] = Names("backend")
+        self.hardware: Names[Hardware] = Names("hardware")
+        self.models: Names[ModelShape] = Names("model")
+        self.profile_sources: Names[ProfileSource] = Names("profile source")
+        self.run_importers: Names[ImportRun] = Names("kind of run")
+        self.workload_importers: Names[ImportWorkload] = Names("kind of workload")
 
-    def add_simulator(self, name: str, simulate: Simulate | str) -> None:
-        """Register a simulator: called with `SimulationInputs`, writes a run directory."""
-        self.simulators.add(name, simulate)
+    def add_simulator(
+        self,
+        name: str,
+        simulate: Simulate | str,
+        *,
+        parameters: Sequence[Parameter] | str = (),
+    ) -> None:
+        """Register a simulator: called with `SimulationInputs`, writes a run directory.
 
-    def add_backend(self, name: str, measure: Measure | str) -> None:
-        """Register a real engine: called with `MeasureInputs`, writes run directories."""
-        self.backends.add(name, measure)
+        Args:
+            name: What the user types.
+            simulate: What is called, or its ``module:attribute``.
+            parameters: What it takes beside (``--param``); others are refused.
+        """
+        self.simulators.add(name, Simulator(name, simulate, parameters))
+
+    def add_backend(
+        self,
+        name: str,
+        measure: Measure | str,
+        *,
+        parameters: Sequence[Parameter] | str = (),
+        remote: bool = False,
+        package: tuple[str, str] | None = None,
+        check: CheckMeasure | str | None = None,
+    ) -> None:
+        """Register a real engine: called with `MeasureInputs`, writes run directories.
+
+        Args:
+            name: What the user types.
+            measure: What is called, or its ``module:attribute``.
+            parameters: What it takes beside (``--param``); others are refused.
+            remote: Whether it may be on another machine, so that this one's device is not needed.
+            package: A module that must be installed, and the extra that has it.
+            check: Refuses what can be refused before anything runs.
+        """
+        self.backends.add(name, Backend(name, measure, parameters, remote, package, check))
 
     def add_hardware(self, hardware: Hardware) -> None:
         """Register a device class; its name becomes a pytest marker."""
@@ -183,13 +285,30 @@ def builtin_registry() -> Registry:
     for shape in BUILTIN_MODELS:
         registry.add_model(shape)
     here = "pytest_gpusim"
-    registry.add_simulator("vidur", f"{here}.simulators.vidur.runner:simulate")
+    registry.add_simulator(
+        "vidur",
+        f"{here}.simulators.vidur.runner:simulate",
+        parameters=f"{here}.simulators.vidur.parameters:PARAMETERS",
+    )
     registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
-    registry.add_backend("vllm", f"{here}.backends.vllm:measure")
+    registry.add_backend(
+        "vllm",
+        f"{here}.backends.vllm:measure",
+        parameters=f"{here}.backends.vllm_parameters:PARAMETERS",
+        package=("vllm", "'pytest-gpusim[cpu]' or 'pytest-gpusim[cuda]'"),
+    )
     registry.add_profile_source("vllm", f"{here}.profiling.vllm:SOURCE")
     registry.add_profile_source("vidur", f"{here}.profiling.vidur_data:SOURCE")
     registry.add_profile_source("aiconfigurator", f"{here}.profiling.aiconfigurator:SOURCE")
-    registry.add_backend("openai", f"{here}.backends.openai:measure")
+    openai = f"{here}.backends.openai"
+    registry.add_backend(
+        "openai",
+        f"{openai}.backend:measure",
+        parameters=f"{openai}.parameters:PARAMETERS",
+        remote=True,
+        package=("aiohttp", "'pytest-gpusim[server]'"),
+        check=f"{openai}.options:check",
+    )
     for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "gpusim"):
         module = kind.replace("-", "_")
         registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")

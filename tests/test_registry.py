@@ -61,7 +61,7 @@ def test_what_a_plugin_registers_is_found() -> None:
     registry.add_importer("toy", lambda files, out: None)
     registry.add_hardware(Hardware("abacus", "cpu", "abacus", memory_gb=1, fp16_tflops=1))
     registry.add_model(TINY)
-    assert registry.simulators.get("toy") is simulate
+    assert registry.simulators.get("toy").load() is simulate
     assert registry.workload_importers.get("toy") is import_trace
     assert registry.run_importers.get("toy") is not import_trace
     assert registry.hardware.get("abacus").name == "abacus"
@@ -71,7 +71,7 @@ def test_what_a_plugin_registers_is_found() -> None:
 def test_a_path_is_resolved_on_first_use() -> None:
     registry = Registry()
     registry.add_simulator("dumps", "json:dumps")
-    assert registry.simulators.get("dumps") is json.dumps
+    assert registry.simulators.get("dumps").load() is json.dumps
 
 
 @pytest.mark.parametrize("path", ["no_such_module:x", "json:no_such_attribute"])
@@ -79,7 +79,7 @@ def test_a_path_that_leads_nowhere_is_one_line(path: str) -> None:
     registry = Registry()
     registry.add_simulator("broken", path)
     with pytest.raises(EngineError, match="simulator 'broken' cannot be loaded"):
-        registry.simulators.get("broken")
+        registry.simulators.get("broken").load()
 
 
 def test_a_name_is_registered_once() -> None:

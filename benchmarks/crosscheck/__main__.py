@@ -105,7 +105,7 @@ def write_trace(workload: Workload, path: Path) -> None:
 
 def measure_ours(url: str, workload: Workload, hardware: Hardware, out: Path) -> Run:
     """One pass of the openai backend, without a warm-up of its own."""
-    from pytest_gpusim.backends.openai import measure
+    from pytest_gpusim.backends.openai.backend import measure
 
     params = {"url": url, "warmup": "no"}
     measure(MeasureInputs(SMALL_QWEN3, hardware, workload, EngineSettings(), [out], params))

@@ -1,9 +1,4 @@
-"""The vLLM backend: replay a workload on a live engine, once per run directory.
-
-Parameters (``--param NAME=VALUE``, ``params=``): ``weights``, the directory of a checkpoint;
-``threads``, OpenMP threads on a CPU; ``hang_timeout``, seconds without a word after which the
-engine counts as hung; ``warmup``, ``no`` to skip it.
-"""
+"""The vLLM backend: replay a workload on a live engine, once per run directory."""
 
 from __future__ import annotations
 
@@ -15,7 +10,9 @@ from typing import Any
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.backends.vllm_events import ReplayRecord
+from pytest_gpusim.backends.vllm_parameters import PARAMETERS
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import token_rows
@@ -24,7 +21,6 @@ from pytest_gpusim.vllm_runtime.process import HANG_TIMEOUT_S
 from pytest_gpusim.workload import Workload
 from pytest_gpusim.workload.token_ids import token_ids
 
-_PARAMS = ("weights", "threads", "hang_timeout", "warmup")
 _WARMUP_SALT = 1
 
 
@@ -38,7 +34,7 @@ def measure(inputs: MeasureInputs) -> None:
         UsageError: A parameter or setting cannot be, or a request is longer than the context.
         EngineStopped: A run broke off; raised after the last run, or when no engine starts.
     """
-    params = _checked_params(inputs.params)
+    params = read_parameters(PARAMETERS, inputs.params, "the vllm backend")
     if inputs.hardware.present_device() is None:
         raise UsageError(f"no {inputs.hardware.name} in this machine")
     spec = LaunchSpec.resolve(
@@ -157,25 +153,3 @@ def _write(
             "complete": record.ended,
         },
     )
-
-
-def _checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    checked: dict[str, Any] = {}
-    for name, value in params.items():
-        if name not in _PARAMS:
-            raise UsageError(
-                f"parameter {name!r} is unknown to the vllm backend; known are {', '.join(_PARAMS)}"
-            )
-        if name == "weights":
-            checked[name] = str(value)
-        elif name == "warmup":
-            checked[name] = str(value).lower() not in ("no", "false", "0")
-        else:
-            kind = int if name == "threads" else float
-            try:
-                checked[name] = kind(value)
-            except ValueError:
-                checked[name] = 0
-            if checked[name] <= 0:
-                raise UsageError(f"parameter {name}={value}: expected a positive number")
-    return checked

@@ -61,7 +61,9 @@ def resolve_case(
         InputError: A file cannot be used.
     """
     simulator = arguments.get("simulator") or "vidur"
-    registry.simulators.require(simulator)
+    backend = arguments.get("backend") or "vllm"
+    params = registry.simulators.get(simulator).read(arguments.get("params") or {})
+    backend_params = registry.backends.get(backend).read(arguments.get("backend_params") or {})
     engine = _engine(arguments.get("engine"), places, asker)
     profile = _profile(arguments.get("profile"), places)
     named = arguments.get("model")
@@ -97,9 +99,9 @@ def resolve_case(
         name=arguments.get("name") or _named_after(stem, model, hardware),
         engine=engine,
         simulator=simulator,
-        backend=arguments.get("backend") or "vllm",
-        params=arguments.get("params") or {},
-        backend_params=arguments.get("backend_params") or {},
+        backend=backend,
+        params=params,
+        backend_params=backend_params,
         given=given,
         profile=profile,
     )

@@ -12,24 +12,19 @@ from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import MeasureInputs, Registry
+from pytest_gpusim.registry import Backend, MeasureInputs, Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.workload import Workload
 
 
-def why_not_live(case: Case) -> str | None:
+def why_not_live(case: Case, registry: Registry) -> str | None:
     """Why the case cannot be measured here, in words; None where it can."""
-    from importlib.util import find_spec
-
-    if case.backend == "openai":
-        return None  # the server may be anywhere
-    if case.hardware.present_device() is None:
+    backend = registry.backends.get(case.backend)
+    if not backend.remote and case.hardware.present_device() is None:
         return f"no {case.hardware.name} in this machine"
-    if case.backend == "vllm" and find_spec("vllm") is None:
-        return "vllm is not installed: pip install 'pytest-gpusim[cpu]' or 'pytest-gpusim[cuda]'"
-    return None
+    return backend.lacks()
 
 
 def live(case: Case, settings: Settings) -> RealSide:
@@ -42,18 +37,16 @@ def live(case: Case, settings: Settings) -> RealSide:
     from pytest_gpusim.runs import read_run
 
     # What is cheap to refuse comes before minutes of measuring.
-    if case.backend == "openai":
-        from pytest_gpusim.backends.openai_options import Options
-
-        Options.read(case.backend_params).require_device(case.hardware)
-    settings.registry.simulators.require(case.simulator)
+    backend = settings.registry.backends.get(case.backend)
+    backend.require(case.backend_params, case.hardware)
+    settings.registry.simulators.get(case.simulator).read(case.params)
     bundle = case_bundle(case, settings, case.engine)
     workload = case_workload(case, settings.artifacts)
     engine = case.engine
-    if case.backend != "openai":
+    if not backend.remote:
         # A server has its settings already; the bundle's would stand in the run as if it had them.
         engine = engine.merged(bundle.engine_settings)
-        case = _like_the_bundle(case, bundle)
+        case = _like_the_bundle(case, bundle, backend)
     if settings.repeat < 1:
         raise UsageError(f"--gpusim-repeat {settings.repeat}: expected at least 1")
     name = new_id(case.case_name)
@@ -66,7 +59,7 @@ def live(case: Case, settings: Settings) -> RealSide:
     return RealSide(workload, [read_run(out) for out in outs], bundle)
 
 
-def _like_the_bundle(case: Case, bundle: Bundle) -> Case:
+def _like_the_bundle(case: Case, bundle: Bundle, backend: Backend) -> Case:
     """The case on the device and with the threads that were profiled."""
     device, present = bundle.meta["device_name"], case.hardware.present_device()
     if device and present and device != present:
@@ -77,7 +70,8 @@ def _like_the_bundle(case: Case, bundle: Bundle) -> Case:
             "profile this machine",
         )
     threads = (bundle.meta.get("engine_settings") or {}).get("threads")
-    if case.backend == "vllm" and threads and "threads" not in case.backend_params:
+    takes = {parameter.name for parameter in backend.declared()}
+    if "threads" in takes and threads and "threads" not in case.backend_params:
         return replace(case, backend_params={**case.backend_params, "threads": threads})
     return case
 

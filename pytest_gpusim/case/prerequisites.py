@@ -39,7 +39,7 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
             real = recorded(case, settings)
         except NotRecorded as reason:
             reasons.append(str(reason))
-    no_device = None if case.given or real else why_not_live(case)
+    no_device = None if case.given or real else why_not_live(case, settings.registry)
     try:
         if case.given is not None:
             needs = _of_runs(case, settings, case.given.workload, case.given.runs[0])
@@ -82,7 +82,8 @@ def _of_runs(
 
 def _of_a_measurement(case: Case, settings: Settings) -> _Needs:
     """Of a run that is made on this very device; a server may be anywhere."""
-    device = case.hardware.present_device() if case.backend != "openai" else None
+    remote = settings.registry.backends.get(case.backend).remote
+    device = None if remote else case.hardware.present_device()
     bundle = _bundle(case, settings, case.engine, device)
     return _Needs(bundle, case_workload(case, settings.artifacts), case.engine, device)
 

@@ -43,7 +43,7 @@ def real_side(case: Case, settings: Settings) -> RealSide:
             if settings.real == "recorded":
                 raise
             reasons.append(str(reason))
-    no_device = why_not_live(case)
+    no_device = why_not_live(case, settings.registry)
     if no_device is not None:
         raise CannotRunHere("; ".join([*reasons, no_device]))
     return live(case, settings)

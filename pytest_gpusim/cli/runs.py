@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
 from pytest_gpusim.cli.common import (
@@ -17,7 +17,7 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import find_profiling_root
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.registry import Names, Registry, SimulationInputs
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -30,7 +30,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     simulate.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
     )
-    _add_params(simulate)
+    _add_params(simulate, registry.simulators)
     add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
     simulate.set_defaults(run=_simulate)
 
@@ -43,9 +43,9 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     )
     measure.add_argument("--workload", type=Path, required=True, metavar="DIR")
     add_engine(measure)
-    measure.add_argument("--url", metavar="U", help="the endpoint of the openai backend")
+    measure.add_argument("--url", metavar="U", help="the server; the same as --param url=U")
     measure.add_argument("--repeat", type=int, default=1, metavar="N")
-    _add_params(measure)
+    _add_params(measure, registry.backends)
     add_out(measure, str(DEFAULT_ROOT / "real_runs"))
     measure.set_defaults(run=_measure)
 
@@ -69,14 +69,26 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     record.set_defaults(run=_record)
 
 
-def _add_params(parser: argparse.ArgumentParser) -> None:
+def _add_params(parser: Any, providers: Names[Any]) -> None:
     parser.add_argument(
         "--param",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of the simulator or backend itself",
+        help=f"an option of the {providers.what} itself, see below",
     )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.closing = lambda: _params_help(providers)
+
+
+def _params_help(providers: Names[Any]) -> str:
+    """What every simulator, or backend, takes; loads the declarations, not the providers."""
+    lines = ["--param NAME=VALUE:"]
+    for name in providers.names():
+        declared = providers.get(name).declared()
+        lines += [f"  {name}" + ("" if declared else " takes none")]
+        lines += [f"    {parameter}" for parameter in declared]
+    return "\n".join(lines)
 
 
 def _params(options: argparse.Namespace) -> dict[str, str]:
@@ -94,7 +106,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import run_simulator
     from pytest_gpusim.workload import read_workload
 
-    registry.simulators.require(options.simulator)
+    registry.simulators.get(options.simulator).read(_params(options))
     model = registry.model(options.model)
     hardware = registry.hardware.get(options.hardware)
     workload = read_workload(options.workload)
@@ -115,16 +127,17 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
 
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: expected at least 1")
-    registry.backends.require(options.backend)
-    workload = read_workload(options.workload)
+    backend = registry.backends.get(options.backend)
     params: dict[str, object] = dict(_params(options))
     if options.url:
         params["url"] = options.url
+    backend.read(params)
+    workload = read_workload(options.workload)
+    if not options.hardware:
+        backend.require(params, None)
     case = Case(
         model=registry.model(options.model),
-        hardware=registry.hardware.get(
-            options.hardware or _hardware_of(options.backend, params, registry)
-        ),
+        hardware=registry.hardware.get(options.hardware or _present_hardware(registry)),
         workload=options.workload,
         backend=options.backend,
         backend_params=params,
@@ -137,19 +150,6 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
     measure(case, registry, workload, engine_of(options), outs)
     print(out)
     return 0
-
-
-def _hardware_of(backend: str, params: Mapping[str, object], registry: Registry) -> str:
-    """The device class that is measured, where that can only be this machine's."""
-    if backend == "openai":
-        from pytest_gpusim.backends.openai_options import Options
-
-        server = Options.read(params)
-        if not server.on_this_machine:
-            raise UsageError(
-                f"{server.root} is another machine: say what it has, such as --hardware a100"
-            )
-    return _present_hardware(registry)
 
 
 def _present_hardware(registry: Registry) -> str:

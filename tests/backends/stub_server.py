@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.backends.openai_prompts import PROBES
+from pytest_gpusim.backends.openai.prompts import PROBES
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
@@ -213,7 +213,7 @@ def run_on(
     **params: Any,
 ) -> list[Run]:
     """Measure (prefill, decode, arrival) requests on a stub, without a warm-up unless asked for."""
-    from pytest_gpusim.backends.openai import measure
+    from pytest_gpusim.backends.openai.backend import measure
 
     workload = make_workload(tmp_path / "workload", requests, prompts)
     outs = [tmp_path / f"run-{number}" for number in range(repeat)]

@@ -12,10 +12,11 @@ from vidur.execution_time_predictor.random_forrest_execution_time_predictor impo
 from pytest_gpusim.artifacts import digest_json, package_version
 from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, TP
 from pytest_gpusim.deployment.model import dtype_bytes
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.vidur.configs import GpusimForestConfig
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
+from pytest_gpusim.simulators.vidur.parameters import FORESTS
 from pytest_gpusim.simulators.vidur.session import session_of
 
 _GRANULARITY = 256
@@ -96,11 +97,7 @@ class BundleForest(RandomForrestExecutionTimePredictor):
 
 
 def forest_config(inputs: SimulationInputs, session: int) -> GpusimForestConfig:
-    """The predictor's settings.
-
-    Raises:
-        UsageError: ``forest`` in the parameters is not one of the grids.
-    """
+    """The predictor's settings."""
     # Vidur makes this directory, and puts nothing there.
     own = session_of(session).scratch / "vidur-cache"
     return GpusimForestConfig(**_settings(inputs), session=session, cache_dir=str(own))
@@ -123,9 +120,7 @@ def cache_directory(inputs: SimulationInputs) -> Path:
 
 
 def _settings(inputs: SimulationInputs) -> dict[str, Any]:
-    name = str(inputs.params.get("forest", "small"))
-    if name not in _GRIDS:
-        raise UsageError(f"--param forest={name}: known are {', '.join(sorted(_GRIDS))}")
+    name = inputs.params.get("forest", FORESTS[0])
     engine = inputs.engine
     longest = inputs.workload.max_length()[1] + _GRANULARITY
     tokens = max(longest, engine.max_num_batched_tokens or 0)

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
-from pytest_gpusim.errors import EngineError, GpusimError, UsageError
+from pytest_gpusim.errors import EngineError, GpusimError
+from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
 from pytest_gpusim.simulators.vidur.package import require_vidur
+from pytest_gpusim.simulators.vidur.parameters import PARAMETERS, PREDICTORS, SCHEDULERS
 
 if TYPE_CHECKING:
     from pytest_gpusim.simulators.vidur.session import Session
 
 NAME = "vidur"
-SCHEDULERS = ("vllm", "sarathi")
-PREDICTORS = ("profile", "random_forest")
 
 
 def simulate(inputs: SimulationInputs) -> None:
     """Simulate a workload with Vidur and write the run directory ``inputs.out_dir``.
 
-    Parameters (``inputs.params``): ``scheduler`` is ``vllm`` (vLLM v1's rules, the default) or
-    ``sarathi`` (Vidur's own); ``predictor`` is ``profile`` (interpolation, the default) or
-    ``random_forest`` (Vidur's own, trained on the bundle and cached; ``forest``: ``small``, one
-    candidate of Vidur's grid, or ``vidur``, all of it).
+    ``pytest_gpusim.simulators.vidur.parameters`` has what ``inputs.params`` may hold.
 
     Raises:
         EngineError: Vidur is missing, not of a supported version, or failed.
@@ -39,8 +36,9 @@ def simulate(inputs: SimulationInputs) -> None:
     """
     version = require_vidur()
     require_vacant(inputs.out_dir)
-    scheduler = _choice(inputs, "scheduler", SCHEDULERS)
-    predictor = _choice(inputs, "predictor", PREDICTORS)
+    params = read_parameters(PARAMETERS, inputs.params, "the vidur simulator")
+    scheduler = params.get("scheduler", SCHEDULERS[0])
+    predictor = params.get("predictor", PREDICTORS[0])
     inputs = replace(inputs, engine=complete_settings(inputs))
     started_at = utc_now()
     engine = ServingEngine.of_inputs(inputs)
@@ -108,10 +106,3 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _choice(inputs: SimulationInputs, name: str, known: tuple[str, ...]) -> str:
-    value = str(inputs.params.get(name, known[0]))
-    if value not in known:
-        raise UsageError(f"--param {name}={value}: known are {', '.join(known)}")
-    return value

@@ -1,11 +1,5 @@
 """The openai backend: replay a workload against any OpenAI-compatible server.
 
-Parameters (``--param NAME=VALUE``, ``params=``): ``url``, also ``--url``; ``api_key_env``, the
-environment variable that holds the key; ``served_model``, the model's name at the server;
-``timeout``, seconds for each request; ``max_concurrency``, requests under way at once;
-``tokenizer``, a local one, for servers that refuse token ids; ``device_name`` of a remote machine;
-``warmup``, ``no`` to skip it.
-
 The key is read from the environment, sent, and kept nowhere.
 """
 
@@ -20,18 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
-from pytest_gpusim.backends.openai_options import Options
-from pytest_gpusim.backends.openai_prompts import PROBES, Prompts
+from pytest_gpusim.backends.openai.options import Options
+from pytest_gpusim.backends.openai.parameters import PARAMETERS
+from pytest_gpusim.backends.openai.prompts import PROBES, Prompts
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import EngineError, UsageError, require_package
+from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import token_rows
 
 if TYPE_CHECKING:
-    from pytest_gpusim.backends.openai_dialect import Dialect
-    from pytest_gpusim.backends.openai_replay import Replay
-    from pytest_gpusim.backends.openai_server import Server, ServerFacts
+    from pytest_gpusim.backends.openai.dialect import Dialect
+    from pytest_gpusim.backends.openai.replay import Replay
+    from pytest_gpusim.backends.openai.server import Server, ServerFacts
     from pytest_gpusim.workload import WorkloadRequest
 
 _WARMUP_SALT = 1
@@ -48,8 +44,8 @@ def measure(inputs: MeasureInputs) -> None:
             modelled, or would meet the same prompts again and find them in its prefix cache.
         EngineError: No server answers, or it cannot be asked for completions.
     """
-    require_package("aiohttp", "server", "the openai backend")
-    options = Options.read(inputs.params)
+    params = read_parameters(PARAMETERS, inputs.params, "the openai backend")
+    options = Options.read(params)
     inputs.workload.require_fits(inputs.engine.max_model_len)
     for out in inputs.out_dirs:
         require_vacant(out)
@@ -59,7 +55,7 @@ def measure(inputs: MeasureInputs) -> None:
 async def _measure(inputs: MeasureInputs, options: Options) -> None:
     import aiohttp
 
-    from pytest_gpusim.backends.openai_server import Server
+    from pytest_gpusim.backends.openai.server import Server
 
     # The project's own limit is the only one: a client's hidden queue would look like the server's.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
@@ -107,7 +103,7 @@ class _Measurement:
 
     async def prepare(self) -> None:
         """Agree on how to ask, and warm the server up."""
-        from pytest_gpusim.backends.openai_dialect import agree
+        from pytest_gpusim.backends.openai.dialect import agree
 
         self._dialect, self._exact = await agree(
             self._server.session,
@@ -165,7 +161,7 @@ class _Measurement:
         salt = 0 if was_reset or not self._renewable else secrets.randbits(31) | 2
         started = utc_now()
         replay = await self._replay(salt)
-        from pytest_gpusim.backends import openai_rows as rows
+        from pytest_gpusim.backends.openai import rows
 
         requests = self._inputs.workload.requests
         records = rows.records(requests, replay)
@@ -211,7 +207,7 @@ class _Measurement:
         )
 
     async def _replay(self, salt: int, *, skip_idle: bool = False) -> Replay:
-        from pytest_gpusim.backends.openai_replay import replay
+        from pytest_gpusim.backends.openai.replay import replay
 
         self._sent = True
         return await replay(

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from pytest_gpusim.backends.openai_client import complete
-from pytest_gpusim.backends.openai_prompts import PromptForm
+from pytest_gpusim.backends.openai.client import complete
+from pytest_gpusim.backends.openai.prompts import PromptForm
 from pytest_gpusim.errors import EngineError
 
 _PROBE_TOKENS = 8

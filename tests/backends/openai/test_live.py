@@ -31,7 +31,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def run_on(url: str, workload: Workload, *outs: Path) -> list[Run]:
-    from pytest_gpusim.backends.openai import measure
+    from pytest_gpusim.backends.openai.backend import measure
 
     inputs = MeasureInputs(MODEL, CPU, workload, EngineSettings(), outs, {"url": url})
     measure(inputs)
@@ -74,7 +74,7 @@ def test_every_pass_begins_cold_and_shared_prefixes_are_found(url: str, tmp_path
 
 def test_refused_requests_are_error_rows(url: str, tmp_path: Path) -> None:
     """Token ids outside the vocabulary: vLLM begins a stream and reports the error in it."""
-    from pytest_gpusim.backends.openai import measure
+    from pytest_gpusim.backends.openai.backend import measure
 
     workload = tiny_workload(tmp_path / "w", lengths=[(40, 4)] * 3)
     wide = replace(MODEL, vocab_size=10 * MODEL.vocab_size)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
 
-from pytest_gpusim.backends.openai_client import EventDecoder
+from pytest_gpusim.backends.openai.client import EventDecoder
 
 STREAM = (
     ': ping\n\ndata: {"a": "é"}\n\nevent: x\ndata:one\r\ndata: two\r\n\r\n\n\ndata: [DONE]\n\n'

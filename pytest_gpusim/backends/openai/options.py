@@ -12,16 +12,6 @@ from urllib.parse import urlsplit
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import UsageError
 
-_PARAMS = (
-    "url",
-    "api_key_env",
-    "served_model",
-    "timeout",
-    "max_concurrency",
-    "tokenizer",
-    "device_name",
-    "warmup",
-)
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 
@@ -41,25 +31,18 @@ class Options:
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Options:
-        """Check the parameters; raises `UsageError`."""
-        for name in params:
-            if name not in _PARAMS:
-                raise UsageError(
-                    f"parameter {name!r} is unknown to the openai backend; known are "
-                    f"{', '.join(_PARAMS)}"
-                )
+        """Check the parameters, which are in their kinds; raises `UsageError`."""
         key_env, key = _api_key(params.get("api_key_env"))
-        concurrency = _positive(params, "max_concurrency", int)
         return cls(
             root=_root_of(params.get("url")),
             key_env=key_env,
             key=key,
             served_model=params.get("served_model"),
-            timeout_s=_positive(params, "timeout", float) or cls.timeout_s,
-            max_concurrency=None if concurrency is None else int(concurrency),
+            timeout_s=params.get("timeout", cls.timeout_s),
+            max_concurrency=params.get("max_concurrency"),
             tokenizer=params.get("tokenizer"),
             device_name=params.get("device_name"),
-            warmup=str(params.get("warmup", "yes")).lower() not in ("no", "false", "0"),
+            warmup=params.get("warmup", True),
         )
 
     @property
@@ -77,14 +60,6 @@ class Options:
         if self.device_name is not None:
             return self.device_name
         return hardware.present_device() if self.on_this_machine else None
-
-    def require_device(self, hardware: Hardware) -> None:
-        """Raise `UsageError` where nobody says what device the server has."""
-        if self.device_of(hardware) is None:
-            raise UsageError(
-                f"{self.root}: which {hardware.name} the server has is not known here: give the "
-                "backend's parameter device_name, such as 'NVIDIA A100-SXM4-80GB'"
-            )
 
     def scrub(self, text: str) -> str:
         """``text`` without the key."""
@@ -104,6 +79,29 @@ class Options:
             "max_concurrency": self.max_concurrency,
             "warmup": self.warmup,
         }
+
+
+def check(params: Mapping[str, Any], hardware: Hardware | None) -> None:
+    """Refuse what cannot be measured, before anything is asked of a server.
+
+    Args:
+        params: The backend's parameters.
+        hardware: What is said to be measured; None where nobody named it.
+
+    Raises:
+        UsageError: A parameter is wrong, or nobody says what device the server has.
+    """
+    options = Options.read(params)
+    if hardware is None:
+        if not options.on_this_machine:
+            raise UsageError(
+                f"{options.root} is another machine: say what it has, such as --hardware a100"
+            )
+    elif options.device_of(hardware) is None:
+        raise UsageError(
+            f"{options.root}: which {hardware.name} the server has is not known here: give the "
+            "backend's parameter device_name, such as 'NVIDIA A100-SXM4-80GB'"
+        )
 
 
 def _root_of(url: Any) -> str:
@@ -134,15 +132,3 @@ def _api_key(name: Any) -> tuple[str | None, str | None]:
             "without control characters"
         )
     return (str(name or _DEFAULT_KEY_ENV), key) if key else (None, None)
-
-
-def _positive(params: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> float | None:
-    if params.get(name) is None:
-        return None
-    try:
-        value = kind(params[name])
-    except (TypeError, ValueError):
-        value = kind(0)
-    if not 0 < value < float("inf"):
-        raise UsageError(f"parameter {name}={params[name]}: expected a positive number")
-    return value

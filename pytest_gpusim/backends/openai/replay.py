@@ -14,7 +14,7 @@ from time import perf_counter_ns
 
 import aiohttp
 
-from pytest_gpusim.backends.openai_client import Answer, complete
+from pytest_gpusim.backends.openai.client import Answer, complete
 from pytest_gpusim.workload import WorkloadRequest
 
 _SPIN_NS = 1_500_000  # a sleep may end this late

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_gpusim.backends.openai_replay import Replay
+from pytest_gpusim.backends.openai.replay import Replay
 from pytest_gpusim.runs.records import RequestRecord, lateness
 from pytest_gpusim.workload import WorkloadRequest
 

@@ -1,0 +1,1 @@
+"""The openai backend: replay a workload against any OpenAI-compatible server."""

@@ -1,0 +1,144 @@
+"""Options of a simulator or backend itself: declared once, read from a shell and from a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from pytest_gpusim.errors import EngineError, UsageError
+
+Kind = Literal["text", "integer", "number", "yes or no"]
+_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An option, ``--param NAME=VALUE`` in a shell and ``params={NAME: VALUE}`` in a test.
+
+    Attributes:
+        name: What the user types.
+        kind: Of its value. Numbers must be above 0.
+        help: One line.
+        default: What holds where it is not given; None where nothing does, or something is found.
+        choices: The only values that it can have, where there are only some.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, value: Any) -> Any:
+        """``value`` in this parameter's kind.
+
+        Raises:
+            UsageError: It is of another kind, or none of the choices.
+        """
+        if self.choices and value not in self.choices:
+            known = ", ".join(self.choices)
+            raise UsageError(f"parameter {self.name}={value}: known are {known}")
+        if self.kind == "text":
+            if isinstance(value, bool | Mapping):
+                raise UsageError(f"parameter {self.name}={value}: expected a text")
+            return str(value)
+        if self.kind == "yes or no":
+            read = value if isinstance(value, bool) else _WORDS.get(str(value).lower())
+            if read is None:
+                raise UsageError(f"parameter {self.name}={value}: expected yes or no")
+            return read
+        number = _number(value, int if self.kind == "integer" else float)
+        if number is None or not 0 < number < float("inf"):
+            whole = "a positive whole number" if self.kind == "integer" else "a positive number"
+            raise UsageError(f"parameter {self.name}={value}: expected {whole}")
+        return number
+
+    @property
+    def values(self) -> str:
+        """What it can be, and its default, in words."""
+        kind = " or ".join(self.choices) if self.choices else self.kind
+        known = {True: "yes", False: "no"}.get(self.default, self.default)
+        return kind if self.default is None else f"{kind}; default {known}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.help} ({self.values})"
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> float | None:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+        return None
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def read_parameters(
+    known: Sequence[Parameter], params: Mapping[str, Any], owner: str
+) -> dict[str, Any]:
+    """The given parameters in their kinds; those that are None count as not given.
+
+    Args:
+        known: What is declared.
+        params: What was given.
+        owner: Who takes them, for messages: "the vllm backend".
+
+    Raises:
+        UsageError: One is unknown or of another kind.
+    """
+    declared = {parameter.name: parameter for parameter in known}
+    read = {}
+    for name, value in params.items():
+        if name not in declared:
+            names = f"known are {', '.join(declared)}" if declared else "it takes none"
+            raise UsageError(f"parameter {name!r} is unknown to {owner}; {names}")
+        if value is not None:
+            read[name] = declared[name].read(value)
+    return read
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provider(Generic[T]):
+    """Something that goes by a name and takes parameters; not imported before it is used.
+
+    Attributes:
+        name: What the user types.
+        target: What is called, or its ``module:attribute``.
+        parameters: What it takes, or the ``module:attribute`` of them.
+    """
+
+    name: str
+    target: T | str
+    parameters: Sequence[Parameter] | str = ()
+    what = "provider"
+
+    def load(self) -> T:
+        """What is called; raises `EngineError` where it cannot be imported."""
+        if not isinstance(self.target, str):
+            return self.target
+        return cast(T, load_attribute(self.target, f"{self.what} {self.name!r}"))
+
+    def declared(self) -> tuple[Parameter, ...]:
+        """Its parameters."""
+        if isinstance(self.parameters, str):
+            found = load_attribute(self.parameters, f"{self.what} {self.name!r}")
+            return tuple(cast("Sequence[Parameter]", found))
+        return tuple(self.parameters)
+
+    def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The given parameters in their kinds; raises `UsageError` for an unknown one."""
+        return read_parameters(self.declared(), params, f"the {self.name} {self.what}")
+
+
+def load_attribute(path: str, owner: str) -> Any:
+    """The object at ``module:attribute``; raises `EngineError` where there is none."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise EngineError(f"{owner} cannot be loaded: {error}") from error
