@@ -13,6 +13,7 @@ from pytest_gpusim.backends.vllm_events import ReplayRecord
 from pytest_gpusim.backends.vllm_parameters import PARAMETERS
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.parameters import read_parameters
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import token_rows
@@ -84,14 +85,16 @@ def _replay(
         "prompts": prompts,
         "wait": record is not None,
     }
-    ended = False
+    ended, what = False, "warm up" if record is None else "measure"
     try:
-        for event in engine.stream(command):
-            if record is not None:
-                record.take(event)
-            if event["event"] == "ended":
-                ended = True
-                return
+        with Progress(what, len(workload.requests), "requests") as bar:
+            for event in engine.stream(command):
+                if record is not None:
+                    record.take(event)
+                    bar.reach(record.finished_count)
+                if event["event"] == "ended":
+                    ended = True
+                    return
     finally:
         if not ended:
             engine.kill()  # what it still has to say would be taken for the next run's

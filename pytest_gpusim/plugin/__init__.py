@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pytest_gpusim.plugin.session import (
     profiling_root_of,
 )
 from pytest_gpusim.plugin.sim_vs_real import SimVsReal
+from pytest_gpusim.progress import lines_to
 from pytest_gpusim.registry import Registry, builtin_registry
 
 if TYPE_CHECKING:
@@ -132,6 +134,26 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     state = config.stash[STATE]
     root = profiling_root_of(config)
     return [f"gpusim: artifacts {state.artifacts}, profiling root {root.path} ({root.source})"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Progress of long tests in lines that no capturing holds back; none under ``-q``."""
+    config = session.config
+    if config.get_verbosity() < 0:
+        with lines_to(lambda line: None):
+            return (yield)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if reporter is not None:
+                reporter.ensure_newline()
+                reporter.write_line(f"gpusim: {line}")
+
+    with lines_to(say):
+        return (yield)
 
 
 class ComparisonCollector:

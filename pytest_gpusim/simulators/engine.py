@@ -13,6 +13,7 @@ from typing import cast
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
 from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel
@@ -64,6 +65,7 @@ class ServingEngine:
     steps: list[TimedStep] = field(default_factory=list)
     planned_at: list[int] = field(default_factory=list)
     ended_at: list[int] = field(default_factory=list)
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.rules)
@@ -136,8 +138,11 @@ class ServingEngine:
     def finish(self, timed: TimedStep, end_ns: int) -> None:
         """End the running step: its tokens are out, and the client has them."""
         self.steps.append(timed)
-        for request in self._complete(timed, end_ns):
+        finished = self._complete(timed, end_ns)
+        for request in finished:
             self.client.done(cast("int", request.request_id), end_ns)
+        if finished and self.progress is not None:
+            self.progress.advance(len(finished))
 
     def _complete(self, timed: TimedStep, end_ns: int) -> Sequence[Request]:
         """Deliver a step's tokens; returns the requests that finished, in batch order."""

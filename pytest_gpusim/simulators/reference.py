@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_gpusim.artifacts import require_vacant, utc_now
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
 from pytest_gpusim.simulators.output import write_engine_run
@@ -26,7 +27,8 @@ def simulate(inputs: SimulationInputs) -> None:
     inputs = replace(inputs, engine=complete_settings(inputs))
     started_at = utc_now()
     engine = ServingEngine.of_inputs(inputs)
-    run(inputs, engine)
+    with Progress("simulate", len(inputs.workload.requests), "requests") as engine.progress:
+        run(inputs, engine)
     write_engine_run(inputs, NAME, started_at, engine)
 
 

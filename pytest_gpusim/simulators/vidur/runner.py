@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.parameters import read_parameters
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
 from pytest_gpusim.simulators.vidur.package import require_vidur
@@ -69,6 +70,7 @@ def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predict
 
     try:
         with (
+            Progress("simulate", len(inputs.workload.requests), "requests") as engine.progress,
             _silence(),
             tempfile.TemporaryDirectory(prefix="gpusim-vidur-") as scratch,
             open_session(inputs, engine, Path(scratch)) as session,

@@ -1,0 +1,114 @@
+"""Progress of what takes more than a few seconds: a bar on a terminal, else a line at times.
+
+Whoever has a loop counts with `progress`; nothing is shown of what is done within `QUIET_S`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.progress
+
+QUIET_S = 3.0
+"""Nothing is said of what takes less."""
+PACE_S = 30.0
+"""Between two lines of a log."""
+_LOOK_EVERY = 64  # counts between two looks at the clock
+
+_say: list[Callable[[str], None]] = []
+
+
+@contextmanager
+def lines_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Let progress be lines for ``say`` while the block runs, as a pytest session wants them."""
+    _say.append(say)
+    try:
+        yield
+    finally:
+        _say.remove(say)
+
+
+class Progress:
+    """Counts towards a total; a context that takes its bar away at the end."""
+
+    def __init__(
+        self, what: str, total: int, unit: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what, self._total, self._unit, self._clock = what, total, unit, clock
+        self._done = self._looked = 0
+        self._start = clock()
+        self._next = self._start + QUIET_S
+        self._bar: rich.progress.Progress | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, count: int = 1) -> None:
+        """Count so many as done."""
+        self._done += count
+        if self._done - self._looked >= _LOOK_EVERY or self._total < 10 * _LOOK_EVERY:
+            self._looked = self._done
+            if self._clock() >= self._next:
+                self._show()
+
+    def reach(self, done: Callable[[], int]) -> None:
+        """So many are done; asked only when it is time to say so."""
+        if self._clock() >= self._next:
+            self._done = done()
+            self._show()
+
+    def _show(self) -> None:
+        if not _say and sys.stderr.isatty():
+            self._draw()
+            return
+        (_say[-1] if _say else _to_stderr)(self._line())
+        self._next = self._clock() + PACE_S
+
+    def _line(self) -> str:
+        share = self._done / self._total if self._total else 1.0
+        text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
+        left = (self._clock() - self._start) * (1 / share - 1) if share else 0.0
+        return f"{text}, about {duration(left)} left" if 0 < share < 1 else text
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            unit = TextColumn(self._unit)
+            console = Console(stderr=True)
+            self._bar = Bar(*columns, unit, TimeRemainingColumn(), console=console, transient=True)
+            self._bar.start()
+            task = self._bar.add_task(self._what, total=self._total)
+            # What was done before the bar came counts for the time that remains.
+            self._bar.tasks[task].start_time = self._bar.get_time() - QUIET_S
+        self._bar.update(self._bar.task_ids[0], completed=self._done)
+        self._next = self._clock() + 0.1
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, as one says it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _to_stderr(line: str) -> None:
+    print(f"gpusim: {line}", file=sys.stderr, flush=True)
