@@ -16,6 +16,7 @@ from pytest_gpusim.case.definition import (
     engine_of,
 )
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.places import point_to_latest
 from pytest_gpusim.registry import Registry, SimulationInputs
 from pytest_gpusim.workload.store import store_workload
 from pytest_gpusim.workload.trace import read_workload
@@ -62,6 +63,7 @@ def compare(
     comparison = compare_runs(real.runs, simulated, workload=real.workload)
     out = settings.artifacts / "comparisons" / new_id(case.case_name)
     write_comparison(comparison, out)
+    point_to_latest(out, settings.artifacts)
     return comparison, out
 
 

@@ -5,27 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
 from pytest_gpusim.errors import GpusimError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_INTERRUPTED = 1, 2, 3, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; help may end with what is only then looked up."""
-
-    closing: Callable[[], str] | None = None
-
-    def format_help(self) -> str:
-        if self.closing is not None:
-            self.epilog = self.closing()
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,18 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     from pytest_gpusim.cli import compare, profiles, runs, system, workloads
+    from pytest_gpusim.cli.parser import main_parser
     from pytest_gpusim.cli.plugins import load_registry
 
     # The plugins come first: they decide which names the commands below know.
     registry = load_registry(_leading_plugins(arguments))
 
-    parser = _Parser(
-        prog="gpusim",
-        description="Can I trust my LLM-inference simulator? Evidence from real engines.",
-        allow_abbrev=False,
-    )
-    _add_plugin_option(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser, commands = main_parser()
     for module in (workloads, profiles, runs, compare, system):
         module.add_commands(commands, registry)
     options = parser.parse_args(arguments)
@@ -73,8 +52,10 @@ def _run(arguments: list[str]) -> int:
 
 def _leading_plugins(arguments: Sequence[str]) -> list[str]:
     """The modules of ``-p MODULE`` before the command; what comes after it may be Vidur's."""
+    from pytest_gpusim.cli.parser import add_plugin_option
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    _add_plugin_option(parser)
+    add_plugin_option(parser)
     leading: list[str] = []
     for argument in arguments:
         if not argument.startswith("-") and leading[-1:] != ["-p"]:
@@ -84,14 +65,3 @@ def _leading_plugins(arguments: Sequence[str]) -> list[str]:
         return list(parser.parse_known_args(leading)[0].plugins)
     except argparse.ArgumentError:
         return []  # the main parser says what is wrong
-
-
-def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-p",
-        dest="plugins",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="load a module that implements pytest_gpusim_register",
-    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+from pytest_gpusim.places import DEFAULT_PROFILING_ROOT, ENV_PROFILING_ROOT
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings
@@ -38,6 +39,16 @@ def add_model_and_hardware(parser: argparse.ArgumentParser, *, hardware: bool = 
     )
     if hardware:
         parser.add_argument("--hardware", required=True, help="a known name, such as cpu or a100")
+
+
+def add_profiling_root(parser: argparse.ArgumentParser) -> None:
+    """``--profiling-root``."""
+    parser.add_argument(
+        "--profiling-root",
+        type=Path,
+        metavar="DIR",
+        help=f"where bundles are (default: ${ENV_PROFILING_ROOT}, else {DEFAULT_PROFILING_ROOT})",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

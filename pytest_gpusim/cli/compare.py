@@ -29,8 +29,12 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     compare.set_defaults(run=_compare)
 
     published = commands.add_parser("published", help="published runs, beside published errors")
-    published.add_argument("directories", type=Path, nargs="+", metavar="DIR")
-    published.add_argument("--simulator", default="vidur", metavar="NAME")
+    published.add_argument(
+        "directories", type=Path, nargs="+", metavar="DIR", help="a published run, or many below"
+    )
+    published.add_argument(
+        "--simulator", default="vidur", metavar="NAME", help=", ".join(registry.simulators.names())
+    )
     add_json(published)
     published.set_defaults(run=_published)
 

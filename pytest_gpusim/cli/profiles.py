@@ -18,6 +18,7 @@ from pytest_gpusim.cli.common import (
     engine_of,
     print_json,
 )
+from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT
 from pytest_gpusim.registry import Registry
@@ -31,12 +32,12 @@ _ROOT = DEFAULT_PROFILING_ROOT
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
     profile = commands.add_parser("profile", help="make a bundle of operator times")
-    sources = profile.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    sources = add_commands_of(profile, "source", "SOURCE")
     for name in registry.profile_sources.names():
         _add_source(sources, name, registry)
 
     check = commands.add_parser("check", help="judge a profiling root or a bundle")
-    check.add_argument("root", type=Path, metavar="ROOT")
+    check.add_argument("root", type=Path, metavar="ROOT", help="a profiling root, or a bundle")
     check.add_argument("--model", help="the bundle must be of this model")
     check.add_argument("--hardware", help="the bundle must be of this hardware")
     check.add_argument("--workload", type=Path, metavar="DIR", help="the bundle must cover it")
@@ -56,7 +57,7 @@ def _add_source(sources: Subparsers, name: str, registry: Registry) -> None:
         broken = sources.add_parser(
             name, help="cannot be loaded", add_help=False, prefix_chars="\0"
         )
-        broken.add_argument("arguments", nargs=argparse.REMAINDER)
+        broken.add_argument("arguments", nargs=argparse.REMAINDER, help="none can be given")
         broken.set_defaults(run=partial(_refuse_source, name, str(error)))
         return
     one = sources.add_parser(name, help=help_text)

@@ -12,6 +12,7 @@ from pytest_gpusim.cli.common import (
     add_engine,
     add_model_and_hardware,
     add_out,
+    add_profiling_root,
     engine_of,
     out_of,
 )
@@ -19,13 +20,18 @@ from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Names, Registry, SimulationInputs
 
+_WORKLOAD = "the workload's directory"
+
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
     simulate = commands.add_parser("simulate", help="simulate a workload")
     add_model_and_hardware(simulate)
-    simulate.add_argument("--workload", type=Path, required=True, metavar="DIR")
-    simulate.add_argument("--profiling-root", type=Path, metavar="DIR")
+    simulate.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
+    add_profiling_root(simulate)
+    simulate.add_argument(
+        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
+    )
     add_engine(simulate)
     simulate.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
@@ -41,17 +47,21 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "--hardware",
         help="default: the GPU that is here, else cpu; needed with the --url of another machine",
     )
-    measure.add_argument("--workload", type=Path, required=True, metavar="DIR")
+    measure.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
     add_engine(measure)
     measure.add_argument("--url", metavar="U", help="the server; the same as --param url=U")
-    measure.add_argument("--repeat", type=int, default=1, metavar="N")
+    measure.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="measure so many times, DIR/1…N"
+    )
     _add_params(measure, registry.backends)
     add_out(measure, str(DEFAULT_ROOT / "real_runs"))
     measure.set_defaults(run=_measure)
 
     imported = commands.add_parser("import-run", help="another tool's result, as a run")
     imported.add_argument("kind", metavar="KIND", help=", ".join(registry.run_importers.names()))
-    imported.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    imported.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="what the tool wrote of one run"
+    )
     known = imported.add_argument_group("what is known of the run and its file does not say")
     known.add_argument("--model", help="a known name, or the path of a config.json")
     known.add_argument("--hardware", help="a known name, such as cpu or a100")
@@ -62,10 +72,14 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     imported.set_defaults(run=_import)
 
     record = commands.add_parser("record", help="one folder and one archive that replay elsewhere")
-    record.add_argument("--workload", type=Path, required=True, metavar="DIR")
-    record.add_argument("--profile", type=Path, required=True, metavar="BUNDLE")
-    record.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    record.add_argument("--out", type=Path, required=True, metavar="DIR")
+    record.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
+    record.add_argument(
+        "--profile", type=Path, required=True, metavar="BUNDLE", help="to simulate it with"
+    )
+    record.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the measured runs")
+    record.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the recording, absent or empty"
+    )
     record.set_defaults(run=_record)
 
 
@@ -77,7 +91,6 @@ def _add_params(parser: Any, providers: Names[Any]) -> None:
         metavar="NAME=VALUE",
         help=f"an option of the {providers.what} itself, see below",
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.closing = lambda: _params_help(providers)
 
 
@@ -110,7 +123,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     model = registry.model(options.model)
     hardware = registry.hardware.get(options.hardware)
     workload = read_workload(options.workload)
-    root = find_profiling_root(options.profiling_root).path
+    root = options.profile or find_profiling_root(options.profiling_root).path
     bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
     out = out_of(options, f"{options.simulator}_runs", workload.workload_id)
     inputs = SimulationInputs(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pytest_gpusim.cli.common import Subparsers, add_json, print_json
+from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.cli.common import Subparsers, add_json, add_profiling_root, print_json
 from pytest_gpusim.registry import Registry
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
     doctor = commands.add_parser("doctor", help="what is here, and what can run")
-    doctor.add_argument("--profiling-root", type=Path, metavar="DIR")
+    add_profiling_root(doctor)
     add_json(doctor)
     doctor.set_defaults(run=_doctor)
 
@@ -22,8 +23,25 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         add_help=False,
         prefix_chars="\0",
     )
-    vidur.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- ARGS")
+    vidur.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="-- ARGS", help="Vidur's own options"
+    )
     vidur.set_defaults(run=_vidur)
+
+    clean = commands.add_parser(
+        "clean", help="remove generated artifacts; profiles and recordings stay"
+    )
+    clean.add_argument(
+        "--artifacts", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="what to clean"
+    )
+    clean.add_argument(
+        "--older-than", type=float, default=0, metavar="DAYS", help="only what is older"
+    )
+    clean.add_argument(
+        "--all", action="store_true", help="profiles and recordings, too: they took long to make"
+    )
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+    clean.set_defaults(run=_clean)
 
 
 def _doctor(options: argparse.Namespace, registry: Registry) -> int:
@@ -35,6 +53,20 @@ def _doctor(options: argparse.Namespace, registry: Registry) -> int:
     else:
         for line in report_lines(findings):
             print(line)
+    return 0
+
+
+def _clean(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.places import removable, remove, size_of
+
+    total = 0
+    for path in removable(options.artifacts, days=options.older_than, everything=options.all):
+        total += size_of(path)
+        print(path)
+        if not options.dry_run:
+            remove(path)
+    verb = "would free" if options.dry_run else "freed"
+    print(f"{verb} {total / 1e6:,.1f} MB below {options.artifacts}")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, read_json, require_vacant
 from pytest_gpusim.cli.common import Subparsers, add_out
+from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.generate import (
     ARRIVALS,
@@ -26,18 +27,22 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     from pytest_gpusim.workload.importers.options import add_import_arguments
 
     workload = commands.add_parser("workload", help="make, import and export workloads")
-    verbs = workload.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = add_commands_of(workload, "verb", "VERB")
 
     generate = verbs.add_parser("generate", help="from a seed, byte-identical everywhere")
-    generate.add_argument("--arrivals", required=True, choices=ARRIVALS)
-    generate.add_argument("--requests", type=int, required=True, metavar="N")
+    generate.add_argument("--arrivals", required=True, choices=ARRIVALS, help="how requests arrive")
+    generate.add_argument(
+        "--requests", type=int, required=True, metavar="N", help="how many there are"
+    )
     generate.add_argument(
         "--rate", type=float, metavar="R", help="requests a second; needed but for closed arrivals"
     )
     generate.add_argument(
         "--concurrency", type=int, metavar="N", help="at most N requests under way, first come"
     )
-    generate.add_argument("--seed", type=int, required=True, metavar="S")
+    generate.add_argument(
+        "--seed", type=int, required=True, metavar="S", help="the same one gives the same bytes"
+    )
     generate.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
     generate.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
     generate.add_argument(
@@ -49,7 +54,9 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     generate.add_argument(
         "--think-time", metavar="S|MIN:MAX", help="seconds from an answer to the next turn"
     )
-    generate.add_argument("--burst-size", type=int, default=8, metavar="N")
+    generate.add_argument(
+        "--burst-size", type=int, default=8, metavar="N", help="requests of a burst"
+    )
     generate.add_argument("--model", help="noted in the metadata")
     generate.add_argument("--tokenizer", metavar="DIR", help="text prompts, by this tokenizer")
     add_out(generate, str(_ROOT))
@@ -59,15 +66,15 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     imported.add_argument(
         "kind", metavar="KIND", help=", ".join(registry.workload_importers.names())
     )
-    imported.add_argument("file", type=Path, metavar="FILE")
+    imported.add_argument("file", type=Path, metavar="FILE", help="the trace, or the run")
     add_import_arguments(imported)
     add_out(imported, str(_ROOT))
     imported.set_defaults(run=_import)
 
     export = verbs.add_parser("export", help="for another tool")
-    export.add_argument("kind", choices=sorted(EXPORT_KINDS))
-    export.add_argument("workload", type=Path, metavar="DIR")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE")
+    export.add_argument("kind", choices=sorted(EXPORT_KINDS), help="the tool")
+    export.add_argument("workload", type=Path, metavar="DIR", help="the workload's directory")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file")
     export.set_defaults(run=_export)
 
 

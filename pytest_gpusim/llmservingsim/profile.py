@@ -66,7 +66,9 @@ class _Source:
         )
         parser.add_argument("--model", help="a model's name or config.json; default: DIR's own")
         parser.add_argument("--hardware", help="name of the device class; default: by the GPU")
-        parser.add_argument("--tensor-parallel-size", type=int, metavar="N")
+        parser.add_argument(
+            "--tensor-parallel-size", type=int, metavar="N", help="default: the one profiled"
+        )
         parser.add_argument(
             "--enable-expert-parallel",
             action="store_true",

@@ -49,9 +49,11 @@ class _Source:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--system", required=True, help="such as a100_sxm")
         parser.add_argument("--model", required=True, help="a known name, or a config.json")
-        parser.add_argument("--framework", default="vllm")
+        parser.add_argument("--framework", default="vllm", help="whose tables")
         parser.add_argument("--version", help="the framework's release; default: the newest")
-        parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="N")
+        parser.add_argument(
+            "--tensor-parallel-size", type=int, default=1, metavar="N", help="GPUs of the model"
+        )
         parser.add_argument(
             "--enable-expert-parallel",
             action="store_true",
@@ -60,7 +62,9 @@ class _Source:
         parser.add_argument(
             "--kv-cache-dtype", default="auto", help="auto (the checkpoint's), bfloat16 or fp8"
         )
-        parser.add_argument("--block-size", type=int, default=16, metavar="TOKENS")
+        parser.add_argument(
+            "--block-size", type=int, default=16, metavar="TOKENS", help="of a KV block"
+        )
 
     def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
         tables = open_tables(arguments.system, arguments.framework, arguments.version)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import require_vidur
@@ -28,13 +29,27 @@ def run_main(args: Sequence[str], registry: Registry) -> None:
     hand_over(args)
 
 
+# Vidur's defaults lie beside the artifacts: ./simulator_output and ./cache. What ARGS say stands.
+_PLACES = (
+    *("--metrics_config_output_dir", str(DEFAULT_ROOT / "vidur_output")),
+    *(
+        word
+        for predictor in ("random_forrest", "linear_regression")  # spelt as Vidur spells it
+        for word in (
+            f"--{predictor}_execution_time_predictor_config_cache_dir",
+            str(DEFAULT_ROOT / "vidur_cache"),
+        )
+    ),
+)
+
+
 def hand_over(args: Sequence[str]) -> None:
-    """Run ``vidur.main`` under ``sys.argv`` of its own."""
+    """Run ``vidur.main`` under ``sys.argv`` of its own, its output below the artifacts."""
     from vidur.main import main
 
     register_adapters()
     before = sys.argv
-    sys.argv = ["gpusim vidur --", *args]
+    sys.argv = ["gpusim vidur --", *_PLACES, *args]
     try:
         main()
     except GpusimError:

@@ -103,7 +103,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     make = parser.add_argument_group("for formats without arrivals (lengths, sharegpt)")
     make.add_argument("--arrivals", choices=ARRIVALS, help="default: poisson")
-    make.add_argument("--burst-size", type=int, metavar="N")
+    make.add_argument("--burst-size", type=int, metavar="N", help="requests of a burst; default: 8")
     make.add_argument("--seed", type=int, metavar="S", help="default: 0")
     take.add_argument(
         "--drop-failed",

@@ -1,0 +1,106 @@
+"""``gpusim``'s argument parser: one line for a mistake, a default and a line of help for all."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from pytest_gpusim.artifacts import tool_version
+
+EXIT_USAGE = 2
+_NOTHING: tuple[Any, ...] = (None, False, argparse.SUPPRESS, [], ())
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Names the default of each option that has one, unless its help does."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if text and action.option_strings and action.default not in _NOTHING:
+            return text if "default" in text else f"{text} (default: %(default)s)"
+        return text
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; sub-commands get parsers of the same kind.
+
+    ``closing`` makes the end of the help, where that is only then looked up.
+    """
+
+    closing: Callable[[], str] | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", _Formatter)
+        super().__init__(*arguments, **options)
+
+    def format_help(self) -> str:
+        if self.closing is not None:
+            self.epilog = self.closing()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+class _Completion(argparse.Action):
+    """Print a shell's completion script of the whole parser, and stop."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        import shtab
+
+        print(shtab.complete(parser, shell=values))
+        raise SystemExit(0)
+
+
+def main_parser() -> tuple[Parser, Any]:
+    """The parser of ``gpusim`` and where its commands are added."""
+    parser = Parser(
+        prog="gpusim",
+        description="Can I trust my LLM-inference simulator? Evidence from real engines.",
+        epilog="'gpusim COMMAND --help' says what a command takes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"gpusim {tool_version()}", help="say the version"
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        metavar="SHELL",
+        help="print a completion script for bash, zsh or tcsh",
+    )
+    add_plugin_option(parser)
+    return parser, add_commands_of(parser, "command", "COMMAND")
+
+
+def add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    """``-p MODULE``."""
+    parser.add_argument(
+        "-p",
+        dest="plugins",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="load a module that implements pytest_gpusim_register",
+    )
+
+
+def add_commands_of(parser: argparse.ArgumentParser, dest: str, metavar: str) -> Any:
+    """Where the sub-commands of ``parser`` are added; without one of them its help is shown."""
+
+    def show(options: argparse.Namespace, registry: object) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(run=show)
+    return parser.add_subparsers(dest=dest, metavar=metavar)

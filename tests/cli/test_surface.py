@@ -1,0 +1,122 @@
+"""What the command line says of itself: help of every option, version, completion; and clean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_gpusim.cli import compare, main, profiles, runs, system, workloads
+from pytest_gpusim.cli.parser import main_parser
+from pytest_gpusim.places import point_to_latest
+from pytest_gpusim.registry import builtin_registry
+
+PARSERS = (argparse._SubParsersAction,)
+
+
+def all_parsers() -> Iterator[argparse.ArgumentParser]:
+    parser, commands = main_parser()
+    for module in (workloads, profiles, runs, compare, system):
+        module.add_commands(commands, builtin_registry())
+    open_ones = [parser]
+    while open_ones:
+        one = open_ones.pop()
+        yield one
+        for action in one._actions:
+            if isinstance(action, PARSERS):
+                open_ones += action.choices.values()
+
+
+def test_every_option_has_a_line_of_help():
+    silent = [
+        f"{parser.prog} {action.dest}"
+        for parser in all_parsers()
+        for action in parser._actions
+        if not action.help and not isinstance(action, PARSERS)
+    ]
+    assert silent == []
+
+
+def test_defaults_are_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["measure", "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "(default: vllm)" in out
+    assert "(default: 1)" in out
+    assert "None" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [([], "COMMAND"), (["workload"], "generate"), (["profile"], "aiconfigurator")],
+)
+def test_without_a_command_the_help_is_shown(capsys, arguments, shown):
+    assert main(arguments) == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("gpusim ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(capsys, shell):
+    with pytest.raises(SystemExit):
+        main(["--print-completion", shell])
+    out = capsys.readouterr().out
+    assert "import-run" in out
+    assert "--profiling-root" in out
+
+
+@pytest.fixture
+def artifacts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("comparisons/old", "comparisons/new", "toy_runs/1", "recordings/case", "mine/x"):
+        (tmp_path / "tmp" / name).mkdir(parents=True)
+        (tmp_path / "tmp" / name / "file").write_text("x" * 1000)
+    day_ago = time.time() - 86_400 * 1.5
+    os.utime(tmp_path / "tmp" / "comparisons" / "old", (day_ago, day_ago))
+    point_to_latest(tmp_path / "tmp" / "comparisons" / "new", tmp_path / "tmp")
+    return tmp_path / "tmp"
+
+
+def left_in(artifacts):
+    return sorted(path.parent.relative_to(artifacts).as_posix() for path in artifacts.rglob("file"))
+
+
+def test_latest_is_the_newest(artifacts):
+    assert (artifacts / "latest" / "file").exists()
+    assert (artifacts / "latest").readlink().as_posix() == "comparisons/new"
+    point_to_latest(artifacts / "comparisons" / "old", artifacts)
+    assert (artifacts / "latest").readlink().as_posix() == "comparisons/old"
+
+
+def test_clean_keeps_what_took_long_and_what_is_not_its_own(artifacts, capsys):
+    assert main(["clean"]) == 0
+    assert left_in(artifacts) == ["mine/x", "recordings/case"]
+    assert not (artifacts / "latest").is_symlink()
+    assert capsys.readouterr().out.splitlines()[-1] == "freed 0.0 MB below tmp"
+
+
+def test_clean_all_takes_recordings_too(artifacts):
+    assert main(["clean", "--all"]) == 0
+    assert left_in(artifacts) == ["mine/x"]
+
+
+def test_clean_by_age(artifacts):
+    assert main(["clean", "--older-than", "1"]) == 0
+    assert left_in(artifacts) == ["comparisons/new", "mine/x", "recordings/case", "toy_runs/1"]
+
+
+def test_a_dry_run_removes_nothing(artifacts, capsys):
+    before = left_in(artifacts)
+    assert main(["clean", "--dry-run"]) == 0
+    assert left_in(artifacts) == before
+    assert "tmp/comparisons/old" in capsys.readouterr().out
