@@ -67,6 +67,13 @@ QWEN3_32B = replace(
     intermediate_size=25600,
     tie_word_embeddings=False,
 )
+QWEN3_14B = replace(
+    QWEN3_32B,
+    name="Qwen/Qwen3-14B",
+    num_layers=40,
+    num_q_heads=40,
+    intermediate_size=17408,
+)
 QWEN3_30B_A3B = replace(
     QWEN3_0_6B,
     name="Qwen/Qwen3-30B-A3B",
@@ -121,6 +128,7 @@ MINIMAX_M2_5 = ModelShape(
 
 BUILTIN_MODELS = (
     QWEN3_0_6B,
+    QWEN3_14B,
     QWEN3_32B,
     replace(QWEN3_32B, name="Qwen/Qwen3-32B-FP8", quantization=_FP8_BLOCKS),
     QWEN3_30B_A3B,
