@@ -20,12 +20,17 @@ from pytest_gpusim.parameters import Parameter, Provider, load_attribute
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.deployment.engine import EngineSettings
+    from pytest_gpusim.runs import Clock
     from pytest_gpusim.workload import Workload
 
 
 @dataclass(frozen=True)
 class SimulationInputs:
-    """What a simulator is given; it writes a run directory at ``out_dir``."""
+    """What a simulator is given; it writes a run directory at ``out_dir``.
+
+    ``clock`` says whose times it gives: the engine's, or its client's, with the bundle's front end
+    in between.
+    """
 
     model: ModelShape
     hardware: Hardware
@@ -34,6 +39,7 @@ class SimulationInputs:
     engine: EngineSettings
     out_dir: Path
     params: Mapping[str, Any] = field(default_factory=dict)
+    clock: Clock = "engine"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pytest_gpusim.bundle.schema import (
     ATTENTION,
     ATTENTION_KEYS,
     ATTENTION_OPERATORS,
+    LATER_TABLES,
     LAYER_OPERATORS,
     META,
     MLP,
     MLP_KEYS,
-    MOE,
     OPTIONAL_LAYER_OPERATORS,
     OVERHEAD,
     SKEW_FIT,
@@ -86,9 +86,11 @@ def read_bundle_tables(
 
 
 def digest_tables(directory: Path) -> str:
-    """What the bundle's digest is of: its tables, in a fixed order, experts only if any."""
+    """What the bundle's digest is of: its tables, in a fixed order, later ones only if any."""
     return digest_files(
-        directory / name for name in TABLES if name != MOE or (directory / name).exists()
+        directory / name
+        for name in TABLES
+        if name not in LATER_TABLES or (directory / name).exists()
     )
 
 
@@ -141,7 +143,7 @@ def _read_small(directory: Path, name: str, fix: str) -> pd.DataFrame | None:
     return read_table(
         path,
         required=columns,
-        numbers=[column for column in columns if column != "operator"],
+        numbers=[column for column in columns if column not in ("operator", "boundary")],
         nullable=nullable,
         signed=signed,
         fix=fix,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MLP, ATTENTION, META = "mlp.csv", "attention.csv", "profile_meta.json"
 PER_SEQUENCE, OVERHEAD, MIXED_ATTENTION = "per_sequence.csv", "overhead.csv", "mixed_attention.csv"
 SKEW_FIT, ALL_REDUCE, SEND_RECV = "skew_fit.csv", "all_reduce.csv", "send_recv.csv"
-MOE = "moe.csv"
+MOE, FRONTEND = "moe.csv", "frontend.csv"
 TABLES = (
     MLP,
     ATTENTION,
@@ -28,8 +28,11 @@ TABLES = (
     ALL_REDUCE,
     SEND_RECV,
     MOE,
+    FRONTEND,
 )
 """All tables, in the order in which the bundle's digest covers them."""
+LATER_TABLES = (MOE, FRONTEND)
+"""Those among them that came later: the digest covers them only where they are there."""
 
 TP, EP = "num_tensor_parallel_workers", "num_expert_parallel_workers"
 MLP_KEYS = (
@@ -87,6 +90,7 @@ SMALL_TABLES = {
     ALL_REDUCE: (TP, "size_bytes", "time_ns"),
     SEND_RECV: ("size_bytes", "time_ns"),
     MOE: (TP, EP, "num_tokens", "time_ns"),
+    FRONTEND: ("boundary", "num_prompt_tokens", "time_ns"),
 }
 META_KEYS = (
     "schema_version",
@@ -132,6 +136,7 @@ class Bundle:
     all_reduce: pd.DataFrame | None = None
     send_recv: pd.DataFrame | None = None
     moe: pd.DataFrame | None = None
+    frontend: pd.DataFrame | None = None
 
     @property
     def digest(self) -> str:

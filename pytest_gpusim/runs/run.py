@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import BATCHES, META
@@ -14,6 +15,24 @@ from pytest_gpusim.workload.load import Load, SessionTurn
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Clock = Literal["engine", "client"]
+
+
+def clock_of(meta: Mapping[str, Any]) -> Clock:
+    """Whose clock took a run's times: the engine's, unless its metadata say the client's.
+
+    A client's times lie between sending a request and receiving its tokens; the engine's begin when
+    the request is in its queue and end with the step that made the token. Runs of earlier releases
+    say it in ``params``.
+    """
+    params = meta.get("params")
+    params = params if isinstance(params, Mapping) else {}
+    imported = params.get("import")
+    imported = imported if isinstance(imported, Mapping) else {}
+    stated = (meta.get("clock"), params.get("clock"), imported.get("clock"))
+    return "client" if next((clock for clock in stated if clock), None) == "client" else "engine"
 
 
 @dataclass
@@ -36,6 +55,11 @@ class Run:
     def run_id(self) -> str:
         """The run's name."""
         return str(self.meta["run_id"])
+
+    @property
+    def clock(self) -> Clock:
+        """Whose clock its times are of (see `clock_of`)."""
+        return clock_of(self.meta)
 
     @property
     def finished(self) -> pd.DataFrame:

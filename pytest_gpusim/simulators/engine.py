@@ -1,7 +1,8 @@
 """A serving engine in simulated time: vLLM's rules and profiled step times, step by step.
 
 Simulators differ in what drives it (a bare loop, Vidur's event queue), so they plan the same
-batches and give the same token times. All times are whole ns from the workload's start.
+batches and give the same token times. All times are whole ns from the workload's start. For a
+client's clock a front end lies between the engine and its client.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pytest_gpusim.errors import EngineError
 from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
+from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel
+from pytest_gpusim.simulators.frontend_client import FrontendClient
 from pytest_gpusim.workload import WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
 
@@ -59,7 +62,8 @@ class ServingEngine:
     rules: SchedulingRules
     model: StepTimeModel
     keys: dict[int, tuple[int, ...]]
-    client: LoadClient
+    client: LoadClient | FrontendClient
+    frontend: Frontend = field(default_factory=Frontend)
     keeps_spans: bool = False
     requests: dict[int, Request] = field(default_factory=dict)
     steps: list[TimedStep] = field(default_factory=list)
@@ -83,7 +87,11 @@ class ServingEngine:
         settings = inputs.engine
         rules = SchedulingRules.for_release(engine_version(inputs), settings)
         model = StepTimeModel(inputs.bundle, inputs.model, settings)
-        return cls(rules, model, _block_keys(inputs, rules), LoadClient.of(inputs.workload))
+        keys = _block_keys(inputs, rules)
+        if inputs.clock == "client":
+            frontend = Frontend.of_bundle(inputs.bundle)
+            return cls(rules, model, keys, FrontendClient(inputs.workload, frontend), frontend)
+        return cls(rules, model, keys, LoadClient.of(inputs.workload))
 
     def arrive_due(self, now_ns: int) -> None:
         """Put what the client sends by now into the engine's queue."""

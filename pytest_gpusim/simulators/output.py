@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from pytest_gpusim.artifacts import utc_now
@@ -16,6 +17,7 @@ from pytest_gpusim.runs.records import (
     stated_load,
     token_rows,
 )
+from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.workload import Workload, WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
@@ -24,7 +26,10 @@ NOT_SIMULATED = "NotSimulated"
 
 
 def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[RequestRecord]:
-    """What became of each request, in order of id; tokens are out when their step ends."""
+    """What became of each request, in order of id; tokens are out when their step ends.
+
+    A client has them an egress later.
+    """
     planned, ended = engine.planned_at, engine.ended_at
     found = []
     for request in inputs.workload.requests:
@@ -33,7 +38,8 @@ def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[Requ
         if served is not None:
             record.scheduled_ns = planned[served.first_step]
             record.num_cached_tokens = served.num_cached_tokens
-            record.token_times_ns = [ended[step] for step in served.token_steps()]
+            way_back = engine.frontend.egress_ns(request.num_prefill_tokens)
+            record.token_times_ns = [ended[step] + way_back for step in served.token_steps()]
         found.append(record)
     return found
 
@@ -104,9 +110,23 @@ def write_simulation(
             "params": dict(inputs.params),
             "model_shape": inputs.model.to_json(),
             **stated_load(workload),
+            **_clock(inputs),
             **details,
         },
     )
+
+
+def _clock(inputs: SimulationInputs) -> dict[str, Any]:
+    """The clock of the times; for the client's, the mean delays of its front end, None if none."""
+    if inputs.clock == "engine":
+        return {"clock": "engine"}
+    frontend, prompts = Frontend.of_bundle(inputs.bundle), inputs.workload.requests
+    ways = {"ingress_ns": frontend.ingress_ns, "egress_ns": frontend.egress_ns}
+    means = {
+        name: round(fmean(delay(request.num_prefill_tokens) for request in prompts))
+        for name, delay in ways.items()
+    }
+    return {"clock": "client", "frontend": means if frontend.is_known else None}
 
 
 def write_engine_run(

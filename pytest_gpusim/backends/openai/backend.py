@@ -179,6 +179,7 @@ class _Measurement:
             meta={
                 "run_type": "real",
                 "backend": "openai",
+                "clock": "client",
                 "model": self._inputs.model.name,
                 "model_shape": self._inputs.model.to_json(),
                 "hardware": self._inputs.hardware.name,

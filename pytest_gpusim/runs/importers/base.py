@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
 from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.records import RequestRecord, token_rows
+from pytest_gpusim.runs.run import Clock
 from pytest_gpusim.runs.writer import write_run
 
-Clock = Literal["client", "engine"]
 ImportFunction = TypeVar("ImportFunction", bound=Callable[[Sequence[Path], Path], None])
 ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on error rows)"
 _LATEST_NS = 2**63
@@ -104,6 +104,7 @@ def write_imported(
         meta={
             "run_type": "real",
             "backend": kind,
+            "clock": clock,
             **plain_json(meta or {}),
             "params": {
                 "import": {

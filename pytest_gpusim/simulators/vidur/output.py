@@ -43,7 +43,9 @@ def _records(session: Session) -> list[RequestRecord]:
         if request.request_id in served:
             record.scheduled_ns = served[request.request_id].scheduled_ns
             record.num_cached_tokens = 0
-            record.token_times_ns = served[request.request_id].token_ns
+            way_back = session.engine.frontend.egress_ns(request.num_prefill_tokens)
+            times = served[request.request_id].token_ns
+            record.token_times_ns = [time + way_back for time in times]
         found.append(record)
     return found
 

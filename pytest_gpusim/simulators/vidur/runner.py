@@ -82,7 +82,7 @@ def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predict
 
             register_adapters()
             config = simulation_config(session, scheduler, predictor)
-            if inputs.workload.is_open_loop:
+            if inputs.workload.is_open_loop and inputs.clock == "engine":
                 Simulator(config).run()
             else:
                 from pytest_gpusim.simulators.vidur.client import ClientSimulator
