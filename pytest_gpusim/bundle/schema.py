@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,18 @@ def time_column(operator: str) -> str:
     return f"time_stats.{operator}.median"
 
 
+def constant_engine_time(time_ns: int) -> pd.DataFrame:
+    """``overhead.csv`` of an engine whose time per iteration is the same in every step.
+
+    Its four points span every step that there can be, so none lies outside.
+    """
+    import pandas as pd
+
+    steps = [(tokens, sequences) for tokens in (0, 1 << 20) for sequences in (1, 1 << 16)]
+    rows = [(*step, time_ns) for step in steps]
+    return pd.DataFrame(rows, columns=list(SMALL_TABLES[OVERHEAD]))
+
+
 @dataclass
 class Bundle:
     """A profile as read: tables of measured times, and the metadata that says of what.
@@ -160,6 +172,14 @@ class Bundle:
             if self.meta.get(key) is not None:
                 stated.setdefault(key, self.meta[key])
         return EngineSettings.from_mapping(stated, self.path / META, strict=False)
+
+    def with_engine_time(self, time_ns: int) -> Bundle:
+        """The bundle with the same engine time in every step, stated and not measured."""
+        return replace(
+            self,
+            overhead=constant_engine_time(time_ns),
+            meta={**self.meta, "engine_time": {"time_ns": time_ns, "source": "stated"}},
+        )
 
     @property
     def skew(self) -> SkewFit | None:

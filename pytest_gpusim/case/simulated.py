@@ -24,7 +24,7 @@ from pytest_gpusim.workload.trace import read_workload
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.compare import Comparison
-    from pytest_gpusim.runs import Run
+    from pytest_gpusim.runs import Clock, Run
     from pytest_gpusim.workload import Workload
 
 
@@ -32,7 +32,7 @@ def simulate(case: Case, settings: Settings, real: RealSide) -> Run:
     """Simulate what the real side did, under the settings that its engine resolved."""
     engine = engine_of(real.runs[0]).merged(case.engine)
     workload = workload_as_produced(real.workload, real.runs[0], settings.artifacts)
-    return _simulate(case, settings, workload, real.bundle, engine)
+    return _simulate(case, settings, workload, real.bundle, engine, real.runs[0].clock)
 
 
 def simulate_alone(case: Case, settings: Settings) -> Run:
@@ -43,12 +43,19 @@ def simulate_alone(case: Case, settings: Settings) -> Run:
 
 
 def _simulate(
-    case: Case, settings: Settings, workload: Workload, bundle: Bundle, engine: EngineSettings
+    case: Case,
+    settings: Settings,
+    workload: Workload,
+    bundle: Bundle,
+    engine: EngineSettings,
+    clock: Clock = "engine",
 ) -> Run:
     from pytest_gpusim.runs import read_run
 
     out = settings.artifacts / f"{case.simulator}_runs" / new_id(case.case_name)
-    inputs = SimulationInputs(case.model, case.hardware, workload, bundle, engine, out, case.params)
+    inputs = SimulationInputs(
+        case.model, case.hardware, workload, bundle, engine, out, case.params, clock
+    )
     run_simulator(case.simulator, settings.registry, inputs)
     return read_run(out)
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT, ENV_PROFILING_ROOT
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings
+    from pytest_gpusim.registry import Names
 
+WORKLOAD_HELP = "the workload's directory"
 Subparsers = Any
 """What ``add_subparsers`` returns; argparse has no public name for it."""
 
@@ -66,6 +69,39 @@ def engine_of(options: argparse.Namespace) -> EngineSettings:
     from pytest_gpusim.deployment import EngineSettings
 
     return EngineSettings.load(options.engine) if options.engine else EngineSettings()
+
+
+def add_params(parser: Any, providers: Names[Any]) -> None:
+    """``--param``; the help ends with what every one of ``providers`` takes."""
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"an option of the {providers.what} itself, see below",
+    )
+    parser.closing = lambda: _params_help(providers)
+
+
+def _params_help(providers: Names[Any]) -> str:
+    """What every simulator, or backend, takes; loads the declarations, not the providers."""
+    lines = ["--param NAME=VALUE:"]
+    for name in providers.names():
+        declared = providers.get(name).declared()
+        lines += [f"  {name}" + ("" if declared else " takes none")]
+        lines += [f"    {parameter}" for parameter in declared]
+    return "\n".join(lines)
+
+
+def params_of(options: argparse.Namespace) -> dict[str, str]:
+    """What ``--param`` says."""
+    params: dict[str, str] = {}
+    for text in options.param:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {text}: expected NAME=VALUE")
+        params[name] = value
+    return params
 
 
 def out_of(options: argparse.Namespace, kind: str, prefix: str) -> Path:

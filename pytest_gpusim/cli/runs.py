@@ -1,45 +1,28 @@
-"""``gpusim simulate | measure | import-run | record``: everything that writes a Run."""
+"""``gpusim measure | import-run | record``: real runs, measured and from elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
 from pytest_gpusim.cli.common import (
+    WORKLOAD_HELP,
     Subparsers,
     add_engine,
     add_model_and_hardware,
     add_out,
-    add_profiling_root,
+    add_params,
     engine_of,
     out_of,
+    params_of,
 )
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.places import find_profiling_root
-from pytest_gpusim.registry import Names, Registry, SimulationInputs
-
-_WORKLOAD = "the workload's directory"
+from pytest_gpusim.registry import Registry
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    simulate = commands.add_parser("simulate", help="simulate a workload")
-    add_model_and_hardware(simulate)
-    simulate.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
-    add_profiling_root(simulate)
-    simulate.add_argument(
-        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
-    )
-    add_engine(simulate)
-    simulate.add_argument(
-        "--simulator", default="vidur", help=", ".join(registry.simulators.names())
-    )
-    _add_params(simulate, registry.simulators)
-    add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
-    simulate.set_defaults(run=_simulate)
-
     measure = commands.add_parser("measure", help="run a workload on a real engine")
     measure.add_argument("--backend", default="vllm", help=", ".join(registry.backends.names()))
     add_model_and_hardware(measure, hardware=False)
@@ -47,13 +30,13 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "--hardware",
         help="default: the GPU that is here, else cpu; needed with the --url of another machine",
     )
-    measure.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
+    measure.add_argument("--workload", type=Path, required=True, metavar="DIR", help=WORKLOAD_HELP)
     add_engine(measure)
     measure.add_argument("--url", metavar="U", help="the server; the same as --param url=U")
     measure.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="measure so many times, DIR/1…N"
     )
-    _add_params(measure, registry.backends)
+    add_params(measure, registry.backends)
     add_out(measure, str(DEFAULT_ROOT / "real_runs"))
     measure.set_defaults(run=_measure)
 
@@ -72,7 +55,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     imported.set_defaults(run=_import)
 
     record = commands.add_parser("record", help="one folder and one archive that replay elsewhere")
-    record.add_argument("--workload", type=Path, required=True, metavar="DIR", help=_WORKLOAD)
+    record.add_argument("--workload", type=Path, required=True, metavar="DIR", help=WORKLOAD_HELP)
     record.add_argument(
         "--profile", type=Path, required=True, metavar="BUNDLE", help="to simulate it with"
     )
@@ -83,57 +66,6 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     record.set_defaults(run=_record)
 
 
-def _add_params(parser: Any, providers: Names[Any]) -> None:
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"an option of the {providers.what} itself, see below",
-    )
-    parser.closing = lambda: _params_help(providers)
-
-
-def _params_help(providers: Names[Any]) -> str:
-    """What every simulator, or backend, takes; loads the declarations, not the providers."""
-    lines = ["--param NAME=VALUE:"]
-    for name in providers.names():
-        declared = providers.get(name).declared()
-        lines += [f"  {name}" + ("" if declared else " takes none")]
-        lines += [f"    {parameter}" for parameter in declared]
-    return "\n".join(lines)
-
-
-def _params(options: argparse.Namespace) -> dict[str, str]:
-    params: dict[str, str] = {}
-    for text in options.param:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--param {text}: expected NAME=VALUE")
-        params[name] = value
-    return params
-
-
-def _simulate(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.bundle import read_bundle, resolve_root
-    from pytest_gpusim.case import run_simulator
-    from pytest_gpusim.workload import read_workload
-
-    registry.simulators.get(options.simulator).read(_params(options))
-    model = registry.model(options.model)
-    hardware = registry.hardware.get(options.hardware)
-    workload = read_workload(options.workload)
-    root = options.profile or find_profiling_root(options.profiling_root).path
-    bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
-    out = out_of(options, f"{options.simulator}_runs", workload.workload_id)
-    inputs = SimulationInputs(
-        model, hardware, workload, bundle, engine_of(options), out, _params(options)
-    )
-    run_simulator(options.simulator, registry, inputs)
-    print(out)
-    return 0
-
-
 def _measure(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import Case, measure
     from pytest_gpusim.workload import read_workload
@@ -141,7 +73,7 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: expected at least 1")
     backend = registry.backends.get(options.backend)
-    params: dict[str, object] = dict(_params(options))
+    params: dict[str, object] = dict(params_of(options))
     if options.url:
         params["url"] = options.url
     backend.read(params)

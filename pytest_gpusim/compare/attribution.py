@@ -27,10 +27,11 @@ def attribute(sides: Sides) -> dict[str, Any]:
 
     Returns:
         JSON values: ``phases`` (mean time per request in queue, prefill, decode, and what each
-        contributes to the error of the mean E2E), ``by_position`` and ``by_prompt_length`` (mean
-        errors in parts of the run), ``operators`` (share of the simulated time),
-        ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread`` (see
-        `spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
+        contributes to the error of the mean E2E), ``frontend`` (mean simulated delays between
+        client and engine, which those of a client's clock hold), ``by_position`` and
+        ``by_prompt_length`` (mean errors in parts of the run), ``operators`` (share of the
+        simulated time), ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread``
+        (see `spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
         first. What the runs do not tell is None.
     """
     requests = paired_requests(sides)
@@ -38,6 +39,7 @@ def attribute(sides: Sides) -> dict[str, Any]:
     with_steps = middle_run_with_steps(sides)
     found: dict[str, Any] = {
         "phases": _phases(requests),
+        "frontend": sides.sim.meta.get("frontend"),
         "by_position": _by(requests, "arrival_time_ns"),
         "by_prompt_length": _by(requests, "num_prefill_tokens"),
         "operators": dict(sorted(shares.items(), key=lambda item: -item[1])) if shares else None,

@@ -36,6 +36,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
                 signed_percent(phase["contribution"]),
             )
             for name, phase in (found["phases"] or {}).items()
+        ]
+        + [
+            (f"front end, {words} (held by the above)", "not known", milliseconds(delay), "")
+            for words, key in (("to the engine", "ingress_ns"), ("back", "egress_ns"))
+            if (delay := (found.get("frontend") or {}).get(key))
         ],
     )
     steps = found["steps"] or {}

@@ -19,6 +19,7 @@ from pytest_gpusim.runs.records import (
 )
 from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.frontend_client import FrontendClient
 from pytest_gpusim.workload import Workload, WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
 
@@ -45,7 +46,7 @@ def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[Requ
 
 
 def simulated_record(
-    workload: Workload, request: WorkloadRequest, client: LoadClient
+    workload: Workload, request: WorkloadRequest, client: LoadClient | FrontendClient
 ) -> RequestRecord:
     """The record of a request as its client saw it, without what the engine did.
 

@@ -64,7 +64,8 @@ def test_the_checks_are_those_of_the_contract() -> None:
     names = (
         "same_workload, settings_mirrored, kv_blocks_mirrored, profile_matches, profile_covers, "
         "overhead_counted, generator_on_time, warmed_up, prefix_cache_cold, below_saturation, "
-        "no_cancelling_errors, enough_samples, not_calibrated_on, lengths_as_produced"
+        "no_cancelling_errors, enough_samples, not_calibrated_on, lengths_as_produced, "
+        "clock_counted"
     )
     assert set(CHECKS) == set(names.split(", "))
 
@@ -74,6 +75,30 @@ def test_a_sound_comparison_fails_and_warns_of_nothing(sides: Sides) -> None:
     comparison = compare_runs([sides.real(), sides.real()], sides.sim(steps=steps))
     assert {check.status for check in comparison.checks} == {"pass"}
     assert comparison.verdict == "pass"
+
+
+# clock_counted
+
+FRONTEND = {"ingress_ns": 9 * MS, "egress_ns": 0}
+
+
+@pytest.mark.parametrize(
+    ("real", "sim", "status", "words"),
+    [
+        ({}, {}, "pass", "engine's clock"),
+        ({"clock": "client"}, {}, "fail", "simulate with --clock client"),
+        ({}, {"clock": "client", "frontend": FRONTEND}, "fail", "simulate with --clock engine"),
+        ({"clock": "client"}, {"clock": "client", "frontend": FRONTEND}, "pass", "9 ms"),
+        ({"clock": "client"}, {"clock": "client", "frontend": None}, "fail", "gpusim calibrate"),
+        ({"params": {"import": {"clock": "client"}}}, {}, "fail", "timed by the client's clock"),
+    ],
+)
+def test_clocks_of_both_sides(
+    sides: Sides, real: dict[str, Any], sim: dict[str, Any], status: str, words: str
+) -> None:
+    found = sides.check("clock_counted", sides.real(meta=real), sides.sim(meta=sim))
+    assert found.status == status
+    assert words in found.detail
 
 
 # same_workload

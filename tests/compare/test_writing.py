@@ -11,6 +11,7 @@ import pytest
 from jsonschema import ValidationError, validate
 
 from pytest_gpusim.compare import Comparison, compare_runs
+from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.schema import comparison_schema
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.report.directory import update_comparison, write_comparison
@@ -59,7 +60,7 @@ def test_the_files_of_the_contract(tmp_path: Path) -> None:
     assert document["real_runs"] == ["real0", "real1"]
     assert document["metrics"]["ttft"]["p50"]["real_ns"] == 100.5 * MS
     assert document["metrics"]["makespan"]["noise"] == pytest.approx(0.5 / 23200.5)
-    assert len(document["checks"]) == 14
+    assert len(document["checks"]) == len(CHECKS)
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pytest_gpusim.checks import Check
 from pytest_gpusim.compare.checks import (  # noqa: F401 - each module declares its checks
     cancelling,
+    clock,
     measurement,
     prefix_cache,
     profile,

@@ -32,7 +32,7 @@ def same_workload(sides: Sides) -> Finding:
     jitter = 0.0
     for run in (*sides.real[1:], sides.sim):
         found = _arrivals(run)
-        if run is not sides.sim and _on_clients_clock(run):
+        if run is not sides.sim and run.clock == "client":
             found, shift = _without_jitter(expected, found)
             jitter = max(jitter, shift)
         trouble = _difference(expected, found)
@@ -154,11 +154,6 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
             f"{right['num_decode_tokens'][i]}"
         )
     return None
-
-
-def _on_clients_clock(run: Run) -> bool:
-    params = run.meta.get("params")
-    return isinstance(params, dict) and params.get("clock") == "client"
 
 
 def _without_jitter(expected: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, float]:

@@ -1,0 +1,124 @@
+"""``gpusim simulate``: a workload on a simulator."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.cli.common import (
+    WORKLOAD_HELP,
+    Subparsers,
+    add_engine,
+    add_model_and_hardware,
+    add_out,
+    add_params,
+    add_profiling_root,
+    engine_of,
+    out_of,
+    params_of,
+)
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.places import find_profiling_root
+from pytest_gpusim.registry import Registry, SimulationInputs
+
+if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.runs import Clock
+
+_UNITS_NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the commands of this module."""
+    simulate = commands.add_parser("simulate", help="simulate a workload")
+    add_model_and_hardware(simulate)
+    simulate.add_argument("--workload", type=Path, required=True, metavar="DIR", help=WORKLOAD_HELP)
+    add_profiling_root(simulate)
+    simulate.add_argument(
+        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
+    )
+    add_engine(simulate)
+    simulate.add_argument(
+        "--clock",
+        choices=("engine", "client"),
+        help="whose times: the engine's, or a client's, with the profile's front end in between; "
+        "default: that of the run which --engine names, else the engine's",
+    )
+    simulate.add_argument(
+        "--engine-time",
+        metavar="TIME",
+        help="the engine's time per iteration, such as 200us, instead of what the profile says",
+    )
+    simulate.add_argument(
+        "--simulator", default="vidur", help=", ".join(registry.simulators.names())
+    )
+    add_params(simulate, registry.simulators)
+    add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
+    simulate.set_defaults(run=_simulate)
+
+
+def _simulate(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.case import run_simulator
+    from pytest_gpusim.workload import read_workload
+
+    registry.simulators.get(options.simulator).read(params_of(options))
+    inputs = SimulationInputs(
+        registry.model(options.model),
+        registry.hardware.get(options.hardware),
+        read_workload(options.workload),
+        _bundle(options, registry),
+        engine_of(options),
+        Path(),
+        params_of(options),
+        _clock(options),
+    )
+    out = out_of(options, f"{options.simulator}_runs", inputs.workload.workload_id)
+    run_simulator(options.simulator, registry, replace(inputs, out_dir=out))
+    print(out)
+    return 0
+
+
+def _bundle(options: argparse.Namespace, registry: Registry) -> Bundle:
+    from pytest_gpusim.bundle import read_bundle, resolve_root
+
+    model, hardware = registry.model(options.model), registry.hardware.get(options.hardware)
+    root = options.profile or find_profiling_root(options.profiling_root).path
+    bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
+    if options.engine_time is not None:
+        bundle = bundle.with_engine_time(nanoseconds(options.engine_time, "--engine-time"))
+    return bundle
+
+
+def _clock(options: argparse.Namespace) -> Clock:
+    """What ``--clock`` says, else the clock of the run that ``--engine`` names."""
+    from pytest_gpusim.artifacts import read_json
+    from pytest_gpusim.runs import clock_of
+
+    if options.clock is not None:
+        clock: Clock = options.clock
+        return clock
+    if options.engine is None or not options.engine.is_dir():
+        return "engine"
+    return clock_of(read_json(options.engine / "run_meta.json"))
+
+
+def nanoseconds(text: str, option: str) -> int:
+    """A time such as ``200us`` or ``1.5ms``, in ns.
+
+    Raises:
+        UsageError: It is no time, or less than none.
+    """
+    for unit in sorted(_UNITS_NS, key=len, reverse=True):
+        number = text.strip().removesuffix(unit)
+        if number != text.strip():
+            try:
+                time = float(number) * _UNITS_NS[unit]
+            except ValueError:
+                break
+            if 0 <= time < 1e15:
+                return round(time)
+            break
+    raise UsageError(f"{option} {text}: expected a time such as 200us, 1.5ms or 0ms")
