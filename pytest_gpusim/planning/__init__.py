@@ -1,0 +1,1 @@
+"""Many simulations at once: grids of them, fleets, capacity, and the decisions taken from those."""

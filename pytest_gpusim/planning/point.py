@@ -1,0 +1,115 @@
+"""One simulation of a grid: what it is of, the key that follows from that, and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.artifacts import digest_json, package_version
+from pytest_gpusim.case import run_simulator
+from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.registry import Registry, SimulationInputs
+
+if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.workload import Workload
+
+_KEY_DIGITS = 16
+# When and by what a bundle was made decides nothing.
+_MADE = {"created_at", "tool_version"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A simulation to be made, in values that travel between processes.
+
+    Attributes:
+        key: A digest of all that decides its result; the name of its run directory.
+        simulator: Its name in the registry.
+        workload: The workload's directory.
+        bundle: The profile's directory.
+        engine: What is stated of the engine; the rest is the bundle's.
+        params: The simulator's own options.
+    """
+
+    key: str
+    simulator: str
+    model: ModelShape
+    hardware: Hardware
+    workload: Path
+    bundle: Path
+    engine: EngineSettings
+    params: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        simulator: str,
+        model: ModelShape,
+        hardware: Hardware,
+        workload: Workload,
+        bundle: Bundle,
+        engine: EngineSettings,
+        params: Mapping[str, Any],
+    ) -> Point:
+        """The point of these inputs; the same contents give the same key on every machine."""
+        content = {
+            "version": package_version("pytest-gpusim"),
+            "simulator": simulator,
+            "model": model.to_json(),
+            "hardware": hardware.name,
+            "workload": workload.digest,
+            "bundle": bundle.digest,
+            "profile": {k: v for k, v in bundle.meta.items() if k not in _MADE},
+            "engine": engine.to_json(),
+            "params": dict(params),
+        }
+        key = digest_json(content)[:_KEY_DIGITS]
+        return cls(
+            key, simulator, model, hardware, workload.path, bundle.path, engine, dict(params)
+        )
+
+    def moved(self, workload: Path, bundle: Path) -> Point:
+        """The same point with its inputs elsewhere."""
+        return replace(self, workload=workload, bundle=bundle)
+
+
+def run_point(point: Point, registry: Registry, out: Path) -> str:
+    """Simulate a point and write its run directory ``out``; returns why it failed, else nothing.
+
+    A point never fails its neighbours: what goes wrong is its own row's reason.
+    """
+    try:
+        inputs = SimulationInputs(
+            point.model,
+            point.hardware,
+            _workload(point.workload),
+            _bundle(point.bundle),
+            point.engine,
+            out,
+            point.params,
+        )
+        run_simulator(point.simulator, registry, inputs)
+    except GpusimError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error} (a defect; please report it)"
+    return ""
+
+
+@lru_cache(maxsize=8)
+def _workload(path: Path) -> Workload:
+    from pytest_gpusim.workload import read_workload
+
+    return read_workload(path)
+
+
+@lru_cache(maxsize=8)
+def _bundle(path: Path) -> Bundle:
+    from pytest_gpusim.bundle import read_bundle
+
+    return read_bundle(path)

@@ -1,0 +1,262 @@
+"""A grid of simulations: points that are done are not done again, and all end in one table.
+
+::
+
+    OUT/sweep.csv          a row per point: where it lies, its key, status, reason, figures
+    OUT/sweep.json         the same, with the axes
+    OUT/points/<key>/      run directories
+    OUT/workloads/<id>/    what was generated
+
+A key follows from the content of all inputs, so a grid can grow, be stopped and be run again.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_gpusim.artifacts import SCHEMA_VERSION, write_json
+from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.planning.figures import FIGURES, run_figures
+from pytest_gpusim.planning.grid import Coordinates, Grid
+from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.workers import Outcome
+from pytest_gpusim.registry import Registry
+
+TABLE, DOCUMENT = "sweep.csv", "sweep.json"
+
+Execute = Callable[[Sequence[Point], Path], Iterator[Outcome]]
+"""Runs points into ``directory / key``, in any order."""
+Status = Literal["done", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point of the grid and what became of it.
+
+    Attributes:
+        place: Its values along the grid's axes.
+        key: Of its inputs; empty where they could not be had.
+        status: What became of it.
+        reason: Why it failed.
+        figures: By `FIGURES`; None where one is undefined. Empty unless it is done.
+    """
+
+    place: Mapping[str, Any]
+    key: str = ""
+    status: Status = "not run"
+    reason: str = ""
+    figures: Mapping[str, float | int | None] | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid that was run.
+
+    Attributes:
+        path: Its directory.
+        axes: The names that vary.
+        rows: One per point, in the grid's order.
+        reused: How many points were done before.
+    """
+
+    path: Path
+    axes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    reused: int = 0
+
+    @property
+    def failed(self) -> tuple[Row, ...]:
+        """Points that failed."""
+        return tuple(row for row in self.rows if row.status == "failed")
+
+    def run_dir(self, row: Row) -> Path:
+        """Where a point's run lies."""
+        return self.path / "points" / row.key
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``sweep.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "axes": list(self.axes),
+            "points": [
+                {
+                    "place": dict(row.place),
+                    "key": row.key or None,
+                    "status": row.status,
+                    "reason": row.reason or None,
+                    "figures": None if row.figures is None else dict(row.figures),
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def run_sweep(
+    grid: Grid,
+    registry: Registry,
+    out: Path,
+    execute: Execute,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> Sweep:
+    """Run what is not done of a grid, and write its table.
+
+    Args:
+        grid: From `read_grid`.
+        registry: Where models, hardware and simulators are.
+        out: The sweep's directory; an earlier one of the same or another grid is added to.
+        execute: How points are run; see `workers` and `ray_cluster`.
+        say: Gets a line about progress now and then.
+
+    Raises:
+        InputError: The grid is wrong as a whole; a point that is wrong is a row.
+        UsageError: ``out`` is something else.
+    """
+    _require_sweep(out)
+    rows, points = _plan(grid, registry, out)
+    runs = out / "points"
+    runs.mkdir(parents=True, exist_ok=True)
+    done = {key for key in points if (runs / key).is_dir()}
+    todo = [point for key, point in points.items() if key not in done]
+    say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run")
+    reasons: dict[str, str] = {}
+    try:
+        for outcome in _reported(execute(todo, runs), len(todo), say):
+            reasons[outcome.key] = outcome.reason
+            if not outcome.reason:
+                done.add(outcome.key)
+    finally:
+        finished = tuple(_finish(row, done, reasons, runs) for row in rows)
+        sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
+        _write(sweep)
+    return sweep
+
+
+def _plan(grid: Grid, registry: Registry, out: Path) -> tuple[list[Row], dict[str, Point]]:
+    """A row per point of the grid, and the distinct simulations behind them."""
+    inputs = _Inputs(grid, registry, out / "workloads")
+    rows: list[Row] = []
+    points: dict[str, Point] = {}
+    for coordinates in grid.points():
+        try:
+            point = inputs.point(coordinates)
+        except GpusimError as error:
+            rows.append(Row(coordinates.place, status="failed", reason=str(error)))
+            continue
+        points[point.key] = point
+        rows.append(Row(coordinates.place, point.key))
+    return rows, points
+
+
+class _Inputs:
+    """The inputs that points share, each read or made once."""
+
+    def __init__(self, grid: Grid, registry: Registry, workloads: Path) -> None:
+        self._grid, self._registry, self._workloads = grid, registry, workloads
+        self._made: dict[Any, Any] = {}
+
+    def point(self, coordinates: Coordinates) -> Point:
+        values, registry = coordinates.values, self._registry
+        registry.simulators.require(values["simulator"])
+        beside = registry.find_model(str(self._grid.file(values["model"])))
+        model = beside or registry.model(values["model"])
+        hardware = registry.hardware.get(values["hardware"])
+        engine = EngineSettings.from_mapping(coordinates.table("engine"), self._grid.path)
+        root = self._grid.file(str(values["profile"]))
+        return Point.of(
+            values["simulator"],
+            model,
+            hardware,
+            self._workload(coordinates),
+            self._bundle(root, model.name, hardware.name, engine),
+            engine,
+            coordinates.table("params"),
+        )
+
+    def _workload(self, coordinates: Coordinates) -> Any:
+        from pytest_gpusim.workload import read_workload
+        from pytest_gpusim.workload.generate import generate_workload
+        from pytest_gpusim.workload.store import store_workload
+
+        if "workload" in coordinates.values:
+            place = self._grid.file(str(coordinates.values["workload"]))
+            return self._once(("workload", place), lambda: read_workload(place))
+        spec = self._grid.load(coordinates)
+        return self._once(
+            ("load", spec),
+            lambda: read_workload(
+                store_workload(self._workloads, lambda out: generate_workload(spec, out))
+            ),
+        )
+
+    def _bundle(self, root: Path, model: str, hardware: str, engine: EngineSettings) -> Any:
+        from pytest_gpusim.bundle import read_bundle, resolve_root
+
+        place = resolve_root(root, model, hardware, engine)
+        return self._once(("bundle", place), lambda: read_bundle(place))
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _reported(
+    outcomes: Iterator[Outcome], count: int, say: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Outcomes as they come, with a word on progress every tenth of them."""
+    began, failed = time.monotonic(), 0
+    for number, outcome in enumerate(outcomes, start=1):
+        yield outcome
+        failed += bool(outcome.reason)
+        if number * 10 // count > (number - 1) * 10 // count:
+            left = (time.monotonic() - began) / number * (count - number)
+            word = f", {failed} failed" if failed else ""
+            say(f"{number} of {count} done{word}, about {left:.0f} s left")
+
+
+def _finish(row: Row, done: set[str], reasons: Mapping[str, str], runs: Path) -> Row:
+    if not row.key:
+        return row
+    if reason := reasons.get(row.key):
+        return replace(row, status="failed", reason=reason)
+    if row.key not in done:
+        return row
+    try:
+        return replace(row, status="done", figures=run_figures(runs / row.key))
+    except InputError as error:
+        return replace(row, status="failed", reason=str(error))
+
+
+def _require_sweep(out: Path) -> None:
+    """A sweep that was killed has its points and no table yet."""
+    is_sweep = (out / "points").is_dir()
+    if out.exists() and not is_sweep and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"--out {out}: is no sweep and not empty; name an absent directory")
+
+
+def _write(sweep: Sweep) -> None:
+    """The table and the document, each whole or not at all."""
+    lines = sweep.path / f".{TABLE}.partial"
+    with lines.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*sweep.axes, "key", "status", "reason", *FIGURES])
+        for row in sweep.rows:
+            figures = row.figures or {}
+            cells = [figures.get(name) for name in FIGURES]
+            place = [row.place[name] for name in sweep.axes]
+            writer.writerow([*place, row.key, row.status, row.reason, *map(_cell, cells)])
+    lines.replace(sweep.path / TABLE)
+    document = sweep.path / f".{DOCUMENT}.partial"
+    write_json(document, sweep.to_json())
+    document.replace(sweep.path / DOCUMENT)
+
+
+def _cell(value: float | int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,125 @@
+"""Sweeps: one table, nothing done twice, failures as rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.planning.grid import read_grid
+from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.sweep import Sweep, run_sweep
+from pytest_gpusim.planning.workers import Outcome, run_here, run_in_processes
+from tests.planning.grids import csv_bytes, registry, write_grid
+
+
+def run(grid_folder: Path, out: Path, **changes: str) -> Sweep:
+    known = registry()
+    grid = write_grid(grid_folder, **changes)
+    return run_sweep(grid, known, out, lambda points, place: run_here(points, known, place))
+
+
+def never(points: Sequence[Point], out: Path) -> Iterator[Outcome]:
+    assert not points, "these points are done"
+    yield from ()
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "sweep.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_row_per_point_with_its_figures(tmp_path: Path) -> None:
+    sweep = run(tmp_path, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    assert [(r["load.rate"], r["engine.max_num_seqs"]) for r in rows] == [
+        ("2.0", "2"), ("2.0", "16"), ("9000.0", "2"), ("9000.0", "16"),
+    ]  # fmt: skip
+    assert {row["status"] for row in rows} == {"done"}
+    assert int(rows[2]["ttft_p90_ns"]) > int(rows[3]["ttft_p90_ns"]) > 0
+    assert int(rows[2]["peak_running"]) == 2
+    assert all(
+        (tmp_path / "out" / "points" / row["key"] / "run_meta.json").is_file() for row in rows
+    )
+    document = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert document == sweep.to_json()
+    assert document["axes"] == ["load.rate", "engine.max_num_seqs"]
+
+
+def test_what_is_done_is_not_done_again_and_a_grid_can_grow(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = csv_bytes(run(tmp_path, out).path)
+    again = run_sweep(read_grid(tmp_path / "grid.toml"), registry(), out, never)
+    assert again.reused == 4
+    assert csv_bytes(out) == before
+    grown = run(tmp_path, out, rates="[2.0, 9000.0, 20000.0]")
+    assert grown.reused == 4
+    assert len(grown.rows) == 6
+
+
+def test_a_point_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    path = tmp_path / "grid.toml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("num_gpu_blocks = 512", "num_gpu_blocks = [2, 512]").replace(
+            "tensor_parallel_size = 1", "tensor_parallel_size = [1, 4]"
+        )
+    )
+    known = registry()
+    out = tmp_path / "out"
+    sweep = run_sweep(
+        read_grid(path), known, out, lambda points, place: run_here(points, known, place)
+    )
+    assert len(sweep.rows) == 16
+    reasons = {row.reason for row in sweep.failed}
+    assert any("tensor_parallel_sizes" in reason for reason in reasons)
+    assert any("num_gpu_blocks" in reason or "blocks" in reason for reason in reasons)
+    done = [row for row in sweep.rows if row.status == "done"]
+    assert {row.place["engine.tensor_parallel_size"] for row in done} == {1}
+    assert {row.place["engine.num_gpu_blocks"] for row in done} == {512}
+    assert not [row for row in rows_of(out) if row["status"] == "failed" and not row["reason"]]
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    known, out = registry(), tmp_path / "out"
+    grid = write_grid(tmp_path)
+
+    def stopped(points: Sequence[Point], place: Path) -> Iterator[Outcome]:
+        yield from run_here(points[:1], known, place)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(grid, known, out, stopped)
+    assert [row["status"] for row in rows_of(out)] == ["done", *["not run"] * 3]
+    said: list[str] = []
+    sweep = run_sweep(
+        grid, known, out, lambda points, place: run_here(points, known, place), say=said.append
+    )
+    assert sweep.reused == 1
+    assert {row.status for row in sweep.rows} == {"done"}
+    assert said[0] == "4 points: 1 done before, 3 to run"
+    assert said[-1] == "3 of 3 done, about 0 s left"
+
+
+def test_processes_write_the_same_bytes_as_this_one(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path)
+    run(tmp_path, tmp_path / "here")
+    run_sweep(
+        grid,
+        registry(),
+        tmp_path / "processes",
+        lambda points, place: run_in_processes(points, registry, place, 2),
+    )
+    assert csv_bytes(tmp_path / "processes") == csv_bytes(tmp_path / "here")
+
+
+def test_another_directory_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("")
+    with pytest.raises(UsageError, match="is no sweep"):
+        run(tmp_path, tmp_path / "mine")
