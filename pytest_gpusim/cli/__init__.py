@@ -36,7 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from pytest_gpusim.cli import compare, planning, profiles, runs, simulations, system, workloads
+    from pytest_gpusim.cli import (
+        compare,
+        planning,
+        points,
+        profiles,
+        runs,
+        simulations,
+        system,
+        workloads,
+    )
     from pytest_gpusim.cli.parser import main_parser
     from pytest_gpusim.cli.plugins import load_registry
 
@@ -44,7 +53,8 @@ def _run(arguments: list[str]) -> int:
     registry = load_registry(_leading_plugins(arguments))
 
     parser, commands = main_parser()
-    for module in (workloads, profiles, simulations, runs, compare, planning, system):
+    modules = (workloads, profiles, simulations, runs, compare, points, planning, system)
+    for module in modules:
         module.add_commands(commands, registry)
     options = parser.parse_args(arguments)
     return int(options.run(options, registry))

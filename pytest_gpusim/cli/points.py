@@ -1,0 +1,48 @@
+"""``gpusim points``: measured operating points against their simulation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pytest_gpusim.cli.common import Subparsers, add_json, print_json
+from pytest_gpusim.registry import Registry
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the command of this module."""
+    points = commands.add_parser(
+        "points", help="measured operating points (lengths, clients, TTFT, TPOT), each simulated"
+    )
+    points.add_argument("table", type=Path, metavar="CSV")
+    points.add_argument("--simulator", default="reference", metavar="NAME")
+    points.add_argument(
+        "--kernels-alone",
+        action="store_true",
+        help="add no engine time (else: fitted on other configurations of the release)",
+    )
+    add_json(points)
+    points.set_defaults(run=_points)
+
+
+def _points(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.points.report import judge_points, points_lines
+
+    def say(progress: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{progress:60}\r", end="", file=sys.stderr, flush=True)
+
+    document = judge_points(
+        options.table,
+        registry,
+        simulator=options.simulator,
+        engine_time=not options.kernels_alone,
+        say=say,
+    )
+    if options.json:
+        print_json(document)
+    else:
+        for line in points_lines(document):
+            print(line)
+    return 0

@@ -1,0 +1,1 @@
+"""Measured operating points: each simulated as the load that its client made."""

@@ -1,0 +1,152 @@
+"""What served a measured point: checkpoint, devices and engine settings, or why it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.deployment.memory import GIB, KvCapacity, weight_bytes
+from pytest_gpusim.deployment.settings import Deployment, default, release_of
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.points.clients import Client
+from pytest_gpusim.points.rows import Point
+from pytest_gpusim.profiling.silicon_tables import SiliconTables
+
+if TYPE_CHECKING:
+    from pytest_gpusim.registry import Registry
+
+BLOCK_SIZE = 16
+# A model and precision -> the checkpoint that InferenceX serves for it.
+_CHECKPOINTS = {("meta-llama/Llama-3.1-70B", "fp8"): "nvidia/Llama-3.3-70B-Instruct-FP8"}
+# What InferenceX ran, where its rows do not say.
+_RELEASE = "0.10.2"
+# A device's memory as PyTorch reports it (vLLM's log: "... GiB total capacity"), in GiB.
+_MEMORY_GIB = {"h100": 79.19, "h200": 139.80, "b200": 178.35}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a point is simulated with.
+
+    Attributes:
+        shape: The checkpoint.
+        hardware: The device.
+        settings: Of the engine, complete.
+        expert_parallel: Whether whole experts are dealt out.
+    """
+
+    shape: ModelShape
+    hardware: Hardware
+    settings: EngineSettings
+    expert_parallel: bool
+
+
+def served_by(point: Point, client: Client, registry: Registry, tables: SiliconTables) -> Served:
+    """What served a point.
+
+    Raises:
+        UsageError: It is not modelled, or not known; the message is the reason.
+    """
+    shape = _checkpoint(point, registry)
+    _refuse_data_parallel(point, shape)
+    hardware = registry.hardware.get(point.hardware)
+    expert_parallel = shape.experts is not None and point.expert_parallel > 1
+    version = point.vllm_version or _RELEASE
+    deployment = Deployment(
+        release=release_of(version),
+        memory_gib=_memory_gib(hardware),
+        device_name=tables.device_name,
+        world_size=point.tensor_parallel,
+        max_model_len=shape.max_position,
+        max_num_seqs=point.concurrency if client.seats_are_clients else None,
+    )
+    settings = EngineSettings(
+        **{
+            name: default(name, deployment)
+            for name in (
+                "max_num_batched_tokens",
+                "enable_prefix_caching",
+                "async_scheduling",
+                "long_prefill_token_threshold",
+                "scheduler_reserve_full_isl",
+                "gpu_memory_utilization",
+            )
+        },
+        max_num_seqs=deployment.max_num_seqs or default("max_num_seqs", deployment),
+        max_model_len=max(shape.max_position, point.isl + point.osl),
+        block_size=BLOCK_SIZE,
+        dtype="bfloat16",
+        tensor_parallel_size=point.tensor_parallel,
+        enable_expert_parallel=expert_parallel,
+        enforce_eager=False,
+        engine_version=version,
+    )
+    stated = {
+        "enable_prefix_caching": client.prefix_caching,
+        "async_scheduling": client.async_scheduling,
+    }
+    settings = replace(settings, **{k: v for k, v in stated.items() if v is not None})  # type: ignore[arg-type]
+    capacity = kv_blocks(shape, hardware, settings, tables)
+    longest = -(-(point.isl + point.osl) // BLOCK_SIZE)
+    if capacity.num_gpu_blocks <= longest:
+        raise UsageError(f"the model leaves no room for one request: {capacity}")
+    return Served(
+        shape,
+        hardware,
+        replace(settings, num_gpu_blocks=capacity.num_gpu_blocks),
+        expert_parallel,
+    )
+
+
+def kv_blocks(
+    shape: ModelShape, hardware: Hardware, settings: EngineSettings, tables: SiliconTables
+) -> KvCapacity:
+    """The KV blocks of one device, from its memory, the weights and what else takes memory.
+
+    What else: AIConfigurator's figures for the system (``misc: other_mem, nccl_mem``), which stand
+    for activations, CUDA graphs, workspaces and buffers of the collectives.
+    """
+    workers = settings.tensor_parallel_size or 1
+    rest = tables.spec.get("misc") or {}
+    buffers = rest.get("nccl_mem") or {}
+    other = float(rest.get("other_mem", 0)) + float(buffers.get(workers, 0))
+    memory = _memory_gib(hardware) * GIB
+    utilization = settings.gpu_memory_utilization or 0.9
+    dtype = str(settings.dtype)
+    cache = shape.kv_cache_dtype(dtype, settings.kv_cache_dtype)
+    return KvCapacity(
+        memory=round(memory - other / utilization),
+        utilization=utilization,
+        weights=weight_bytes(shape, dtype, workers),
+        block_bytes=(settings.block_size or BLOCK_SIZE) * shape.kv_bytes_per_token(cache, workers),
+    )
+
+
+def _checkpoint(point: Point, registry: Registry) -> ModelShape:
+    name = _CHECKPOINTS.get((point.model, point.precision), point.model)
+    shape = registry.find_model(name)
+    if shape is None:
+        raise UsageError(f"the model {name} is not known")
+    scheme = shape.quantization.scheme if shape.quantization is not None else "bfloat16"
+    if point.precision and not scheme.startswith(point.precision):
+        raise UsageError(f"which {point.precision} checkpoint of {point.model} is not known")
+    return replace(shape, name=name)
+
+
+def _refuse_data_parallel(point: Point, shape: ModelShape) -> None:
+    """Refuse attention that is not split over all the devices that the experts are split over."""
+    if point.data_parallel > 1:
+        raise UsageError("data parallelism within one engine is not modelled")
+    experts = point.moe_tensor_parallel * point.expert_parallel
+    if shape.experts is not None and experts != point.tensor_parallel:
+        raise UsageError(
+            f"data-parallel attention is not modelled: experts over {experts} devices, attention "
+            f"over {point.tensor_parallel}"
+        )
+    if point.moe_tensor_parallel > 1 and point.expert_parallel > 1:
+        raise UsageError("experts both cut and dealt out are not modelled")
+
+
+def _memory_gib(hardware: Hardware) -> float:
+    return _MEMORY_GIB.get(hardware.name, float(hardware.memory_gb))

@@ -1,0 +1,207 @@
+"""All points of a table: simulated or refused, with errors and their summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.points.clients import CLIENTS, client_of
+from pytest_gpusim.points.engine_time import Kernels, fit_without
+from pytest_gpusim.points.rows import Point, read_points
+from pytest_gpusim.points.second_opinion import estimate
+from pytest_gpusim.points.simulation import REFERENCE, PointSimulator
+
+if TYPE_CHECKING:
+    from pytest_gpusim.registry import Registry
+
+SCHEMA_VERSION = 1
+_GROUP = ("vllm_version", "model", "hardware", "precision", "tensor_parallel")
+_ERRORS = ("ttft_error", "tpot_error", "kernels_tpot_error", "estimate_tpot_error")
+
+
+def judge_points(
+    path: Path,
+    registry: Registry,
+    *,
+    simulator: str = REFERENCE,
+    engine_time: bool = True,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Simulate every point of a table and hold it against what was measured.
+
+    Args:
+        path: The table.
+        registry: Models, hardware and simulators.
+        simulator: A registered name.
+        engine_time: Whether engine time is added, fitted with a point's configuration left out.
+        say: Told of progress.
+
+    Raises:
+        InputError: The table is not one.
+    """
+    points = read_points(path)
+    known: dict[int, Kernels] = {}
+    refused: dict[int, str] = {}
+    rows = []
+    with PointSimulator(registry) as reference, PointSimulator(registry, simulator) as chosen:
+        for index, point in enumerate(points):
+            if say is not None:
+                say(f"{index + 1} of {len(points)}")
+            try:
+                served = reference.served(point)
+                found = reference.simulate(point)
+            except UsageError as error:
+                refused[index] = str(error)
+                continue
+            known[index] = Kernels(
+                point, found, served.shape.num_layers, served.shape.experts is None
+            )
+        for index, point in enumerate(points):
+            if index in refused:
+                rows.append({**point.row, "refused": refused[index]})
+                continue
+            if say is not None:
+                say(f"{index + 1} of {len(points)}, with engine time")
+            fit = fit_without(point, list(known.values())) if engine_time else None
+            rows.append(_row(point, known[index], fit, chosen, simulator))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "simulator": simulator,
+        "clients": [
+            {"name": client.name, "statistic": client.statistic, "source": client.source}
+            for client in CLIENTS
+            if any(row.get("client") == client.name for row in rows)
+        ],
+        "points": rows,
+        "summary": _summary(rows),
+    }
+
+
+def _row(
+    point: Point, kernels: Kernels, fit: Any, chosen: PointSimulator, simulator: str
+) -> dict[str, Any]:
+    found = kernels.simulated
+    if fit is not None:
+        found = chosen.simulate(point, fit.of(kernels.num_layers))
+    elif simulator != REFERENCE:
+        found = chosen.simulate(point)
+    row: dict[str, Any] = {
+        **point.row,
+        "client": client_of(point).name,
+        "sim_ttft_ms": round(found.ttft_ms, 4),
+        "sim_tpot_ms": round(found.tpot_ms, 4),
+        "ttft_error": _error(found.ttft_ms, point.ttft_ms),
+        "tpot_error": _error(found.tpot_ms, point.tpot_ms),
+        "kernels_tpot_error": _error(kernels.simulated.tpot_ms, point.tpot_ms),
+        "engine_time": None,
+        "estimate_ttft_error": None,
+        "estimate_tpot_error": None,
+    }
+    if fit is not None:
+        row["engine_time"] = {
+            "per_layer_ns": round(fit.per_layer_ns),
+            "per_sequence_ns": round(fit.per_sequence_ns),
+            "configurations": fit.configurations,
+        }
+    other = estimate(point, chosen.served(point))
+    if other is not None:
+        row["estimate_ttft_error"] = _error(other[0], point.ttft_ms)
+        row["estimate_tpot_error"] = _error(other[1], point.tpot_ms)
+    return row
+
+
+def _error(simulated: float, measured: float) -> float:
+    return round(simulated / measured - 1, 4)
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    simulated = [row for row in rows if "refused" not in row]
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    by_client: dict[str, list[Mapping[str, Any]]] = {}
+    by_release: dict[str, list[Mapping[str, Any]]] = {}
+    for row in simulated:
+        groups.setdefault(tuple(row[key] for key in _GROUP), []).append(row)
+        by_client.setdefault(row["client"], []).append(row)
+        by_release.setdefault(row["vllm_version"] or "not stated", []).append(row)
+    reasons: dict[str, int] = {}
+    for row in rows:
+        if "refused" in row:
+            reasons[row["refused"]] = reasons.get(row["refused"], 0) + 1
+    return {
+        "points": len(rows),
+        "simulated": len(simulated),
+        "refused": [{"reason": reason, "points": count} for reason, count in reasons.items()],
+        "by_configuration": [
+            {**dict(zip(_GROUP, key, strict=True)), **_means(group)}
+            for key, group in groups.items()
+        ],
+        "by_client": [{"client": key, **_means(group)} for key, group in by_client.items()],
+        "by_release": [{"vllm_version": key, **_means(group)} for key, group in by_release.items()],
+    }
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Number of rows; of each error the mean of its size, and the mean with its sign."""
+    found: dict[str, Any] = {"points": len(rows)}
+    for name in _ERRORS:
+        values = [row[name] for row in rows if row[name] is not None]
+        sizes = [abs(value) for value in values]
+        found[name] = round(sum(sizes) / len(sizes), 4) if sizes else None
+        found[f"{name}_signed"] = round(sum(values) / len(values), 4) if values else None
+    return found
+
+
+def points_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The document for people."""
+    head = f"{'model':34} {'hw':5} {'tp':>2} {'isl':>5} {'osl':>5} {'n':>4}  "
+    yield head + "TPOT ms   simulated  error   TTFT ms    simulated  error"
+    for row in document["points"]:
+        place = (
+            f"{row['model'][-34:]:34} {row['hardware']:5} {row['tensor_parallel']:>2} "
+            f"{row['isl']:>5} {row['osl']:>5} {row['concurrency']:>4}  "
+        )
+        if "refused" in row:
+            yield f"{place}refused: {row['refused']}"
+            continue
+        yield (
+            f"{place}{float(row['tpot_ms']):8.2f}   {row['sim_tpot_ms']:8.2f} "
+            f"{row['tpot_error']:+7.1%}  {float(row['ttft_ms']):9.1f}   {row['sim_ttft_ms']:9.1f} "
+            f"{row['ttft_error']:+7.1%}"
+        )
+    yield ""
+    yield from summary_lines(document["summary"])
+    yield ""
+    for client in document["clients"]:
+        yield f"client {client['name']} ({client['statistic']}s): {client['source']}"
+
+
+def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Mean errors by configuration and client, as a Markdown table; what was refused."""
+    yield (
+        "| release | model | hardware | precision | degree | points | TPOT | TTFT | TPOT of the "
+        "kernels alone | AIConfigurator's TPOT |"
+    )
+    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for group in summary["by_configuration"]:
+        names = [group["vllm_version"] or "not stated", *(group[key] for key in _GROUP[1:])]
+        yield f"| {' | '.join(names)} | {_cells(group)} |"
+    for group in summary["by_client"]:
+        yield f"| client: {group['client']} | | | | | {_cells(group)} |"
+    for group in summary["by_release"]:
+        yield f"| all of {group['vllm_version']} | | | | | {_cells(group)} |"
+    yield ""
+    yield f"{summary['simulated']} of {summary['points']} points simulated; refused:"
+    for refusal in summary["refused"]:
+        yield f"- {refusal['points']}: {refusal['reason']}"
+
+
+def _cells(group: Mapping[str, Any]) -> str:
+    def cell(name: str) -> str:
+        if group[name] is None:
+            return "none"
+        return f"{group[name]:.1%} ({group[f'{name}_signed']:+.1%})"
+
+    errors = ("tpot_error", "ttft_error", "kernels_tpot_error", "estimate_tpot_error")
+    return " | ".join([str(group["points"]), *(cell(name) for name in errors)])
