@@ -14,6 +14,7 @@ from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.schema import comparison_schema
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
 from pytest_gpusim.report.directory import update_comparison, write_comparison
 from tests.compare.runs import MS, real_run, request, sim_run, steady
 
@@ -44,9 +45,7 @@ def test_the_files_of_the_contract(tmp_path: Path) -> None:
         "run_meta.json",
         "tables/percentiles.csv",
         "tables/requests.csv",
-        "figures/distributions.svg",
-        "figures/requests.svg",
-        "figures/timeline.svg",
+        *(f"figures/{chart.name}.svg" for chart in REQUEST_CHARTS),
     }
     document = read(out / "comparison.json")
     assert list(document) == [

@@ -1,0 +1,96 @@
+"""What all charts share: their declaration, size, colours, and how they become files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.compare.series import ComparisonSeries
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REAL, SIM, BAND, GRID, INK = "#334155", "#d9480f", "#94a3b8", "#e2e8f0", "#475569"
+"""Colours in the files; a page replaces each by its own of the same role."""
+MANY = 2000
+"""Above so many points, an SVG of single marks is too heavy."""
+_WIDTH, _HEIGHT = 4.2, 2.7  # inches: legible on a narrow page, where a chart fills its width
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": BAND,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+Draw = Callable[[Any, ComparisonSeries, Mapping[str, float]], bool]
+"""Draws on axes what there is; False where there is nothing to draw."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        name: Its file, without ``.svg``.
+        title: What stands above it.
+        group: The heading that it stands under.
+        caption: What it shows, in a sentence.
+        draw: See `Draw`.
+        metric: The metric that it is of, where it is of one.
+        shows_tolerance: Whether it is drawn again once figures are judged.
+    """
+
+    name: str
+    title: str
+    group: str
+    caption: str
+    draw: Draw
+    metric: str | None = None
+    shows_tolerance: bool = False
+
+
+def write_chart(
+    chart: Chart, series: ComparisonSeries, tolerances: Mapping[str, float], out: Path
+) -> None:
+    """Draw a chart into ``out``; where there is nothing to draw, nothing is written."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # The salt makes the ids inside the file the same each time.
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT))
+        # Fixed margins: layout engines are slow.
+        figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.18)
+        if chart.draw(figure.subplots(), series, tolerances):
+            nothing = {"Date": None, "Creator": None}
+            figure.savefig(out / f"{chart.name}.svg", format="svg", metadata=nothing)
+
+
+def unit(*columns: np.ndarray) -> tuple[str, float]:
+    """Unit and its ns for values: s where the largest is above 10 s, else ms."""
+    largest = max((float(column.max()) for column in columns if len(column)), default=0.0)
+    return ("s", 1e9) if largest > 10e9 else ("ms", 1e6)
+
+
+def few_ticks(axis: Any) -> None:
+    """At most six ticks on the horizontal axis: numbers must not touch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(5))
