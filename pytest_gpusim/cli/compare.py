@@ -28,6 +28,17 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_out(compare, str(DEFAULT_ROOT / "comparisons"))
     compare.set_defaults(run=_compare)
 
+    timeline = commands.add_parser(
+        "timeline", help="runs on one time axis, for Perfetto (ui.perfetto.dev)"
+    )
+    timeline.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="real and simulated runs, in any order"
+    )
+    timeline.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a new .json or .json.gz file"
+    )
+    timeline.set_defaults(run=_timeline)
+
     published = commands.add_parser("published", help="published runs, beside published errors")
     published.add_argument(
         "directories", type=Path, nargs="+", metavar="DIR", help="a published run, or many below"
@@ -62,6 +73,15 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
             print(line)
         print(out)
     return 0 if comparison.verdict == "pass" else CheckFailed.exit_code
+
+
+def _timeline(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.report.timeline import write_timeline
+    from pytest_gpusim.runs.importers import load_real_run
+
+    write_timeline([load_real_run(path, registry) for path in options.runs], options.out)
+    print(options.out)
+    return 0
 
 
 def _published(options: argparse.Namespace, registry: Registry) -> int:
