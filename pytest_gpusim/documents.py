@@ -210,3 +210,14 @@ def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
                 return parse_json(first + rest, path) if len(rest) < limit else None
     except (InputError, ValueError, OSError):
         return None
+
+
+def read_documents(path: Path) -> list[Any]:
+    """The JSON documents of a file, one after another: most have one, appended results several."""
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(path, "", "is empty")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].rstrip().endswith("}") and lines[1].startswith("{"):
+        return [parse_json(line, path, f"line {n}") for n, line in enumerate(lines, start=1)]
+    return [parse_json(text, path)]

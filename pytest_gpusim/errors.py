@@ -15,11 +15,29 @@ class GpusimError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and fields, whatever a subclass's constructor takes."""
         return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, as it may be shown anywhere: names from files are only data.
+
+    Control characters, escapes of a terminal, marks that turn the direction of writing and half
+    surrogates are spelled out (``\\x1b``).
+    """
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    return " ".join("".join(map(_shown, " ".join(text.split()))).split(" "))
+
+
+def _shown(character: str) -> str:
+    # Cc, Cf, Cs, Co and Cn; spaces other than the plain one are not printable either.
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def _rebuild(kind: type[GpusimError], message: str, fields: dict[str, Any]) -> GpusimError:
@@ -55,10 +73,18 @@ class EngineError(GpusimError):
     exit_code = 3
 
 
+class PluginError(EngineError):
+    """A simulator, a backend or an importer of a plugin failed, or did not do what it must."""
+
+
 class CheckFailed(GpusimError):
     """A comparison or a check did not hold."""
 
     exit_code = 1
+
+
+class GpusimWarning(UserWarning):
+    """Something that a user should know, and that stops nothing."""
 
 
 def require_package(module: str, extra: str, purpose: str) -> None:

@@ -132,7 +132,8 @@ class Backend(Provider[Measure]):
             )
 
 
-ImportRun = Callable[[Sequence[Path], Path], None]
+ImportRun = Callable[..., None]
+"""Called with the files, the run directory to write and, where it takes a third, the options."""
 ImportWorkload = Callable[[Path, Path, Mapping[str, Any]], None]
 """Called with the file, the workload directory to write, and the options (see the CLI)."""
 
@@ -253,8 +254,8 @@ class Registry:
     ) -> None:
         """Register a reader of other tools' files.
 
-        A run importer is called with (files, out directory); a workload importer with (file, out
-        directory, options).
+        A run importer is called with (files, out directory) and, where it takes three arguments,
+        the options; a workload importer with (file, out directory, options).
         """
         if produces == "run":
             self.run_importers.add(kind, cast("ImportRun | str", importer))
@@ -315,9 +316,18 @@ def builtin_registry() -> Registry:
         package=("aiohttp", "'pytest-gpusim[server]'"),
         check=f"{openai}.options:check",
     )
-    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "gpusim"):
+    for kind in ("vllm-bench", "aiperf", "guidellm", "inference-perf", "genai-perf", "gpusim"):
         module = kind.replace("-", "_")
         registry.add_importer(kind, f"{here}.runs.importers.{module}:import_run")
+    for kind, importer in {
+        "sglang": "vllm_bench:import_sglang",
+        "csv": "own_tables:import_run",
+        "vidur-metrics": "simulated:import_vidur",
+        "llmservingsim-sim": "simulated:import_servingsim",
+        "blis": "simulated:import_blis",
+        "aisimulate": "simulated:import_aisimulate",
+    }.items():
+        registry.add_importer(kind, f"{here}.runs.importers.{importer}")
     for kind, importer in {
         "azure": "csv_traces:import_azure",
         "vidur": "csv_traces:import_vidur",
@@ -325,6 +335,7 @@ def builtin_registry() -> Registry:
         "lengths": "csv_traces:import_lengths",
         "mooncake": "mooncake:import_workload",
         "sharegpt": "sharegpt:import_workload",
+        "csv": "own_tables:import_table",
     }.items():
         registry.add_importer(kind, f"{here}.workload.importers.{importer}", produces="workload")
     registry.add_importer("run", f"{here}.runs.as_workload:import_run", produces="workload")

@@ -111,7 +111,7 @@ def _read(path: Path, registry: Registry, store: Path, stated: Stated) -> Run:
     else:
         kind = recognise(path, registry)
     out = store / new_id(kind)
-    import_stated(registry.run_importers.get(kind), [path], out, stated)
+    import_stated(kind, registry.run_importers.get(kind), [path], out, stated)
     return read_run(out)
 
 

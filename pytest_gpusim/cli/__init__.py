@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
-from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.errors import GpusimError, GpusimWarning, printable
 
 EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -16,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code of the contract."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            warnings.simplefilter("always", GpusimWarning)
+            return _run(arguments)
     except GpusimError as error:
         print(f"gpusim: {error}", file=sys.stderr)
         return error.exit_code
@@ -33,6 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("gpusim: this is a defect of gpusim; please report it", file=sys.stderr)
         return EXIT_ENGINE
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Ours on a line of its own; those of other packages are not the user's business."""
+    if issubclass(category, GpusimWarning):
+        print(f"gpusim: {printable(str(message))}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

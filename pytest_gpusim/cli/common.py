@@ -64,6 +64,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def selection_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options that choose requests, as importers take it."""
+    from pytest_gpusim.workload.importers.options import SELECTION
+
+    found = {name: getattr(options, name, None) for name in SELECTION}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def engine_of(options: argparse.Namespace) -> EngineSettings:
     """The settings of ``--engine``; none stated where it was not given."""
     from pytest_gpusim.deployment import EngineSettings

@@ -54,15 +54,15 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.compare import compare_runs, document_of, parse_tolerances
     from pytest_gpusim.report.directory import write_comparison
     from pytest_gpusim.report.terminal import comparison_lines, failure_lines
-    from pytest_gpusim.runs import read_run
-    from pytest_gpusim.runs.importers import load_real_run
+    from pytest_gpusim.runs.importers import load_real_runs, load_simulated_run
 
     if len(options.runs) < 2:
         raise UsageError("compare: give at least one real run and, last, the simulated one")
     tolerances = parse_tolerances(options.check) if options.check else {}
     out = out_of(options, "comparisons", "comparison")
-    real = [load_real_run(path, registry) for path in options.runs[:-1]]
-    comparison = compare_runs(real, read_run(options.runs[-1]), overrides=options.override)
+    real = [run for path in options.runs[:-1] for run in load_real_runs(path, registry)]
+    simulated = load_simulated_run(options.runs[-1], registry)
+    comparison = compare_runs(real, simulated, overrides=options.override)
     comparison = comparison.judged(tolerances)
     write_comparison(comparison, out)
     if options.json:

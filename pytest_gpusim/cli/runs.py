@@ -16,13 +16,16 @@ from pytest_gpusim.cli.common import (
     engine_of,
     out_of,
     params_of,
+    selection_of,
 )
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, printable
 from pytest_gpusim.registry import Registry
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
+    from pytest_gpusim.workload.importers.options import add_selection_arguments
+
     measure = commands.add_parser("measure", help="run a workload on a real engine")
     measure.add_argument("--backend", default="vllm", help=", ".join(registry.backends.names()))
     add_model_and_hardware(measure, hardware=False)
@@ -51,6 +54,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     known.add_argument("--device-name", metavar="NAME", help="what the device calls itself")
     known.add_argument("--workload", type=Path, metavar="DIR", help="the workload it replayed")
     add_engine(imported)
+    add_selection_arguments(imported)
     add_out(imported, str(DEFAULT_ROOT / "real_runs"))
     imported.set_defaults(run=_import)
 
@@ -106,6 +110,7 @@ def _present_hardware(registry: Registry) -> str:
 
 
 def _import(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.runs.importers.load import each_run
     from pytest_gpusim.runs.importers.stated import Stated, import_stated
     from pytest_gpusim.workload import read_workload
 
@@ -118,8 +123,14 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
         workload=read_workload(options.workload) if options.workload else None,
     )
     out = out_of(options, "real_runs", options.kind)
-    for note in import_stated(importer, options.files, out, stated):
-        print(note)
+    chosen = selection_of(options)
+    files = options.files
+    each = each_run(files[0], registry) if len(files) == 1 else [files[0]]
+    for number, file in enumerate(each, start=1):
+        place = out / str(number) if len(each) > 1 else out
+        some = [file] if len(files) == 1 else files
+        for note in import_stated(options.kind, importer, some, place, stated, chosen):
+            print(printable(note))
     print(out)
     return 0
 

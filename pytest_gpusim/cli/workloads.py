@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, read_json, require_vacant
 from pytest_gpusim.cli.common import Subparsers, add_out
 from pytest_gpusim.cli.parser import add_commands_of
+from pytest_gpusim.errors import printable
+from pytest_gpusim.faults import plugin_call, plugin_result
 from pytest_gpusim.registry import Registry
+from pytest_gpusim.workload import read_workload
 from pytest_gpusim.workload.generate import (
     ARRIVALS,
     Lengths,
@@ -19,6 +23,8 @@ from pytest_gpusim.workload.generate import (
 )
 
 _ROOT = DEFAULT_ROOT / "workloads"
+# Options that read another tool's result; the others choose among its requests afterwards.
+_OF_RESULTS = ("only_model", "skip_bad", "columns", "tokenizer")
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -105,24 +111,38 @@ def _generate(options: argparse.Namespace, registry: Registry) -> int:
 
 def _import(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.workload.importers.options import options_from
+    from pytest_gpusim.workload.importers.own_tables import import_table
 
     importer = registry.workload_importers.get(options.kind)
     chosen, file = options_from(options), options.file
     if options.kind == "run":
-        file = _run_directory(options.file, registry)
-    place = _store(options, lambda out: importer(file, out, chosen))
+        run_options = {name: chosen.pop(name, None) for name in _OF_RESULTS}
+        file = _run_directory(options.file, registry, run_options)
+    elif options.columns:
+        importer = import_table
+
+    def make(out: Path) -> None:
+        what = f"the importer {options.kind!r}"
+        with plugin_call(what, importer):
+            importer(file, out, chosen)
+        with plugin_result(what, importer):
+            read_workload(out)
+
+    place = _store(options, make)
     generator = read_json(place / "workload_meta.json").get("generator") or {}
+    for note in generator.get("notes") or []:
+        print(printable(str(note)))
     for what, number in (generator.get("counts") or {}).items():
         print(f"{what.replace('_', ' ')}: {number}")
     print(place)
     return 0
 
 
-def _run_directory(path: Path, registry: Registry) -> Path:
+def _run_directory(path: Path, registry: Registry, options: Mapping[str, Any]) -> Path:
     """A run directory as it is; another tool's file as the run directory that it becomes."""
     from pytest_gpusim.runs.importers import load_real_run
 
-    found = load_real_run(path, registry).path
+    found = load_real_run(path, registry, options=options).path
     if found != path:
         print(f"run: {found}")
     return found

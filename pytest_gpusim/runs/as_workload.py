@@ -7,15 +7,19 @@ of failed ones against each other. What a failed request does not know of itself
 workload, else it is one token. The option ``drop_failed`` leaves them out here; ids then change, so
 that such a workload's simulations do not compare with the run. Where ids change,
 ``source_request_ids`` in the metadata says which request of the run each one is.
+
+Under a limit of requests at once, and in conversations, requests are due as that workload says:
+when the run could send them is for the simulation to find.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import GpusimError, GpusimWarning, InputError
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
@@ -33,10 +37,11 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     run = read_run(file)
     chosen = ImportOptions.of({"model": run.meta.get("model"), **options})
     rows = run.finished if chosen.drop_failed else run.requests
-    rows = rows.sort_values(["arrival_time_ns", "request_id"])
     if run.finished.empty:
         raise InputError(run.path, "", "no request of this run succeeded")
     workload = _workload_of(run, options.get("workload_dir"))
+    as_due = workload is not None and not workload.is_open_loop
+    rows = rows.sort_values(["request_id"] if as_due else ["arrival_time_ns", "request_id"])
     trace = Trace("run", run.path, (), source={"run_id": run.run_id})
     trace.source["workload_digest"] = run.meta.get("workload_digest")
     trace.source["prompts"] = "as measured" if workload else "not known"
@@ -46,6 +51,9 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     if workload is not None:
         trace.prompts = workload.prompts
         trace.tokenizer_ref = workload.meta.get("tokenizer_ref")
+        trace.load = workload.load
+        if workload.refused and not chosen.drop_failed:
+            trace.counts["refused_not_simulated"] = len(workload.refused)
     trace.records = _records(run, rows, workload)
     write_trace(trace, out, chosen)
 
@@ -72,20 +80,38 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
             continue
         if status == "error":
             prefill, tokens = known.num_prefill_tokens, tokens or known.num_decode_tokens
-        records.append(TraceRequest(arrival, prefill, max(tokens, 1), known.prompt_id, number))
+        assert workload is not None
+        records.append(
+            TraceRequest(
+                arrival if workload.is_open_loop else known.arrival_time_ns,
+                prefill,
+                max(tokens, 1),
+                known.prompt_id,
+                number,
+                workload.sessions.get(number),
+                number in workload.refused,
+            )
+        )
     return records
 
 
 def _workload_of(run: Run, moved_to: Path | str | None) -> Workload | None:
-    """The run's workload, if it lies where it should and is still the same."""
+    """The run's workload, if it lies where it should and is still the same.
+
+    One that lies there and cannot be read is said.
+    """
     named, digest = run.meta.get("workload_dir"), run.meta.get("workload_digest")
     places = [Path(moved_to)] if moved_to else []
     if isinstance(named, str):
         places += [Path(named), run.path / named]
     for place in places:
+        if not place.is_dir():
+            continue
         try:
             workload = read_workload(place)
-        except GpusimError:
+        except GpusimError as error:
+            said = f"the workload of the run {run.path} cannot be read, so what its prompts share "
+            warnings.warn(GpusimWarning(f"{said}is not known: {error}"), stacklevel=3)
             continue
         if workload.digest == digest:
             return workload

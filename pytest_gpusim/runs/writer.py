@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -31,6 +32,9 @@ from pytest_gpusim.runs.schema import (
 if TYPE_CHECKING:
     import pandas as pd
 
+
+OWN_WORKLOAD = "workload"
+"""Where in a run's directory the workload lies that an imported result itself tells of."""
 
 # For a batching engine this order packs a third tighter than rows by request.
 _PACKED_COLUMNS = ("token_time_ns", "token_latency_ns", "request_id", "token_index")
@@ -69,6 +73,7 @@ def write_run(
     steps: Iterable[Mapping[str, Any] | Sequence[Any]] | None = None,
     step_batches: Iterable[Mapping[int, int]] | None = None,
     compress: bool = False,
+    workload: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a run directory at ``out``.
 
@@ -84,6 +89,8 @@ def write_run(
         steps: Rows of `STEP_COLUMNS`, where known.
         step_batches: Per step, tokens by request id, where known.
         compress: Write ``.gz`` files, token rows in order of time.
+        workload: Writes the run's own workload at the path that it is given, and returns what the
+            metadata says of it.
 
     Raises:
         InputError: The rows break an invariant of the contract; nothing is left.
@@ -107,7 +114,8 @@ def write_run(
                         keyed = {str(k): v for k, v in batch.items()}
                         line, before = json.dumps(keyed, separators=(",", ":")) + "\n", batch
                     stream.write(line)
-        known = {**provenance(), **meta, "schema_version": SCHEMA_VERSION}
+        own = workload(partial / OWN_WORKLOAD) if workload is not None else {}
+        known = {**provenance(), **meta, **own, "schema_version": SCHEMA_VERSION}
         known["token_times"] = tokens is not None
         known.setdefault("run_id", out.name)
         ordered = {key: known.pop(key, None) for key in _META_KEYS}
@@ -120,6 +128,13 @@ def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool 
     tokens = run.tokens
     asked = [c for c in ASKED_COLUMNS if c in run.requests.columns]
     columns = [c for c in (*TOKEN_COLUMNS, TOKEN_ID) if tokens is not None and c in tokens.columns]
+    own = run.path / OWN_WORKLOAD
+
+    def workload(place: Path) -> Mapping[str, Any]:
+        shutil.copytree(own, place)
+        return {}
+
+    keeps = meta.get("workload_dir") == OWN_WORKLOAD and own.is_dir()
     write_run(
         out,
         requests=_rows_of(run.requests, [*REQUEST_COLUMNS, *asked]),
@@ -128,6 +143,7 @@ def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool 
         step_batches=run.batches(),
         meta={**dict.fromkeys(_META_KEYS), **meta},
         compress=compress,
+        workload=workload if keeps else None,
     )
 
 

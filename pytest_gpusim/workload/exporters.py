@@ -25,6 +25,7 @@ from pytest_gpusim.workload.token_ids import sharing_token_ids, tokenizer_of
 from pytest_gpusim.workload.trace import Workload
 
 _BLOCK_TOKENS = 512
+_MILLISECOND = 1_000_000
 _VOCABULARY = 2**31
 """Ids of an exported workload only tell blocks apart; none is given to an engine."""
 
@@ -63,11 +64,16 @@ def _vidur(workload: Workload) -> Iterator[str]:
 def _mooncake(workload: Workload) -> Iterator[str]:
     workload.require_open_loop("a Mooncake trace")
     hashes = _block_hashes(workload)
+    # Times that all have a fraction, or come quickly, could as well be seconds.
+    times = [request.arrival_time_ns for request in workload.requests]
+    pointed = sum(time % _MILLISECOND > 0 for time in times)
+    plain = not pointed or (pointed < len(times) and times[-1] >= (len(times) - 1) * _MILLISECOND)
+    unit = "" if plain else ', "timestamp_unit": "ms"'
     for _, prompt_id, prefill, decode, arrival in workload.requests:
         blocks = ", ".join(map(str, hashes[prompt_id]))
         yield (
             f'{{"timestamp": {_decimal(arrival, 6)}, "input_length": {prefill}, '
-            f'"output_length": {decode}, "hash_ids": [{blocks}]}}'
+            f'"output_length": {decode}, "hash_ids": [{blocks}]{unit}}}'
         )
 
 

@@ -1,12 +1,13 @@
 """AIPerf's ``profile_export.jsonl``: one record per request, each metric with its unit.
 
-Read from files of AIPerf 0.13 (``--export-level records``, its default). Times are wall-clock
-nanoseconds of the load generator; metrics carry units of their own and are converted by them.
+Read from files of AIPerf 0.13 (``--export-level records``, its default); a prefix of its files that
+the user chose is followed. Times are wall-clock nanoseconds of the load generator; metrics carry
+units and are converted by them. ``inputs.json`` beside the records has the requests as sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,35 +18,53 @@ from pytest_gpusim.documents import (
     check_integer,
     check_number,
     first_document,
+    read_document,
     read_lines,
 )
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    is_refusal,
     only_file,
     recognised_by,
     write_imported,
 )
+from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
+from pytest_gpusim.workload.load import Load
 
 KIND = "aiperf"
-FILE, SUMMARY = "profile_export.jsonl", "profile_export_aiperf.json"
+FILE, INPUTS = "profile_export.jsonl", "inputs.json"
 _UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NS, "sec": NS}
 _SLACK_NS = 10_000
+# What AIPerf itself writes as time units of a metric is exact; chunks after the last token are not.
+_UNIT_FACTOR = 10
 
 
 def recognises(path: Path) -> bool:
     """Whether this looks like AIPerf's records, or the directory that it leaves behind."""
-    first = first_document(path / FILE if path.is_dir() else path)
+    return bool(_record_files(path)) if path.is_dir() else _has_records(path)
+
+
+def _has_records(path: Path) -> bool:
+    first = first_document(path)
     return (
         isinstance(first, dict)
-        and isinstance(first.get("metrics"), dict)
+        and "metrics" in first
         and isinstance(first.get("metadata"), dict)
         and "benchmark_phase" in first["metadata"]
     )
 
 
+def _record_files(directory: Path) -> list[Path]:
+    """The records in a directory; the default name goes before a prefix's."""
+    if _has_records(directory / FILE):
+        return [directory / FILE]
+    return [path for path in sorted(directory.glob("*.jsonl")) if _has_records(path)]
+
+
 @recognised_by(recognises)
-def import_run(files: Sequence[Path], out: Path) -> None:
+def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
     """Write the run of a ``profile_export.jsonl`` (or of the directory that holds it).
 
     Records of the warm-up phase stay out.
@@ -53,22 +72,43 @@ def import_run(files: Sequence[Path], out: Path) -> None:
     Raises:
         InputError: The file is not one, or a record contradicts itself.
     """
-    given = only_file(files, KIND)
-    path = given / FILE if given.is_dir() else given
+    chosen = RunOptions.of(options)
+    path = _records(only_file(files, KIND))
+    prompts = _sent_prompts(path.with_name(INPUTS))
     requests: list[ImportedRequest] = []
-    warmups = 0
+    warmups = bad = 0
     for record in read_lines(path):
         metadata = record.record("metadata")
         phase = metadata.text("benchmark_phase")
         if phase == "warmup":
             warmups += 1
-        elif phase == "profiling":
-            requests.append(_request(record, metadata))
-        else:
+        elif phase != "profiling":
             raise metadata.fail("benchmark_phase", f"expected warmup or profiling, found {phase!r}")
+        else:
+            try:
+                request = _request(record, metadata)
+            except GpusimError:
+                if not chosen.skip_bad:
+                    raise
+                bad += 1
+                continue
+            request.prompt = prompts.get(request.conversation) if request.conversation else None
+            requests.append(request)
     if not requests and warmups:
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
-    model, version = _summary(path.with_name(SUMMARY))
+    summary = _Summary(path.with_name(f"{path.stem}_aiperf.json"))
+    load = summary.load()
+    if not load.is_open and requests:
+        begin = min(request.arrival_ns for request in requests)
+        for request in requests:
+            request.due_ns = begin
+    notes = [
+        f"{warmups} warm-up records left out",
+        "arrival = credit_issued_ns, when the load generator released the request; "
+        "AIPerf's own TTFT starts later, at request_start_ns",
+    ]
+    if bad:
+        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
     write_imported(
         out,
         KIND,
@@ -76,47 +116,103 @@ def import_run(files: Sequence[Path], out: Path) -> None:
         requests,
         clock="client",
         not_recovered=[
-            *([] if model else ["model"]),
+            *([] if summary.model else ["model"]),
             "engine settings",
             "hardware",
             "scheduled times",
-            "prompt lengths of failed requests (0)",
+            "prompt lengths of failed requests that the record does not tell (0)",
         ],
-        notes=[
-            f"{warmups} warm-up records left out",
-            "arrival = credit_issued_ns, when the load generator released the request; "
-            "AIPerf's own TTFT starts later, at request_start_ns",
-        ],
-        meta={"model": model, "warmup": {"requests": warmups} if warmups else None},
-        tool={"aiperf_version": version},
+        notes=notes,
+        meta={"model": summary.model, "warmup": {"requests": warmups} if warmups else None},
+        tool={"aiperf_version": summary.version},
+        load=load,
+        options=chosen,
     )
 
 
-def _summary(path: Path) -> tuple[str | None, str | None]:
-    """(model, version of AIPerf), from its summary where that lies beside the records."""
-    document = first_document(path)
-    if not isinstance(document, dict):
-        return None, None
-    try:
-        (item,) = document["input_config"]["models"]["items"]
-        model = str(item["name"])
-    except (LookupError, TypeError, ValueError):
-        model = None
-    version = document.get("aiperf_version")
-    return model, version if isinstance(version, str) else None
+def _records(given: Path) -> Path:
+    if not given.is_dir():
+        return given
+    found = _record_files(given)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(given, "", f"holds the records of {len(found)} runs: {names}", "name one")
+    return found[0] if found else given / FILE
+
+
+class _Summary:
+    """AIPerf's summary, where that lies beside the records."""
+
+    def __init__(self, path: Path) -> None:
+        document = first_document(path)
+        self._document: dict[str, Any] = document if isinstance(document, dict) else {}
+
+    @property
+    def version(self) -> str | None:
+        version = self._document.get("aiperf_version")
+        return version if isinstance(version, str) else None
+
+    @property
+    def model(self) -> str | None:
+        """The one model; ``endpoint.model_names`` is where releases before 0.13 kept it."""
+        models = self._at("input_config", "models", "items")
+        names = [item.get("name") for item in models or [] if isinstance(item, dict)]
+        if not names:
+            found = self._at("input_config", "endpoint", "model_names")
+            names = found if isinstance(found, list) else []
+        return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+    def load(self) -> Load:
+        """So many users at once, each sending the next when one is done: a closed loop."""
+        concurrency = self._at("input_config", "loadgen", "concurrency")
+        rate = self._at("input_config", "loadgen", "request_rate")
+        if type(concurrency) is int and concurrency > 0 and rate is None:
+            return Load(concurrency)
+        return Load()
+
+    def _at(self, *keys: str) -> Any:
+        found: Any = self._document
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+
+def _sent_prompts(path: Path) -> dict[tuple[str, int], SentPrompt]:
+    """Prompts by conversation and turn, from ``inputs.json`` where it lies beside the records."""
+    if not path.is_file():
+        return {}
+    found: dict[tuple[str, int], SentPrompt] = {}
+    inputs = JsonObject(path, "", read_document(path))
+    for number, entry in enumerate(inputs.array("data") if "data" in inputs else []):
+        session = JsonObject(path, f"data[{number}]", entry)
+        for turn, payload in enumerate(session.array("payloads")):
+            prompt = SentPrompt.of_body(payload)
+            if prompt is not None:
+                found[session.text("session_id"), turn] = prompt
+    return found
 
 
 def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     start = metadata.integer("request_start_ns")
     issued = metadata.integer("credit_issued_ns") if "credit_issued_ns" in metadata else start
-    metrics = record.record("metrics")
+    # A record of a failed request may have no metrics at all.
+    failed = "error" in record
+    metrics = record.record_or_empty("metrics") if failed else record.record("metrics")
     request = ImportedRequest(record.where, min(issued, start), 0, sent_ns=start)
-    if "input_sequence_length" in metrics:
-        request.num_prefill_tokens = _count(metrics, "input_sequence_length")
-    if "error" in record:
+    conversation = metadata.fields.get("conversation_id")
+    if isinstance(conversation, str):
+        turn = metadata.integer("turn_index") if "turn_index" in metadata else 0
+        request.conversation = conversation, turn
+    for key in ("input_sequence_length", "error_isl"):
+        if key in metrics:
+            request.num_prefill_tokens = _count(metrics, key)
+            break
+    if failed:
         error = record.record("error")
-        request.error_type = str(error.fields.get("type") or error.fields.get("code") or "error")
+        code, kind = error.fields.get("code"), error.fields.get("type")
+        request.error_type = str(kind or code or "error")
         request.error_msg = str(error.fields.get("message") or request.error_type)
+        request.refused = is_refusal(code, request.error_msg)
         return request
     if metadata.fields.get("was_cancelled"):
         request.error_type, request.error_msg = "cancelled", "cancelled by the load generator"
@@ -142,6 +238,8 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     if "usage_prompt_cache_read_tokens" in metrics:
         request.num_cached_tokens = _count(metrics, "usage_prompt_cache_read_tokens")
     request.token_times_ns = _token_times(metrics, start + ttft, start + latency, produced)
+    if request.token_times_ns is not None:
+        request.completion_ns = request.token_times_ns[-1]
     return request
 
 
@@ -158,12 +256,17 @@ def _token_times(metrics: JsonObject, first: int, last: int, produced: int) -> l
     if len(gaps) + 1 != produced:
         return None
     times = [first + gap for gap in accumulate(gaps, initial=0)]
-    if abs(times[-1] - last) > _SLACK_NS:
+    span, stated = times[-1] - first, last - first
+    if abs(span - stated) > _SLACK_NS and not (
+        stated <= span * _UNIT_FACTOR and span <= stated * _UNIT_FACTOR
+    ):
         raise metrics.fail(
             "inter_chunk_latency",
             f"ends {(times[-1] - last) / NS:.6g} s from request_latency: not in the same unit",
         )
-    times[-1] = max(last, times[-2]) if len(times) > 1 else last
+    # The latency may end with a chunk of usage alone; the same instant may be rounded twice.
+    if abs(times[-1] - last) <= _SLACK_NS:
+        times[-1] = max(last, times[-2]) if len(times) > 1 else last
     return times
 
 

@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
 from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
 from pytest_gpusim.runs.records import RequestRecord, token_rows
 from pytest_gpusim.runs.run import Clock
-from pytest_gpusim.runs.writer import write_run
+from pytest_gpusim.runs.writer import OWN_WORKLOAD, write_run
+from pytest_gpusim.workload.load import Load, SessionTurn
+from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.trace import WorkloadRequest, read_workload
+from pytest_gpusim.workload.writer import write_workload
 
-ImportFunction = TypeVar("ImportFunction", bound=Callable[[Sequence[Path], Path], None])
+ImportFunction = TypeVar("ImportFunction", bound=Callable[..., None])
 ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on error rows)"
 _LATEST_NS = 2**63
 
 
 @dataclass
 class ImportedRequest(RequestRecord):
-    """One request of another tool, in ns on that tool's clock (any origin)."""
+    """One request of another tool, in ns on that tool's clock (any origin).
+
+    Attributes:
+        refused: Whether the server never took it up; it then has an ``error_type``.
+        due_ns: Under a limit of requests at once, when it was due; ``arrival_ns`` is when the
+            client could send it.
+        model: Which of several models it was for.
+        prompt: As it was sent, where the file tells.
+        conversation: Its name, and the turn in it, where requests follow each other.
+    """
 
     where: str
     arrival_ns: int
     num_prefill_tokens: int
+    refused: bool = False
+    due_ns: int | None = None
+    model: str | None = None
+    prompt: SentPrompt | None = None
+    conversation: tuple[str, int] | None = None
 
 
 def recognised_by(
     recognises: Callable[[Path], bool],
+    *,
+    runs_in: Callable[[Path], int] | None = None,
+    simulator: str | None = None,
+    general: bool = False,
 ) -> Callable[[ImportFunction], ImportFunction]:
     """Mark an importer with the test by which its files are told from others.
 
-    ``recognises(path)`` looks at the content of a file or directory and never raises; so the file
-    itself can be given wherever a real run is. An importer without it is used by name only.
+    Args:
+        recognises: Looks at the content of a file or directory and never raises; so the file itself
+            can be given wherever a run is. An importer without it is used by name only.
+        runs_in: How many runs a file holds, ``FILE#0`` the first of them.
+        simulator: The simulator whose results these are, where they are no measurements.
+        general: Whether an importer that also recognises the file goes first.
     """
 
     def mark(importer: ImportFunction) -> ImportFunction:
         importer.recognises = recognises  # type: ignore[attr-defined]
+        importer.runs_in = runs_in  # type: ignore[attr-defined]
+        importer.simulator = simulator  # type: ignore[attr-defined]
+        importer.general = general  # type: ignore[attr-defined]
         return importer
 
     return mark
@@ -62,8 +95,14 @@ def write_imported(
     notes: Sequence[str] = (),
     meta: Mapping[str, Any] | None = None,
     tool: Mapping[str, Any] | None = None,
+    load: Load | None = None,
+    options: RunOptions | None = None,
+    simulator: str | None = None,
 ) -> None:
     """Write a run of ``requests``, in order of arrival, times from the first arrival on.
+
+    Where requests share prompts, follow each other in sessions, were held back by a limit or were
+    refused, the workload that says so lies in the run, as ``workload/``.
 
     Args:
         out: The run directory to write.
@@ -75,17 +114,22 @@ def write_imported(
         notes: What else a reader must know of these times.
         meta: Further keys of ``run_meta.json``.
         tool: The tool's own description of its run (version, rate, …).
+        load: How many requests were under way at once at most.
+        options: Which requests are taken.
+        simulator: Its name, where these are a simulator's results.
 
     Raises:
         InputError: No request, or times that contradict each other.
     """
+    options = options or RunOptions()
+    load = load or Load()
+    requests, model = _of_one_model(path, requests, options)
     if not requests:
         raise InputError(path, "", "has no requests")
-    rows = sorted(requests, key=lambda request: request.arrival_ns)
+    rows = _selected(path, sorted(requests, key=lambda request: request.arrival_ns), options)
     origin = rows[0].arrival_ns
     for number, request in enumerate(rows):
         request.request_id = number
-    for request in requests:
         _check_order(path, request)
         _check_range(path, request, origin)
     done = [request for request in rows if request.error_type is None]
@@ -97,15 +141,43 @@ def write_imported(
         lost.append("token times")
     if any(request.num_decode_tokens is None for request in rows):
         lost.append(ASKED_UNKNOWN)
+    shared = shared_prompts(
+        [request.prompt for request in rows],
+        [request.num_prefill_tokens for request in rows],
+        load_tokenizer(options.tokenizer) if options.tokenizer else None,
+    )
+    sessions = _sessions(rows)
+    refused = [number for number, request in enumerate(rows) if request.refused]
+    said = [*notes, *([shared[1]] if shared else []), *options.chosen]
+    if not load.is_open:
+        said.append(f"at most {load.max_concurrency} requests at once: arrivals are those sent")
+    more = {"model": model} if model else {}
+
+    def workload(place: Path) -> Mapping[str, Any]:
+        write_workload(
+            place,
+            _asked(rows, load),
+            shared[0] if shared else None,
+            name=kind,
+            seed=None,
+            generator={"kind": kind, "file": path.name},
+            load=load,
+            sessions=sessions,
+            refused=refused,
+        )
+        return {"workload_dir": OWN_WORKLOAD, "workload_digest": read_workload(place).digest}
+
     write_run(
         out,
         requests=[request.row(kind, origin) for request in rows],
         tokens=None if untimed else token_rows(done, origin),
+        workload=workload if shared or sessions or refused or not load.is_open else None,
         meta={
-            "run_type": "real",
+            "run_type": simulator or "real",
             "backend": kind,
             "clock": clock,
-            **plain_json(meta or {}),
+            **plain_json({**(meta or {}), **more}),
+            **({} if load.is_open else {"load": load.to_json()}),
             "params": {
                 "import": {
                     "kind": kind,
@@ -114,7 +186,7 @@ def write_imported(
                     "clock": clock,
                     "token_times": not untimed,
                     "not_recovered": lost,
-                    "notes": list(notes),
+                    "notes": said,
                     "requests": len(rows),
                     "failed": len(rows) - len(done),
                     "tool": plain_json(tool or {}),
@@ -123,6 +195,88 @@ def write_imported(
             },
         },
     )
+
+
+def _of_one_model(
+    path: Path, requests: Sequence[ImportedRequest], options: RunOptions
+) -> tuple[Sequence[ImportedRequest], str | None]:
+    """The requests of the one model that is simulated, and its name where requests say it."""
+    models = sorted({request.model for request in requests if request.model is not None})
+    wanted = options.only_model
+    if wanted is not None:
+        if wanted not in models:
+            known = ", ".join(models) or "none"
+            raise InputError(path, "", f"has no requests of {wanted!r}; models found: {known}")
+        return [request for request in requests if request.model == wanted], wanted
+    if len(models) > 1:
+        raise InputError(
+            path, "", f"has requests of {len(models)} models", f"--only-model {' or '.join(models)}"
+        )
+    return requests, models[0] if models else None
+
+
+def _selected(
+    path: Path, rows: list[ImportedRequest], options: RunOptions
+) -> list[ImportedRequest]:
+    begin = rows[0].arrival_ns
+    low = begin + round((options.start or 0.0) * NS)
+    high = begin + round(options.end * NS) if options.end is not None else None
+    kept = [
+        row for row in rows if row.arrival_ns >= low and (high is None or row.arrival_ns < high)
+    ][: options.first]
+    if not kept:
+        raise InputError(path, "", f"no request is left by {' '.join(options.chosen)}")
+    return kept
+
+
+def _asked(rows: Sequence[ImportedRequest], load: Load) -> list[WorkloadRequest]:
+    """What the client was to send: requests as they were due, at the lengths asked for."""
+    due = [row.arrival_ns if row.due_ns is None else row.due_ns for row in rows]
+    origin = min(due)
+    # A limit lets requests go in their order: what was due earlier was not sent later.
+    return [
+        WorkloadRequest(
+            number,
+            number,
+            max(row.num_prefill_tokens, 1),
+            max(row.num_decode_tokens_actual or row.num_decode_tokens or 1, 1),
+            time - origin,
+        )
+        for number, (row, time) in enumerate(zip(rows, accumulate(due, max), strict=True))
+    ]
+
+
+def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
+    """Conversations of several turns: each is sent some time after the one before has ended."""
+    latest: dict[str, tuple[int, int, int]] = {}
+    found: dict[int, SessionTurn] = {}
+    for number, row in enumerate(rows):
+        if row.conversation is None:
+            continue
+        name, _ = row.conversation
+        if name in latest:
+            identity, turn, ended = latest[name]
+            think = max(0, row.arrival_ns - ended)
+            found[number] = SessionTurn(identity, turn + 1, think)
+        else:
+            identity, turn = len(latest), -1
+            found[number] = SessionTurn(identity, 0)
+        end = row.completion_ns if row.completion_ns is not None else row.arrival_ns
+        latest[name] = identity, turn + 1, end
+    several = {turn.session_id for turn in found.values() if turn.turn}
+    return {number: turn for number, turn in found.items() if turn.session_id in several}
+
+
+_REFUSAL = re.compile(
+    r"\b(400|401|403|404|405|413|422|429|503)\b|bad request|unprocessable|too large"
+    r"|too many requests|service unavailable|context length|max_model_len|maximum model length",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(*said: object) -> bool:
+    """Whether an error's code or words are those of a request that never reached the engine."""
+    return any(_REFUSAL.search(str(text)) for text in said if text is not None)
 
 
 def _check_order(path: Path, request: ImportedRequest) -> None:
@@ -170,3 +324,19 @@ def split_index(path: Path) -> tuple[Path, int | None]:
     if mark and index.isdecimal() and len(index) < 10 and not path.exists():
         return path.with_name(name), int(index)
     return path, None
+
+
+def choose(path: Path, key: str, entries: Sequence[Any], index: int | None) -> Any:
+    """The one of several runs in a file that ``FILE#k`` names."""
+    if not entries:
+        raise InputError(path, key, "is empty")
+    if index is None and len(entries) > 1:
+        raise InputError(
+            path,
+            key,
+            f"has {len(entries)}, each a run of its own",
+            f"name one: {path}#0 to #{len(entries) - 1}, or {path}#all as repeats",
+        )
+    if (index or 0) >= len(entries):
+        raise InputError(path, key, f"has {len(entries)}, there is no #{index}")
+    return entries[index or 0]

@@ -6,18 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import only_file, recognised_by
 from pytest_gpusim.runs.reader import read_run
-from pytest_gpusim.runs.schema import REQUESTS
+from pytest_gpusim.runs.schema import META, REQUESTS
 from pytest_gpusim.runs.writer import rewrite_run
-from pytest_gpusim.tables import find_table
+from pytest_gpusim.tables import find_table, open_text
 
 KIND = "gpusim"
 
 
 def recognises(path: Path) -> bool:
     """Whether this is a run directory."""
-    return path.is_dir() and find_table(path, REQUESTS) is not None
+    if not path.is_dir():
+        return False
+    table = find_table(path, REQUESTS)
+    if table is None or (path / META).exists():
+        return table is not None
+    # Vidur's own results lie in a file of the same name.
+    try:
+        with open_text(table) as stream:
+            return "request_id" in stream.readline(10_000)
+    except InputError:
+        return False
 
 
 @recognised_by(recognises)

@@ -1,24 +1,36 @@
 """inference-perf's ``per_request_lifecycle_metrics.json``: a list of requests.
 
-Read from files of inference-perf 0.7.0 (``report.request_lifecycle.per_request: true``) and its
-``reportgen/base.py``. Times are seconds on the load generator's monotonic clock.
+Read from files of inference-perf 0.7.0 (``report.request_lifecycle.per_request: true``), its
+``reportgen/base.py``, and in the form that 0.1 to 0.4 wrote, where ``info`` holds the token counts
+itself. Times are seconds on the load generator's monotonic clock.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.documents import JsonObject, check_seconds, first_document, read_document, to_ns
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.artifacts import parse_json
+from pytest_gpusim.documents import (
+    JsonObject,
+    check_seconds,
+    first_document,
+    read_document,
+    to_ns,
+)
+from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    choose,
+    is_refusal,
     only_file,
     recognised_by,
+    split_index,
     write_imported,
 )
+from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 
 KIND = "inference-perf"
 FILE = "per_request_lifecycle_metrics.json"
@@ -27,6 +39,7 @@ _FIX = "set report.request_lifecycle.per_request_fields.info: true"
 
 def recognises(path: Path) -> bool:
     """Whether this looks like inference-perf's list, or the directory that holds it."""
+    path = split_index(path)[0]
     document = first_document(path / FILE if path.is_dir() else path)
     return (
         isinstance(document, list)
@@ -36,47 +49,78 @@ def recognises(path: Path) -> bool:
     )
 
 
-@recognised_by(recognises)
-def import_run(files: Sequence[Path], out: Path) -> None:
+def runs_in(path: Path) -> int:
+    """How many stages of load the file tells apart."""
+    return max(1, len(_stages(_entries(path / FILE if path.is_dir() else path))))
+
+
+@recognised_by(recognises, runs_in=runs_in)
+def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
     """Write the run of a ``per_request_lifecycle_metrics.json`` (or of its directory).
+
+    ``FILE#1`` takes the second stage of load alone, where requests say their stage.
 
     Raises:
         InputError: The file is not one, or a record contradicts itself.
     """
-    given = only_file(files, KIND)
+    chosen = RunOptions.of(options)
+    given, index = split_index(only_file(files, KIND))
     path = given / FILE if given.is_dir() else given
-    document = read_document(path)
-    if not isinstance(document, list):
-        raise InputError(path, "", "expected a JSON list of requests")
-    entries = [JsonObject(path, f"record {i}", entry) for i, entry in enumerate(document)]
-    sent = [_sent_body(entry) for entry in entries]
-    models = {body["model"] for body in sent if isinstance(body.get("model"), str)}
+    entries = _entries(path)
+    if index is not None:
+        stage = choose(path, "stages", _stages(entries), index)
+        entries = [entry for entry in entries if entry.fields.get("stage_id") == stage]
+    requests, bad = [], 0
+    for entry in entries:
+        try:
+            requests.append(_request(entry, _sent_body(entry)))
+        except GpusimError:
+            if not chosen.skip_bad:
+                raise
+            bad += 1
+    notes = ["tokens of one chunk share its time of arrival"]
+    if bad:
+        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
+    due = (
+        []
+        if any("scheduled_time" in entry for entry in entries)
+        else [
+            "when a request was due (arrivals are the times of dispatch, so a late load generator "
+            "does not show)"
+        ]
+    )
     write_imported(
         out,
         KIND,
         path,
-        [_request(entry, body) for entry, body in zip(entries, sent, strict=True)],
+        requests,
         clock="client",
-        not_recovered=[
-            "when a request was due (arrivals are the times of dispatch, so a late load generator "
-            "does not show)",
-            "engine settings",
-            "hardware",
-            "scheduled times",
-        ],
-        notes=["tokens of one chunk share its time of arrival"],
-        meta={"model": models.pop() if len(models) == 1 else None},
+        not_recovered=[*due, "engine settings", "hardware", "scheduled times"],
+        notes=notes,
+        tool={"stage": index} if index is not None else None,
+        options=chosen,
     )
+
+
+def _entries(path: Path) -> list[JsonObject]:
+    document = read_document(path)
+    if not isinstance(document, list):
+        raise InputError(path, "", "expected a JSON list of requests")
+    return [JsonObject(path, f"record {i}", entry) for i, entry in enumerate(document)]
+
+
+def _stages(entries: Sequence[JsonObject]) -> list[int]:
+    return sorted({entry.integer("stage_id") for entry in entries if "stage_id" in entry})
 
 
 def _sent_body(entry: JsonObject) -> dict[str, Any]:
     """The request as it was sent, where the report kept it."""
     text = entry.fields.get("request")
     if not isinstance(text, str):
-        return {}
+        return text if isinstance(text, dict) else {}
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = parse_json(text, entry.path)
+    except InputError:
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -85,7 +129,16 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
     start, end = entry.seconds("start_time"), entry.seconds("end_time")
     if end < start:
         raise entry.fail("end_time", f"is {start - end:.6g} s before start_time")
-    request = ImportedRequest(entry.where, to_ns(start), 0, sent_ns=to_ns(start))
+    due = entry.seconds("scheduled_time") if "scheduled_time" in entry else start
+    model = body.get("model")
+    request = ImportedRequest(
+        entry.where,
+        to_ns(min(due, start)),
+        0,
+        sent_ns=to_ns(start),
+        model=model if isinstance(model, str) else None,
+        prompt=SentPrompt.of_body(body),
+    )
     asked = body.get("max_tokens", body.get("max_completion_tokens"))
     if type(asked) is int and asked > 0:
         request.num_decode_tokens = asked
@@ -96,14 +149,22 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
         error = entry.record("error")
         request.error_type = error.text("error_type")
         request.error_msg = str(error.fields.get("error_msg") or request.error_type)
+        request.refused = is_refusal(request.error_type, request.error_msg)
         return request
     if info is None:
         raise entry.fail("info", "is missing", _FIX)
 
-    response = info.record("response_metrics")
+    # Up to 0.4 the counts and times are in info itself.
+    response = info.record("response_metrics") if "response_metrics" in info else info
     usage = response.record("server_usage") if "server_usage" in response else None
     if usage is not None and "completion_tokens" in usage:
         produced = usage.integer("completion_tokens")
+    elif "output_tokens" not in response:
+        raise info.fail(
+            "response_metrics",
+            "is missing, and so is output_tokens, where inference-perf 0.1 to 0.4 had it: "
+            "this release's form is not known",
+        )
     else:
         produced = response.integer("output_tokens")
     if produced == 0:
@@ -111,7 +172,8 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
         return request
     request.num_decode_tokens_actual = produced
     if usage is not None:
-        request.num_prefill_tokens = usage.integer("prompt_tokens")
+        if "prompt_tokens" in usage:
+            request.num_prefill_tokens = usage.integer("prompt_tokens")
         if "prompt_tokens_details" in usage:
             details = usage.record("prompt_tokens_details")
             if "cached_tokens" in details:
@@ -124,7 +186,9 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
 
 
 def _prompt_tokens(info: JsonObject) -> int:
-    return info.record("request_metrics").record("text").integer("input_tokens")
+    if "request_metrics" in info or "input_tokens" not in info:
+        return info.record("request_metrics").record("text").integer("input_tokens")
+    return info.integer("input_tokens")
 
 
 def _token_times(entry: JsonObject, response: JsonObject, start: float, end: float) -> list[int]:

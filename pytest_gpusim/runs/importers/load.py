@@ -1,14 +1,16 @@
-"""A real run from whatever the user has: a run directory, or another tool's file."""
+"""A run from whatever the user has: a run directory, or another tool's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.runs.importers.base import split_index
+from pytest_gpusim.runs.importers.options import ALL, call_importer
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import META, REQUESTS
@@ -18,7 +20,7 @@ from pytest_gpusim.tables import find_table
 class RunImporters(Protocol):
     """The registry's table of run importers."""
 
-    def get(self, name: str) -> Callable[[Sequence[Path], Path], None]:
+    def get(self, name: str) -> Callable[..., None]:
         """The importer of that name."""
 
     def names(self) -> list[str]:
@@ -34,7 +36,11 @@ class HasRunImporters(Protocol):
 
 
 def load_real_run(
-    path: Path | str, registry: HasRunImporters, *, store: Path = DEFAULT_ROOT / "real_runs"
+    path: Path | str,
+    registry: HasRunImporters,
+    *,
+    store: Path = DEFAULT_ROOT / "real_runs",
+    options: Mapping[str, Any] | None = None,
 ) -> Run:
     """Read a run directory, or import another tool's file, its kind told by its content.
 
@@ -42,19 +48,82 @@ def load_real_run(
         path: A run directory, or a file (or directory) that a registered importer recognises.
         registry: Whose importers may be used.
         store: Below it, an imported run gets a directory of its own.
+        options: What the importer takes (see `pytest_gpusim.runs.importers.options`).
 
     Raises:
         InputError: No importer recognises the file, or several do.
     """
     path = Path(path)
-    if (path / META).exists() or find_table(path, REQUESTS) is not None:
+    if is_run_directory(path, registry):
         return read_run(path)
     if not split_index(path)[0].exists():
         raise InputError(path, "", "no such run directory or file")
     kind = recognise(path, registry)
     out = store / new_id(kind)
-    registry.run_importers.get(kind)([path], out)
-    return read_run(out)
+    return call_importer(kind, registry.run_importers.get(kind), [path], out, options or {})
+
+
+def load_real_runs(
+    path: Path | str,
+    registry: HasRunImporters,
+    *,
+    store: Path = DEFAULT_ROOT / "real_runs",
+    options: Mapping[str, Any] | None = None,
+) -> list[Run]:
+    """As `load_real_run`; of ``FILE#all`` every run that the file holds, as repeats."""
+    return [
+        load_real_run(each, registry, store=store, options=options)
+        for each in each_run(Path(path), registry)
+    ]
+
+
+def load_simulated_run(
+    path: Path | str, registry: HasRunImporters, *, store: Path = DEFAULT_ROOT
+) -> Run:
+    """Read the run directory of a simulation, or import another simulator's own file.
+
+    Args:
+        path: A run directory, or a file of a simulator that a registered importer recognises.
+        registry: Whose importers may be used.
+        store: Below it, an imported run gets a directory of its own, by its simulator.
+    """
+    path = Path(path)
+    if is_run_directory(path, registry) or not path.exists():
+        return read_run(path)
+    kind = recognise(path, registry)
+    importer = registry.run_importers.get(kind)
+    simulator = getattr(importer, "simulator", None)
+    out = store / f"{simulator or 'simulated'}_runs" / new_id(kind)
+    # A table of one's own may be of either side; it stands where a simulation is asked for.
+    own = {"simulator": "simulated"} if kind == "csv" else {}
+    return call_importer(kind, importer, [path], out, own)
+
+
+def is_run_directory(path: Path, registry: HasRunImporters) -> bool:
+    """Whether this is a run directory of the contract, complete or not, and no other tool's."""
+    if (path / META).exists():
+        return True
+    # Vidur's own results lie in a file of the same name.
+    return find_table(path, REQUESTS) is not None and not _kinds(path, registry, ("gpusim",))
+
+
+def each_run(path: Path, registry: HasRunImporters) -> list[Path]:
+    """``FILE#0``, ``FILE#1``, … of ``FILE#all``; any other path alone.
+
+    Raises:
+        UsageError: The file's kind holds one run only.
+    """
+    name, mark, which = path.name.rpartition("#")
+    if not mark or which != ALL or path.exists():
+        return [path]
+    file = path.with_name(name)
+    if not file.exists():
+        raise InputError(file, "", "no such file")
+    kind = recognise(file, registry)
+    runs_in = getattr(registry.run_importers.get(kind), "runs_in", None)
+    if runs_in is None:
+        raise UsageError(f"{path}: a file of the kind {kind} holds one run")
+    return [file.with_name(f"{name}#{number}") for number in range(runs_in(file))]
 
 
 def recognise(path: Path, registry: HasRunImporters) -> str:
@@ -63,12 +132,10 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
     Raises:
         InputError: None or several; names the kinds.
     """
-    importers = registry.run_importers
-    found = []
-    for kind in importers.names():
-        recognises = getattr(importers.get(kind), "recognises", None)
-        if recognises is not None and _holds(recognises, path):
-            found.append(kind)
+    found = _kinds(path, registry)
+    if len(found) > 1:
+        importers = registry.run_importers
+        found = [kind for kind in found if not getattr(importers.get(kind), "general", False)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -79,16 +146,32 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
             f"import it first: gpusim import-run KIND {path}",
         )
     what = "directory" if path.is_dir() else "file"
+    known = ", ".join(registry.run_importers.names())
     raise InputError(
         path,
         "",
-        f"is not a run directory, nor a {what} of a known kind ({', '.join(importers.names())})",
+        f"is not a run directory, nor a {what} of a known kind ({known})",
         "import it by name with gpusim import-run KIND",
     )
 
 
-def _holds(recognises: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return recognises(path)
-    except Exception:  # a file that breaks a plugin's look at it is not of its kind
-        return False
+def _kinds(path: Path, registry: HasRunImporters, without: tuple[str, ...] = ()) -> list[str]:
+    """The kinds whose importers recognise the file; one whose look at it fails is named."""
+    found = []
+    for kind in registry.run_importers.names():
+        if kind in without:
+            continue
+        recognises = getattr(registry.run_importers.get(kind), "recognises", None)
+        try:
+            if recognises is not None and recognises(path):
+                found.append(kind)
+        except Exception as error:  # whatever a plugin raises
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            warnings.warn(
+                GpusimWarning(
+                    f"{path}: the importer {kind!r} failed to look at it, so it is not taken for "
+                    f"one of its kind: {' '.join(said.split())}"
+                ),
+                stacklevel=3,
+            )
+    return found

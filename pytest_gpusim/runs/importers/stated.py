@@ -17,9 +17,9 @@ from pytest_gpusim.deployment import EngineSettings, Hardware
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.base import ASKED_UNKNOWN
+from pytest_gpusim.runs.importers.options import call_importer
 from pytest_gpusim.runs.importers.scheduled import on_schedule
-from pytest_gpusim.runs.reader import read_run
-from pytest_gpusim.runs.writer import rewrite_run
+from pytest_gpusim.runs.writer import OWN_WORKLOAD, rewrite_run
 from pytest_gpusim.workload import Workload
 
 
@@ -35,26 +35,31 @@ class Stated:
 
 
 def import_stated(
-    importer: Callable[[Sequence[Path], Path], None],
+    kind: str,
+    importer: Callable[..., None],
     files: Sequence[Path],
     out: Path,
     stated: Stated,
+    options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Import ``files`` as a run at ``out`` that says what ``stated`` says; returns notes on it.
 
     With a workload, ids and lengths are held against it, and arrivals become its schedule.
+    ``options`` are the importer's (see `pytest_gpusim.runs.importers.options`).
 
     Raises:
         InputError: The file cannot be used, or contradicts what is stated.
     """
+    given = dict(options or {})
+    if stated.workload is not None and getattr(importer, "takes_workload", False):
+        given["workload"] = stated.workload.path
     if stated == Stated():
-        importer(files, out)
+        call_importer(kind, importer, files, out, given)
         return []
     require_vacant(out)
     with tempfile.TemporaryDirectory(prefix="gpusim-import-") as scratch:
         made = Path(scratch) / out.name
-        importer(files, made)
-        run = read_run(made)
+        run = call_importer(kind, importer, files, made, given)
         _require_agreement(files[0], run.meta, stated)
         notes: list[str] = []
         if stated.workload is not None:
@@ -92,7 +97,7 @@ def _require_agreement(path: Path, meta: Mapping[str, Any], stated: Stated) -> N
             found = engine.get(key)
             found = plain_dtype(found) if key == "dtype" and isinstance(found, str) else found
             hold(f"engine, {key}", "--engine", found, value)
-    if stated.workload is not None:
+    if stated.workload is not None and meta.get("workload_dir") != OWN_WORKLOAD:
         hold("workload_digest", "--workload", digest, stated.workload.digest)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
 from pytest_gpusim.workload.generate import WorkloadSpec, arrival_gaps
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import Load, SessionTurn
@@ -28,7 +29,7 @@ class TraceRequest(NamedTuple):
 
     ``prompt_id`` is a key of the trace's prompts, where it has any; ``source_id`` the request's id
     in the run that it comes from; ``session`` its place in a conversation, where it has one;
-    ``refused`` says that the server refused it.
+    ``refused`` says that the server refused it; ``model`` whom it asks, where the trace tells.
     """
 
     arrival_time_ns: int
@@ -38,6 +39,7 @@ class TraceRequest(NamedTuple):
     source_id: int | None = None
     session: SessionTurn | None = None
     refused: bool = False
+    model: str | None = None
 
 
 @dataclass
@@ -45,8 +47,9 @@ class Trace:
     """A trace as it is read.
 
     ``records`` may be a generator that fills ``prompts`` and ``counts`` as it goes. ``counts`` says
-    in words what was left out or clipped, and how often. ``outputs`` has the token ids that were
-    generated, by prompt id, where the trace tells. ``load`` is what the trace says of a limit.
+    in words what was left out or clipped, and how often; ``notes`` what else a user should know of
+    how it was read. ``outputs`` has the token ids that were generated, by prompt id, where the
+    trace tells. ``load`` is what the trace says of a limit.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Trace:
     prompts: dict[int, Prompt] | None = None
     outputs: dict[int, tuple[int, ...]] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     tokenizer_ref: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
@@ -80,7 +84,8 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
     sessions: dict[int, SessionTurn] = {}
     refused: list[int] = []
     for number, record in enumerate(records):
-        arrival, prefill, decode, prompt_id, source_id, session, was_refused = record
+        arrival, prefill, decode, prompt_id, source_id, session, was_refused, _ = record
+        REQUESTS.check(trace.file, "", number + 1)
         if source_id is not None:
             source_ids.append(source_id)
         if session is not None:
@@ -88,6 +93,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         if was_refused:
             refused.append(number)
         kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
+        REQUEST_TOKENS.check(trace.file, f"request {number}", kept_prefill + kept_decode)
         requests.append(
             WorkloadRequest(
                 number,
@@ -122,6 +128,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
             **trace.source,
             "options": options.to_json(),
             "counts": trace.counts,
+            **({"notes": trace.notes} if trace.notes else {}),
         },
         outputs=None
         if trace.outputs is None
@@ -159,6 +166,26 @@ def with_arrivals(
     return ((time, *length) for time, length in zip(times, lengths, strict=True))
 
 
+def from_zero(
+    trace: Trace, records: Iterator[TraceRequest], *, late_s: int = 100_000_000
+) -> Iterator[TraceRequest]:
+    """Records on a clock that starts with the first of them, where theirs started long before.
+
+    A clock on which the first record comes before ``late_s`` is a trace's own, and stays; the
+    default tells those that count from an epoch.
+    """
+    origin = None
+    for record in records:
+        if origin is None:
+            late = record.arrival_time_ns
+            origin = late if late >= late_s * NS else 0
+            if origin:
+                trace.notes.append(
+                    f"the clock starts at {origin / NS:.6g} s: arrivals count from the first record"
+                )
+        yield record._replace(arrival_time_ns=record.arrival_time_ns - origin) if origin else record
+
+
 def nanoseconds(text: str | int | Decimal, unit_ns: int) -> int | None:
     """A time in units of ``unit_ns``, exact to the ns; None for what is no time from 0 on."""
     if isinstance(text, str) and "_" in text:
@@ -174,13 +201,22 @@ def _selected(trace: Trace, options: ImportOptions) -> Iterator[TraceRequest]:
     start = round((options.start or 0.0) * NS)
     end = round(options.end * NS) if options.end is not None else None
     count = 0
+    wanted, models = options.only_model, set[str]()
     for record in trace.records:
+        if wanted is not None and record.model != wanted:
+            models.add(record.model or "unnamed")
+            continue
         if record[0] < start:
             continue
         if count == options.first or (end is not None and record[0] >= end):
             return
         count += 1
         yield record._replace(arrival_time_ns=record[0] - start) if start else record
+    if wanted is not None and not count:
+        known = ", ".join(sorted(models)) or "none"
+        raise InputError(
+            trace.file, "", f"has no requests of {wanted!r}; models found: {known[:200]}"
+        )
 
 
 def _scaled(arrival: int, factor: float, options: ImportOptions) -> int:

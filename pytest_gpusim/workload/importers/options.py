@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pytest_gpusim.columns import UNITS_NS
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.workload.generate import ARRIVALS, Arrivals
 
 _LATEST_S = 9e9
+SELECTION = ("start", "end", "first", "only_model", "skip_bad", "columns", "tokenizer")
+"""What chooses among requests, of a trace and of a result alike, and how both are read."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class ImportOptions:
     ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none.
     ``concurrency`` limits how many requests are under way at once.
     ``drop_failed`` leaves out the failed requests of a run, whose ids then are other ones.
+    ``only_model`` takes the requests of one model; ``skip_bad`` leaves out, and counts, records
+    that cannot be used. ``unit`` is that of a trace's times, ``block_size`` the tokens of its
+    blocks, where they are not the format's own; ``columns`` names those of a table of any other
+    form (see `pytest_gpusim.columns`).
     """
 
     first: int | None = None
@@ -41,6 +48,11 @@ class ImportOptions:
     model: str | None = None
     drop_failed: bool = False
     concurrency: int | None = None
+    only_model: str | None = None
+    skip_bad: bool = False
+    unit: str | None = None
+    block_size: int | None = None
+    columns: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ImportOptions:
@@ -53,7 +65,7 @@ class ImportOptions:
         made = cls(**{k: v for k, v in options.items() if k in known and v is not None})
         for name, least in (
             ("first", 1), ("clip_prefill", 1), ("clip_decode", 1), ("max_model_len", 2),
-            ("burst_size", 1), ("concurrency", 1),
+            ("burst_size", 1), ("concurrency", 1), ("block_size", 1),
         ):  # fmt: skip
             value = getattr(made, name)
             if value is not None and value < least:
@@ -68,6 +80,8 @@ class ImportOptions:
         if not 0 <= start < end <= _LATEST_S:
             window = f"--start {made.start} --end {made.end}"
             raise UsageError(f"{window}: expected 0 <= start < end, in seconds up to 9e9")
+        if made.unit is not None and made.unit not in UNITS_NS:
+            raise UsageError(f"--unit {made.unit}: known are {', '.join(UNITS_NS)}")
         if made.arrivals not in ARRIVALS:
             raise UsageError(f"--arrivals {made.arrivals}: known are {', '.join(ARRIVALS)}")
         return made
@@ -82,12 +96,31 @@ class ImportOptions:
         }
 
 
-def add_import_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options on a parser."""
-    take = parser.add_argument_group("which records")
-    take.add_argument("--start", type=float, metavar="S", help="from this second of the trace on")
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which requests of a trace or a result are taken, and how it is read: the same for both."""
+    take = parser.add_argument_group("which requests")
+    take.add_argument("--start", type=float, metavar="S", help="from this second on")
     take.add_argument("--end", type=float, metavar="S", help="up to this second, excluded")
     take.add_argument("--first", type=int, metavar="N", help="the first N of those")
+    take.add_argument("--only-model", metavar="NAME", help="of several models, this one's")
+    take.add_argument(
+        "--skip-bad",
+        action="store_true",
+        default=None,
+        help="leave out, and count, records that cannot be used",
+    )
+    read = parser.add_argument_group("how it is read")
+    read.add_argument(
+        "--columns",
+        metavar="ROLE=COLUMN,…",
+        help="a CSV or JSON lines of your own, such as arrival=ts,prefill=in,decode=out,unit=s",
+    )
+    read.add_argument("--tokenizer", metavar="DIR", help="a local tokenizer.json, for texts")
+
+
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of traces on a parser."""
+    add_selection_arguments(parser)
     change = parser.add_argument_group("what is changed")
     change.add_argument(
         "--rate", type=float, metavar="R", help="stretch arrivals to R requests a second on average"
@@ -105,13 +138,15 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--arrivals", choices=ARRIVALS, help="default: poisson")
     make.add_argument("--burst-size", type=int, metavar="N", help="requests of a burst; default: 8")
     make.add_argument("--seed", type=int, metavar="S", help="default: 0")
-    take.add_argument(
+    read = parser.add_argument_group("for traces whose times or blocks are not the format's own")
+    read.add_argument("--unit", choices=list(UNITS_NS), help="of the trace's times")
+    read.add_argument("--block-size", type=int, metavar="N", help="tokens of a hash id's block")
+    parser.add_argument(
         "--drop-failed",
         action="store_true",
         default=None,
         help="of a run: without its failed ones (ids change: it compares no more)",
     )
-    parser.add_argument("--tokenizer", metavar="DIR", help="a local tokenizer.json, for texts")
     parser.add_argument("--model", help="noted in the metadata")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import GpusimWarning, InputError
 from pytest_gpusim.registry import Registry, builtin_registry
 from pytest_gpusim.runs import read_run, write_run
 from pytest_gpusim.runs.importers import load_real_run, recognised_by
@@ -39,7 +39,7 @@ def test_a_file_is_told_by_its_content(tmp_path: Path, kind: str) -> None:
 def test_unknown_and_missing_files_are_refused_with_the_known_kinds(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"some": "thing"}')
-    with pytest.raises(InputError, match=r"nor a file of a known kind \(aiperf, gpusim, guidellm"):
+    with pytest.raises(InputError, match=r"nor a file of a known kind \(aiperf, aisimulate, blis"):
         load_real_run(path, builtin_registry())
     with pytest.raises(InputError, match="no such run directory or file"):
         load_real_run(tmp_path / "nothing", builtin_registry())
@@ -96,14 +96,15 @@ def test_the_clock_and_the_token_ids_of_a_run_are_kept(tmp_path: Path) -> None:
     assert run.meta["params"]["rate"] is None
 
 
-def test_a_look_that_breaks_finds_nothing() -> None:
+def test_a_look_that_breaks_finds_nothing_and_is_said() -> None:
     @recognised_by(lambda path: bool(1 / 0))
     def broken(files: Sequence[Path], out: Path) -> None:
         raise AssertionError("must not be called")
 
     registry = Registry()
     registry.add_importer("broken", broken)
-    with pytest.raises(InputError, match="is not a run directory"):
+    said = pytest.warns(GpusimWarning, match=r"0\.32\.0\.json: the importer 'broken' failed.*Zero")
+    with said, pytest.raises(InputError, match="is not a run directory"):
         recognise(VLLM_BENCH, registry)
 
 

@@ -23,7 +23,7 @@ def imported(tmp_path: Path, requests: list[tuple[int, int, int]], **changes: An
     path.write_text(json.dumps(result(**changes)))
     workload = make_workload(tmp_path / "workload", requests)
     importer = builtin_registry().run_importers.get("vllm-bench")
-    import_stated(importer, [path], tmp_path / "run", Stated(workload=workload))
+    import_stated("vllm-bench", importer, [path], tmp_path / "run", Stated(workload=workload))
     return read_run(tmp_path / "run")
 
 

@@ -171,7 +171,7 @@ def test_a_bad_result_is_refused_by_field(
         ("", "is empty"),
         ('{"a": [1,\n2', "line 2: not JSON"),
         ("[]", "expected a JSON object"),
-        ('{"a": 1}\n{"a": 2}', "line 2: not JSON: several JSON documents"),
+        ('{"a": 1}\n{"a": 2}', "results: has 2, each a run of its own; name one"),
         ('{"model_id": "m", "duration": 1, "completed": 1}', "ttfts: is missing"),
     ],
 )

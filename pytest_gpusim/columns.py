@@ -1,0 +1,173 @@
+"""Tables of a user's own: any CSV or JSON lines, whose columns are named on the command line.
+
+``arrival=ts,prefill=in,decode=out,unit=s`` says which column (of JSON lines: which key, inner ones
+by a dot) holds what, and in which unit its times are.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.documents import JsonObject, read_lines
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import open_text
+
+UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+TIMES = ("arrival", "sent", "scheduled", "queue", "first_token", "ttft", "completion", "e2e", "itl")
+ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "error")
+_LATEST = 2**63
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what, and the unit of the times (of one column, where it has its own)."""
+
+    names: Mapping[str, str]
+    unit: str | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Columns:
+        """Read ``ROLE=COLUMN,…,unit=s``.
+
+        Raises:
+            UsageError: A part is none, or names no role or unit that there is.
+        """
+        names: dict[str, str] = {}
+        unit = None
+        for part in text.split(","):
+            role, equals, name = part.strip().partition("=")
+            if not equals or not name:
+                raise UsageError(f"--columns {text}: {part!r} is not ROLE=COLUMN")
+            if role == "unit":
+                if name not in UNITS_NS:
+                    raise UsageError(f"--columns {text}: unit is one of {', '.join(UNITS_NS)}")
+                unit = name
+            elif role not in ROLES:
+                raise UsageError(f"--columns {text}: {role!r} is none of {', '.join(ROLES)}, unit")
+            else:
+                names[role] = name
+        return cls(names, unit)
+
+    def require_unit(self, path: Path) -> None:
+        """Raise `InputError` where a column of times has no unit."""
+        for role in TIMES:
+            if role in self.names and self._unit_of(role) is None:
+                raise InputError(
+                    path, f"column {self.names[role]}", "its unit is not stated", "add unit=s or ms"
+                )
+
+    def time(self, row: Row, role: str) -> int | None:
+        """A time of the row in ns; None where the role has no column or the cell is empty."""
+        text = row.cell(self.names.get(role))
+        if text is None:
+            return None
+        scale = UNITS_NS[self._unit_of(role) or "ns"]
+        value = _decimal(text)
+        if value is None or not 0 <= value * scale < _LATEST:
+            raise row.wrong(self.names[role], "a time that is not negative", text)
+        return int((value * scale).to_integral_value())
+
+    def count(self, row: Row, role: str, least: int = 0) -> int | None:
+        """A number of tokens; None where the role has no column or the cell is empty."""
+        text = row.cell(self.names.get(role))
+        if text is None:
+            return None
+        value = _decimal(text)
+        if value is None or value != value.to_integral_value() or not least <= value < _LATEST:
+            raise row.wrong(self.names[role], f"a whole number of at least {least}", text)
+        return int(value)
+
+    def text(self, row: Row, role: str) -> str | None:
+        """A text; None where the role has no column or the cell is empty."""
+        value = row.cell(self.names.get(role))
+        return None if value is None else str(value)
+
+    def _unit_of(self, role: str) -> str | None:
+        return self.units.get(role) or self.unit
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, named in messages by ``where``."""
+
+    path: Path
+    where: str
+    cells: Mapping[str, Any]
+
+    def cell(self, name: str | None) -> Any:
+        """The cell of a column, an inner key by a dot; None where it is empty or none is named."""
+        if name is None:
+            return None
+        value: Any = self.cells
+        if name in self.cells:
+            value = self.cells[name]
+        else:
+            for key in name.split("."):
+                value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, str):
+            value = value.strip()
+            # What pandas and vLLM's users write for nothing.
+            if value.lower() in ("", "nan", "null", "none"):
+                return None
+        return value
+
+    def wrong(self, name: str, expected: str, found: Any) -> InputError:
+        """The error of one cell, to be raised."""
+        where = f"{self.where}, column {name}"
+        return InputError(self.path, where, f"expected {expected}, found {str(found)[:40]!r}")
+
+
+def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV, of JSON lines, or of a JSON array of objects.
+
+    Args:
+        path: The file; it is JSON where its first sign is ``{`` or ``[``.
+        needed: Columns that a CSV must have.
+
+    Raises:
+        InputError: A column is missing, or a row has another number of cells than the header.
+    """
+    with open_text(path) as stream:
+        first = stream.read(1)
+        while first.isspace():
+            first = stream.read(1)
+    if first in ("{", "["):
+        for entry in read_lines(path, parse_float=Decimal, or_array=True):
+            yield _object_row(entry)
+        return
+    with open_text(path) as stream:
+        reader = csv.reader(stream)
+        header = [name.strip() for name in next(reader, [])]
+        if not header:
+            raise InputError(path, "", "is empty")
+        for name in needed:
+            if name not in header:
+                found = ", ".join(header)[:80]
+                raise InputError(path, f"column {name}", f"is missing; columns found: {found}")
+        for cells in reader:
+            if len(cells) == len(header):
+                where = f"line {reader.line_num}"
+                yield Row(path, where, dict(zip(header, cells, strict=True)))
+            elif cells:
+                problem = f"has {len(cells)} cells, the header has {len(header)}"
+                raise InputError(path, f"line {reader.line_num}", problem)
+
+
+def _object_row(entry: JsonObject) -> Row:
+    return Row(entry.path, entry.where, entry.fields)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None
+    try:
+        number = Decimal(value) if isinstance(value, str | int | Decimal) else None
+    except ArithmeticError:
+        return None
+    return number if number is not None and number.is_finite() else None

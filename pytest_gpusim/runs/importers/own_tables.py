@@ -1,0 +1,211 @@
+"""A table of one's own as a run: a CSV or JSON lines with a row a request.
+
+Needed are TTFT (or the time of the first token) and E2E (or the time of completion). Their columns
+are named by ``--columns``, or go by usual names that end in their unit, as ``ttft_ms`` and
+``e2e_ms``. Arrivals are a column, or those of the ``--workload`` that was replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.columns import UNITS_NS, Columns, Row, read_rows
+from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.runs.importers.base import (
+    ImportedRequest,
+    is_refusal,
+    only_file,
+    recognised_by,
+    write_imported,
+)
+from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.workload import Workload, read_workload
+
+KIND = "csv"
+_USUAL = {
+    "arrival": ("arrival", "arrival_time", "arrived_at", "arrival_timestamp", "start_time"),
+    "ttft": ("ttft", "time_to_first_token"),
+    "e2e": ("e2e", "e2e_latency", "latency", "request_latency", "e2el"),
+    "queue": ("queue", "queue_delay", "queue_time", "scheduling_delay", "queuing_delay"),
+    "prefill": (
+        "num_prefill_tokens", "prefill_tokens", "input_tokens", "prompt_tokens", "input_length",
+        "input_len", "prefill", "isl",
+    ),
+    "decode": (
+        "num_decode_tokens", "decode_tokens", "output_tokens", "completion_tokens",
+        "output_length", "output_len", "decode", "osl",
+    ),
+    "model": ("model",),
+}  # fmt: skip
+_COUNTS = ("prefill", "decode", "model")
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a table of TTFT and E2E under usual names, each with its unit."""
+    try:
+        if not path.is_file():
+            return False
+        row = next(read_rows(path), None)
+        columns = usual_columns(row)
+    except GpusimError:
+        return False
+    return row is not None and {"ttft", "e2e"} <= columns.names.keys()
+
+
+def usual_columns(row: Row | None) -> Columns:
+    """The columns of a row that go by usual names; times only with their unit in the name."""
+    names: dict[str, str] = {}
+    units: dict[str, str] = {}
+    spelled = {
+        str(name).lower().replace(" ", "_"): str(name) for name in (row.cells if row else ())
+    }
+    for role, usual in _USUAL.items():
+        for name in usual:
+            if role in _COUNTS:
+                if name in spelled:
+                    names.setdefault(role, spelled[name])
+                continue
+            for unit in UNITS_NS:
+                if f"{name}_{unit}" in spelled and role not in names:
+                    names[role], units[role] = spelled[f"{name}_{unit}"], unit
+    return Columns(names, None, units)
+
+
+@recognised_by(recognises, general=True)
+def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
+    """Write the run of a table.
+
+    Raises:
+        InputError: A column or a cell is not what it must be, or nothing tells the arrivals.
+    """
+    path = only_file(files, KIND)
+    chosen = RunOptions.of(options)
+    workload = (options or {}).get("workload")
+    if chosen.columns:
+        columns = Columns.parse(chosen.columns)
+        columns.require_unit(path)
+    else:
+        columns = usual_columns(next(read_rows(path), None))
+    table = _Table(path, columns, read_workload(workload) if workload else None)
+    table.check()
+    requests, bad = [], 0
+    for number, row in enumerate(read_rows(path, list(columns.names.values()))):
+        try:
+            requests.append(table.request(row, number))
+        except GpusimError:
+            if not chosen.skip_bad:
+                raise
+            bad += 1
+    write_imported(
+        out,
+        KIND,
+        path,
+        requests,
+        clock="client",
+        not_recovered=[
+            *([] if "model" in columns.names else ["model"]),
+            "engine settings",
+            "hardware",
+        ],
+        notes=[f"{bad} rows cannot be used and were left out (--skip-bad)"] if bad else [],
+        tool={"columns": {**columns.names, "unit": columns.unit or dict(columns.units)}},
+        options=chosen,
+        simulator=(options or {}).get("simulator"),
+    )
+
+
+class _Table:
+    """What the columns of one file say of a request."""
+
+    def __init__(self, path: Path, columns: Columns, workload: Workload | None) -> None:
+        self._path = path
+        self._columns = columns
+        self._workload = workload
+
+    def check(self) -> None:
+        """Raise `InputError` where a needed column is not named."""
+        names = self._columns.names
+        for role, other in (("ttft", "first_token"), ("e2e", "completion")):
+            if role not in names and other not in names:
+                raise InputError(
+                    self._path,
+                    "",
+                    f"no column is known to be {role} (such as {role}_ms)",
+                    f"name it: --columns arrival=…,{role}=…,unit=ms",
+                )
+        known = self._workload is not None
+        for role in ("arrival", "prefill", "decode"):
+            if role not in names and not known:
+                raise InputError(
+                    self._path,
+                    "",
+                    f"no column is known to be {role}",
+                    f"name it with --columns {role}=…, or give the --workload that was replayed",
+                )
+
+    def request(self, row: Row, number: int) -> ImportedRequest:
+        """The request of a row; the n-th row is the workload's n-th request where one is given."""
+        columns = self._columns
+        planned = None
+        if self._workload is not None:
+            if number >= len(self._workload.requests):
+                count = len(self._workload.requests)
+                raise InputError(row.path, row.where, f"the workload has {count} requests only")
+            planned = self._workload.requests[number]
+        arrival = columns.time(row, "arrival")
+        if arrival is None and planned is not None:
+            arrival = planned.arrival_time_ns
+        if arrival is None:
+            raise row.wrong(columns.names.get("arrival", "arrival"), "a time", "nothing")
+        prefill = columns.count(row, "prefill")
+        if prefill is None:
+            prefill = planned.num_prefill_tokens if planned is not None else 0
+        decode = columns.count(row, "decode")
+        if decode is None and planned is not None:
+            decode = planned.num_decode_tokens
+        request = ImportedRequest(
+            row.where,
+            arrival,
+            prefill,
+            sent_ns=columns.time(row, "sent"),
+            num_cached_tokens=columns.count(row, "cached"),
+            model=columns.text(row, "model"),
+        )
+        session = columns.text(row, "session")
+        if session is not None:
+            request.conversation = session, 0
+        error = columns.text(row, "error")
+        status = (columns.text(row, "status") or "ok").lower()
+        if error or status not in ("ok", "success", "successful", "completed", "200", "true"):
+            request.error_type = status if status != "ok" else "error"
+            request.error_msg = error or status
+            request.refused = is_refusal(status, error)
+            return request
+        if not decode:
+            request.error_type, request.error_msg = "no_output", "no output tokens"
+            return request
+        request.num_decode_tokens_actual = decode
+        request.scheduled_ns = self._time(row, "scheduled", "queue", arrival)
+        first = self._time(row, "first_token", "ttft", arrival)
+        last = self._time(row, "completion", "e2e", arrival)
+        if first is None or last is None:
+            missing = "ttft" if first is None else "e2e"
+            raise row.wrong(columns.names.get(missing, missing), "a time", "nothing")
+        request.first_token_ns, request.completion_ns = first, last
+        if decode == 1:
+            request.token_times_ns = [first]
+        return request
+
+    def _time(self, row: Row, at: str, after: str, arrival: int) -> int | None:
+        """A time that is stated, or that is so long after the arrival."""
+        stated = self._columns.time(row, at)
+        if stated is not None:
+            return stated
+        delay = self._columns.time(row, after)
+        return None if delay is None else arrival + delay
+
+
+# Where a table has no arrivals, those of the workload that was replayed are taken.
+import_run.takes_workload = True  # type: ignore[attr-defined]

@@ -1,0 +1,120 @@
+"""What the prompts of an imported run share, from the requests as they were sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_gpusim.workload.prompts import Prompt
+
+_WORD = re.compile(r"\s*\S+")
+
+
+@dataclass(frozen=True)
+class SentPrompt:
+    """A prompt as it was sent: a text, or token ids."""
+
+    text: str | None = None
+    token_ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_body(cls, body: Any) -> SentPrompt | None:
+        """The prompt of an OpenAI request; None where it has none that can be compared.
+
+        The messages of a chat are one text after another, with their roles.
+        """
+        if not isinstance(body, Mapping):
+            return None
+        prompt = body.get("prompt")
+        if isinstance(prompt, list) and len(prompt) == 1:
+            prompt = prompt[0]
+        if isinstance(prompt, str) and prompt:
+            return cls(text=prompt)
+        if isinstance(prompt, list) and prompt and all(type(token) is int for token in prompt):
+            return cls(token_ids=tuple(prompt))
+        messages = body.get("messages")
+        if isinstance(messages, list) and messages:
+            return cls(text="\n".join(_message(message) for message in messages))
+        return None
+
+
+def _message(message: Any) -> str:
+    if not isinstance(message, Mapping):
+        return ""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = " ".join(
+            str(part.get("text", "")) for part in content if isinstance(part, Mapping)
+        )
+    return f"{message.get('role', '')}: {content if isinstance(content, str) else ''}"
+
+
+def shared_prompts(
+    prompts: Sequence[SentPrompt | None], lengths: Sequence[int], tokenizer: Any = None
+) -> tuple[dict[int, Prompt], str] | None:
+    """Prompts by request that begin with each other as the sent ones do, and how that was counted.
+
+    Each prompt names the earlier one that it shares most with. Tokens are counted by the tokenizer,
+    else by words where a text has as many of them as the server counted tokens, else in proportion
+    to words.
+
+    Args:
+        prompts: As sent, None where unknown.
+        lengths: Tokens of each, by the server or the tool.
+        tokenizer: A `tokenizers.Tokenizer`.
+
+    Returns:
+        None where no prompt shares anything, or none is known.
+    """
+    pieces = [_pieces(prompt, tokenizer) for prompt in prompts]
+    exact = all(
+        len(found) == length for found, length in zip(pieces, lengths, strict=True) if found
+    )
+    nodes: dict[tuple[int, Hashable], int] = {}
+    owners: list[int] = []
+    made: dict[int, Prompt] = {}
+    shares = False
+    for number, (found, length) in enumerate(zip(pieces, lengths, strict=True)):
+        size = max(length, 1)
+        node, depth, parent = -1, 0, None
+        for piece in found:
+            known = nodes.get((node, piece))
+            if known is None:
+                break
+            node, depth, parent = known, depth + 1, owners[known]
+        for piece in found[depth:]:
+            nodes[node, piece] = node = len(owners)
+            owners.append(number)
+        tokens = 0
+        if parent is not None:
+            tokens = min(_tokens(depth, len(found), size), max(lengths[parent], 1))
+        shares = shares or tokens > 0
+        made[number] = (
+            Prompt(number, seed=number, num_tokens=size, prefix_of=parent, prefix_tokens=tokens)
+            if tokens
+            else Prompt(number, seed=number, num_tokens=size)
+        )
+    if not shares:
+        return None
+    counted = "counted by the tokenizer" if tokenizer is not None else "of as many words as tokens"
+    if not exact:
+        counted = "in proportion to " + ("the tokenizer's tokens" if tokenizer else "words")
+        counted += "" if tokenizer is not None else "; --tokenizer DIR counts them"
+    return made, f"prompts begin with each other as their texts do, {counted}"
+
+
+def _tokens(depth: int, pieces: int, length: int) -> int:
+    return min(length, depth if pieces == length else depth * length // pieces)
+
+
+def _pieces(prompt: SentPrompt | None, tokenizer: Any) -> Sequence[Hashable]:
+    if prompt is None:
+        return ()
+    if prompt.token_ids is not None:
+        return prompt.token_ids
+    text = prompt.text or ""
+    if tokenizer is not None:
+        return tuple(tokenizer.encode(text).ids)
+    return tuple(_WORD.findall(text))

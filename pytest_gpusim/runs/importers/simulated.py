@@ -1,0 +1,289 @@
+"""Results of other simulators, to stand as the simulated side of a comparison.
+
+- ``vidur-metrics``: Vidur's ``request_metrics.csv`` (seconds), or the folder that holds it. TTFT is
+  ``prefill_e2e_time``; arrivals are the sums of ``request_inter_arrival_delay``.
+- ``llmservingsim-sim``: the per-request CSV of LLMServingSim's ``--output`` (nanoseconds).
+- ``blis``: the JSON of BLIS (``inference-sim``) with ``requests``: ``arrived_at`` in seconds, the
+  rest in milliseconds.
+- ``aisimulate``: ``requests.jsonl`` of ``aisimulate predict --capture-per-request`` (milliseconds).
+
+Requests are taken in order of arrival, as their ids count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.artifacts import parse_json
+from pytest_gpusim.columns import Columns, Row, read_rows
+from pytest_gpusim.documents import JsonObject, first_document, read_document, read_lines
+from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.runs.importers.base import (
+    ImportedRequest,
+    only_file,
+    recognised_by,
+    write_imported,
+)
+from pytest_gpusim.runs.importers.options import RunOptions
+
+_MS = 1_000_000
+VIDUR_FILE, AISIMULATE_FILE = "request_metrics.csv", "requests.jsonl"
+_VIDUR = Columns(
+    {
+        "queue": "request_scheduling_delay",
+        "ttft": "prefill_e2e_time",
+        "e2e": "request_e2e_time",
+        "prefill": "request_num_prefill_tokens",
+        "decode": "request_num_decode_tokens",
+    },
+    "s",
+)
+_GAP, _VIDUR_ID = "request_inter_arrival_delay", "Request Id"
+_SERVINGSIM = Columns(
+    {
+        "arrival": "arrival",
+        "queue": "queuing_delay",
+        "ttft": "TTFT",
+        "e2e": "latency",
+        "prefill": "input",
+        "decode": "output",
+        "model": "model",
+    },
+    "ns",
+)
+
+
+def recognises_vidur(path: Path) -> bool:
+    """Whether this is Vidur's ``request_metrics.csv``, or the folder that holds it."""
+    return {_VIDUR.names["ttft"], _VIDUR.names["e2e"]} <= _header(_in(path, VIDUR_FILE))
+
+
+def recognises_servingsim(path: Path) -> bool:
+    """Whether this is LLMServingSim's per-request CSV."""
+    return {"request id", "arrival", "end_time", "latency", "TTFT"} <= _header(path)
+
+
+def recognises_blis(path: Path) -> bool:
+    """Whether this is a result of BLIS."""
+    document = first_document(path)
+    return isinstance(document, dict) and {"vllm_estimated_duration_s", "completed_requests"} <= (
+        document.keys()
+    )
+
+
+def recognises_aisimulate(path: Path) -> bool:
+    """Whether these are AISimulate's records of requests, or the folder that holds them."""
+    first = first_document(_in(path, AISIMULATE_FILE))
+    return isinstance(first, dict) and "terminal_status" in first and "ttft_ms" in first
+
+
+@recognised_by(recognises_vidur, simulator="vidur")
+def import_vidur(
+    files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None
+) -> None:
+    """Write the run of Vidur's ``request_metrics.csv``, any version's.
+
+    Raises:
+        InputError: A column is missing, or a cell is none of its kind.
+    """
+    path = _in(only_file(files, "vidur-metrics"), VIDUR_FILE)
+    rows = list(read_rows(path, list(_VIDUR.names.values())))
+    if rows and all(row.cell(_VIDUR_ID) is not None for row in rows):
+        ids = Columns({"prefill": _VIDUR_ID})
+        rows.sort(key=lambda row: ids.count(row, "prefill") or 0)
+    gap = Columns({"arrival": _GAP}, "s")
+    if len(rows) > 1 and all(row.cell(_GAP) is None for row in rows[1:]):
+        fix = "run vidur with its request metrics on (store_request_metrics)"
+        raise InputError(path, f"column {_GAP}", "is missing, so arrivals are unknown", fix)
+    # The first request of a run has no gap before it.
+    gaps = [gap.time(row, "arrival") or 0 for row in rows]
+    arrivals = accumulate([0, *gaps[1:]])
+    requests = [
+        _request(row, _VIDUR, arrival) for row, arrival in zip(rows, arrivals, strict=False)
+    ]
+    _write(out, "vidur-metrics", "vidur", path, requests, options)
+
+
+@recognised_by(recognises_servingsim, simulator="llmservingsim")
+def import_servingsim(
+    files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None
+) -> None:
+    """Write the run of LLMServingSim's per-request CSV.
+
+    Raises:
+        InputError: A column is missing, or a cell is none of its kind.
+    """
+    path = only_file(files, "llmservingsim-sim")
+    requests = []
+    for row in read_rows(path, list(_SERVINGSIM.names.values())):
+        arrival = _SERVINGSIM.time(row, "arrival") or 0
+        request = _request(row, _SERVINGSIM, arrival)
+        request.token_times_ns = _gap_times(row, request)
+        if request.token_times_ns:
+            request.completion_ns = request.token_times_ns[-1]
+        requests.append(request)
+    _write(out, "llmservingsim-sim", "llmservingsim", path, requests, options)
+
+
+@recognised_by(recognises_blis, simulator="blis")
+def import_blis(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
+    """Write the run of a result of BLIS; requests that did not end are failed ones.
+
+    Raises:
+        InputError: The file has no requests, or a value is none of its kind.
+    """
+    path = only_file(files, "blis")
+    document = JsonObject(path, "", read_document(path))
+    if "requests" not in document:
+        raise document.fail("requests", "is missing", "run blis with --metrics-path FILE")
+    requests = []
+    for number, entry in enumerate(document.array("requests")):
+        record = JsonObject(path, f"requests[{number}]", entry)
+        arrival = round(record.seconds("arrived_at") * 1e9)
+        request = ImportedRequest(
+            record.where,
+            arrival,
+            record.integer("num_prefill_tokens"),
+            model=record.text_or_none("model") or None,
+        )
+        _finish(
+            request,
+            decode=record.integer("num_decode_tokens"),
+            ttft=_ms(record, "ttft_ms"),
+            e2e=_ms(record, "e2e_ms"),
+            queue=_ms(record, "scheduling_delay_ms") if "scheduling_delay_ms" in record else None,
+        )
+        requests.append(request)
+    _write(out, "blis", "blis", path, requests, options)
+
+
+@recognised_by(recognises_aisimulate, simulator="aisimulate")
+def import_aisimulate(
+    files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None
+) -> None:
+    """Write the run of AISimulate's records of requests.
+
+    Raises:
+        InputError: A field is missing, or none of its kind.
+    """
+    path = _in(only_file(files, "aisimulate"), AISIMULATE_FILE)
+    requests = []
+    for record in read_lines(path):
+        prefill = record.integer(_key(record, "input_length", "input_tokens", "isl"))
+        decode = record.integer(_key(record, "output_length", "output_tokens", "osl"))
+        arrival = _ms(record, _key(record, "arrival_time_ms", "arrival_ms", "arrival_timestamp_ms"))
+        request = ImportedRequest(record.where, arrival, prefill)
+        status = record.text("terminal_status")
+        if status.lower() not in ("completed", "complete", "success", "ok"):
+            request.error_type, request.error_msg = status, f"terminal_status {status}"
+        else:
+            _finish(
+                request,
+                decode=decode,
+                ttft=_ms(record, "ttft_ms"),
+                e2e=_ms(record, _key(record, "e2e_latency_ms", "e2e_ms")),
+                queue=None,
+            )
+        requests.append(request)
+    _write(out, "aisimulate", "aisimulate", path, requests, options)
+
+
+def _write(
+    out: Path,
+    kind: str,
+    simulator: str,
+    path: Path,
+    requests: Sequence[ImportedRequest],
+    options: Mapping[str, Any] | None,
+) -> None:
+    write_imported(
+        out,
+        kind,
+        path,
+        requests,
+        clock="engine",
+        not_recovered=["engine settings", "hardware", "profile"],
+        notes=[f"a result of the simulator {simulator}, not a measurement"],
+        options=RunOptions.of(options),
+        simulator=simulator,
+    )
+
+
+def _request(row: Row, columns: Columns, arrival: int) -> ImportedRequest:
+    request = ImportedRequest(
+        row.where,
+        arrival,
+        columns.count(row, "prefill") or 0,
+        model=columns.text(row, "model"),
+    )
+    _finish(
+        request,
+        decode=columns.count(row, "decode") or 0,
+        ttft=_needed(row, columns, "ttft"),
+        e2e=_needed(row, columns, "e2e"),
+        queue=columns.time(row, "queue"),
+    )
+    return request
+
+
+def _finish(
+    request: ImportedRequest, *, decode: int, ttft: int, e2e: int, queue: int | None
+) -> None:
+    """Fill in what became of a request, from delays after its arrival in ns."""
+    if not decode or not e2e:
+        request.error_type, request.error_msg = "unfinished", "the simulation did not end it"
+        return
+    request.num_decode_tokens = request.num_decode_tokens_actual = decode
+    request.first_token_ns = request.arrival_ns + ttft
+    request.completion_ns = request.arrival_ns + e2e
+    if queue is not None and queue <= ttft:
+        request.scheduled_ns = request.arrival_ns + queue
+    if decode == 1:
+        request.completion_ns = request.first_token_ns
+        request.token_times_ns = [request.first_token_ns]
+
+
+def _needed(row: Row, columns: Columns, role: str) -> int:
+    time = columns.time(row, role)
+    if time is None:
+        raise row.wrong(columns.names[role], "a time", "nothing")
+    return time
+
+
+def _gap_times(row: Row, request: ImportedRequest) -> Sequence[int] | None:
+    """Token times from LLMServingSim's list of gaps, where it has one gap less than tokens."""
+    text, first = row.cell("ITL"), request.first_token_ns
+    if not isinstance(text, str) or first is None:
+        return request.token_times_ns
+    try:
+        gaps = parse_json(text, row.path, f"{row.where}, column ITL")
+    except InputError:
+        return None
+    good = isinstance(gaps, list) and all(type(gap) in (int, float) and gap >= 0 for gap in gaps)
+    if not good or len(gaps) + 1 != request.num_decode_tokens_actual:
+        return request.token_times_ns
+    return [round(time) for time in accumulate(gaps, initial=first)]
+
+
+def _ms(record: JsonObject, key: str) -> int:
+    return round(record.number(key) * _MS)
+
+
+def _key(record: JsonObject, *names: str) -> str:
+    """The one of several spellings of a key that the record has; the first where it has none."""
+    return next((name for name in names if name in record), names[0])
+
+
+def _in(path: Path, name: str) -> Path:
+    return path / name if path.is_dir() else path
+
+
+def _header(path: Path) -> set[str]:
+    try:
+        row = next(read_rows(path), None) if path.is_file() else None
+    except GpusimError:
+        return set()
+    return set(row.cells) if row is not None else set()
