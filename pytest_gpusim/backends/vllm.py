@@ -16,11 +16,11 @@ from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
-from pytest_gpusim.runs.records import token_rows
+from pytest_gpusim.runs.records import request_rows, stated_load, token_rows
 from pytest_gpusim.vllm_runtime import EngineProcess, EngineStopped, LaunchSpec, shared_engine
 from pytest_gpusim.vllm_runtime.process import HANG_TIMEOUT_S
 from pytest_gpusim.workload import Workload
-from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.token_ids import continuations, token_ids
 
 _WARMUP_SALT = 1
 
@@ -78,10 +78,10 @@ def _replay(
 ) -> None:
     command = {
         "command": "replay",
-        "requests": [
-            (r.request_id, r.arrival_time_ns, r.prompt_id, r.num_decode_tokens)
-            for r in workload.requests
-        ],
+        "requests": workload.requests,
+        "max_concurrency": workload.load.max_concurrency,
+        "sessions": [(request_id, *turn) for request_id, turn in workload.sessions.items()],
+        "continues": [(number, *found) for number, found in continuations(workload).items()],
         "prompts": prompts,
         "wait": record is not None,
     }
@@ -132,7 +132,7 @@ def _write(
     workload, records = inputs.workload, record.records()
     write_run(
         out,
-        requests=[request.row("vllm") for request in records],
+        requests=request_rows(records, "vllm"),
         tokens=token_rows(records),
         steps=record.step_rows(),
         step_batches=record.step_batches(),
@@ -145,6 +145,7 @@ def _write(
             "device_name": engine.device_name,
             "workload_dir": str(workload.path),
             "workload_digest": workload.digest,
+            **stated_load(workload),
             "engine": engine.engine,
             "started_at": started,
             "ended_at": utc_now(),

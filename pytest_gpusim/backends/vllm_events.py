@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_gpusim.runs.records import RequestRecord, lateness
+from pytest_gpusim.runs.records import RequestRecord, asked_of, lateness
 from pytest_gpusim.workload import Workload, WorkloadRequest
 
 
@@ -14,6 +14,7 @@ from pytest_gpusim.workload import Workload, WorkloadRequest
 class _Progress:
     """What is known of one request; times in ns from the run's start."""
 
+    arrival: int | None = None
     sent: int | None = None
     scheduled: int | None = None
     cached: int | None = None
@@ -33,6 +34,7 @@ class ReplayRecord:
     def __init__(self, workload: Workload) -> None:
         self.ended = False
         self.cache_was_reset = True
+        self._workload = workload
         self._requests = workload.requests
         self._progress = {request.request_id: _Progress() for request in workload.requests}
         self._steps: list[dict[str, Any]] = []
@@ -46,10 +48,10 @@ class ReplayRecord:
         """Take one event in."""
         kind = event["event"]
         if kind == "sent":
-            for request_id, at in event["requests"]:
-                self._sent(request_id, at)
+            for request_id, at, arrival in event["requests"]:
+                self._sent(request_id, at, arrival)
         elif kind == "refused":
-            self._sent(event["request"], event["sent"])
+            self._sent(event["request"], event["sent"], event["arrival"])
             self._progress[event["request"]].error = (event["type"], event["message"])
         elif kind == "step":
             self._step(event)
@@ -99,9 +101,9 @@ class ReplayRecord:
             return {"not_computing": None}
         return {"not_computing": round(1 - self._computing_ns / self._stepping_ns, 4)}
 
-    def _sent(self, request_id: int, at: int) -> None:
+    def _sent(self, request_id: int, at: int, arrival: int) -> None:
         self._progress[request_id].sent = at
-        arrival = self._requests[request_id].arrival_time_ns
+        self._progress[request_id].arrival = arrival
         self._lateness.append((max(0, at - max(arrival, self._last_step_end)), at - arrival))
 
     def _step(self, event: Mapping[str, Any]) -> None:
@@ -146,7 +148,7 @@ class ReplayRecord:
             error = ("NoTokens", "the engine finished it without a token")
         return RequestRecord(
             request_id=request.request_id,
-            arrival_ns=request.arrival_time_ns,
+            arrival_ns=request.arrival_time_ns if progress.arrival is None else progress.arrival,
             sent_ns=progress.sent,
             scheduled_ns=progress.scheduled,
             num_prefill_tokens=request.num_prefill_tokens,
@@ -156,4 +158,5 @@ class ReplayRecord:
             token_ids=[token for _, token in progress.tokens],
             error_type=error[0] if error else None,
             error_msg=error[1] if error else None,
+            **asked_of(self._workload, request),
         )

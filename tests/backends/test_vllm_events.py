@@ -28,11 +28,11 @@ def test_a_broken_replay_keeps_what_was_heard(tmp_path: Path) -> None:
     workload = tiny_workload(tmp_path / "w", lengths=[(40, 2), (40, 3), (40, 3)], gap_ns=100)
     record = ReplayRecord(workload)
     record.take({"event": "started"})
-    record.take({"event": "sent", "requests": [[0, 5]]})
+    record.take({"event": "sent", "requests": [[0, 5, 0]]})
     record.take(
         _step([10, 50], [(0, 40, 0, False)], [(0, [7])], admitted=[[0, 32]], state=[1, 0, 2, 0])
     )
-    record.take({"event": "sent", "requests": [[1, 120]]})
+    record.take({"event": "sent", "requests": [[1, 120, 100]]})
     record.take(
         _step(
             [130, 190],
@@ -42,8 +42,8 @@ def test_a_broken_replay_keeps_what_was_heard(tmp_path: Path) -> None:
             finished=[(0, "length")],
         )
     )
-    record.take({"event": "refused", "request": 2, "sent": 210, "type": "ValueError",
-                 "message": "too long"})  # fmt: skip
+    refusal = {"type": "ValueError", "message": "too long"}
+    record.take({"event": "refused", "request": 2, "sent": 210, "arrival": 200, **refusal})
     record.fail_unfinished("EngineStopped", "it was killed by SIGKILL")
 
     out = tmp_path / "run"
@@ -74,9 +74,9 @@ def test_a_broken_replay_keeps_what_was_heard(tmp_path: Path) -> None:
 def test_lateness_does_not_count_the_step_that_was_running(tmp_path: Path) -> None:
     workload = tiny_workload(tmp_path / "w", lengths=[(40, 2), (40, 2)], gap_ns=100)
     record = ReplayRecord(workload)
-    record.take({"event": "sent", "requests": [[0, 4]]})
+    record.take({"event": "sent", "requests": [[0, 4, 0]]})
     record.take(_step([10, 300], [(0, 40, 0, False)], [(0, [7])]))
-    record.take({"event": "sent", "requests": [[1, 310]]})
+    record.take({"event": "sent", "requests": [[1, 310, 100]]})
     lateness = record.lateness()
     assert lateness["max_ns"] == 10
     assert lateness["max_since_arrival_ns"] == 210

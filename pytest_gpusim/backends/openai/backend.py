@@ -9,7 +9,6 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,16 @@ from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import write_run
-from pytest_gpusim.runs.records import token_rows
+from pytest_gpusim.runs.records import request_rows, stated_load, token_rows
+from pytest_gpusim.workload import Load
+from pytest_gpusim.workload.contexts import Contexts
+from pytest_gpusim.workload.token_ids import continuations
 
 if TYPE_CHECKING:
     from pytest_gpusim.backends.openai.dialect import Dialect
     from pytest_gpusim.backends.openai.replay import Replay
     from pytest_gpusim.backends.openai.server import Server, ServerFacts
-    from pytest_gpusim.workload import WorkloadRequest
+    from pytest_gpusim.workload import Workload, WorkloadRequest
 
 _WARMUP_SALT = 1
 
@@ -100,6 +102,9 @@ class _Measurement:
         self._renewable = True
         self._sent = False
         self._warmup: dict[str, Any] = {"passes": 0, "requests": 0}
+        self._load = _load_of(inputs.workload, options.max_concurrency)
+        self._ids_told = False
+        self._answers: dict[str, Any] = {}
 
     async def prepare(self) -> None:
         """Agree on how to ask, and warm the server up."""
@@ -114,6 +119,7 @@ class _Measurement:
             scrub=self._options.scrub,
         )
         self._renewable = self._prompts.renewable(self._dialect.prompt)
+        await self._see_to_answers()
         hot = await self._would_be_hot()
         if hot and len(self._inputs.out_dirs) > 1:
             raise UsageError(f"{hot}: give --param tokenizer=FILE, or measure once (--repeat 1)")
@@ -122,6 +128,27 @@ class _Measurement:
             self._warmup["skipped"] = hot
         elif self._options.warmup:
             await self._warm_up()
+
+    async def _see_to_answers(self) -> None:
+        """Where turns go on from answers: see whether the server tells their token ids."""
+        if not continuations(self._inputs.workload):
+            return
+        from pytest_gpusim.backends.openai.dialect import tells_token_ids
+
+        self._ids_told = self._dialect.prompt == "token_ids" and await tells_token_ids(
+            self._server.session,
+            self._server.completions,
+            self._facts.model_id,
+            self._dialect,
+            PROBES[self._dialect.prompt],
+            timeout_s=self._options.timeout_s,
+        )
+        self._answers["answers_in_context"] = "as generated" if self._ids_told else "made up"
+        if not self._ids_told:
+            _say(
+                f"{self._options.root} does not tell token ids, so later turns go on from made-up "
+                "answers, which its prefix cache does not have"
+            )
 
     async def _would_be_hot(self) -> str | None:
         """Why the prompts may go to the server once only, in words; None where they may again."""
@@ -164,7 +191,7 @@ class _Measurement:
         from pytest_gpusim.backends.openai import rows
 
         requests = self._inputs.workload.requests
-        records = rows.records(requests, replay)
+        records = rows.records(self._inputs.workload, replay)
         timed = rows.timing(replay)
         lengths = rows.prompt_lengths(requests, replay)
         if lengths["others"]:
@@ -174,7 +201,7 @@ class _Measurement:
             )
         write_run(
             out,
-            requests=[record.row("openai") for record in records],
+            requests=request_rows(records, "openai"),
             tokens=token_rows(records) if timed["token_times"] else None,
             meta={
                 "run_type": "real",
@@ -186,6 +213,7 @@ class _Measurement:
                 "device_name": self._options.device_of(self._inputs.hardware),
                 "workload_dir": str(self._inputs.workload.path),
                 "workload_digest": self._inputs.workload.digest,
+                **stated_load(self._inputs.workload),
                 "engine": self._engine.to_json(),
                 "started_at": started,
                 "ended_at": utc_now(),
@@ -200,9 +228,10 @@ class _Measurement:
                     "told_by_server": self._facts.settings.to_json(),
                     "model_at_server": self._facts.model_id,
                     **timed,
+                    **self._answers,
                 },
                 "warmup": self._warmup,
-                "lateness": rows.sending(requests, replay),
+                "lateness": rows.sending(records, replay),
                 "prefix_cache_reset": was_reset,
             },
         )
@@ -211,27 +240,44 @@ class _Measurement:
         from pytest_gpusim.backends.openai.replay import replay
 
         self._sent = True
+        workload = self._inputs.workload
+        contexts = Contexts(
+            self._prompts.expanded(self._dialect.prompt, salt),
+            continuations(workload) if self._ids_told else {},
+        )
+
+        def body_of(request: WorkloadRequest, prompt: list[int] | str) -> bytes:
+            body = self._dialect.payload(
+                self._facts.model_id,
+                prompt,
+                request.num_decode_tokens,
+                tell_ids=contexts.is_continued(request.request_id),
+            )
+            return json.dumps(body).encode()
+
         return await replay(
             self._server.session,
             self._server.completions,
-            self._inputs.workload.requests,
-            self._payloads(salt),
+            workload,
+            contexts,
+            body_of,
             timeout_s=self._options.timeout_s,
-            max_concurrency=self._options.max_concurrency,
+            load=self._load,
             skip_idle=skip_idle,
             scrub=self._options.scrub,
         )
 
-    def _payloads(self, salt: int) -> Callable[[WorkloadRequest], bytes]:
-        prompts = self._prompts.expanded(self._dialect.prompt, salt)
 
-        def payload_of(request: WorkloadRequest) -> bytes:
-            body = self._dialect.payload(
-                self._facts.model_id, prompts[request.prompt_id], request.num_decode_tokens
-            )
-            return json.dumps(body).encode()
-
-        return payload_of
+def _load_of(workload: Workload, limit: int | None) -> Load:
+    """The workload's own load, or the limit that is asked for besides an open loop."""
+    if limit is None:
+        return workload.load
+    if not workload.is_open_loop:
+        raise UsageError(
+            f"parameter max_concurrency={limit}: {workload.path} says itself what is sent when; "
+            "leave the parameter out"
+        )
+    return Load(limit)
 
 
 def _merge(told: EngineSettings, asked: EngineSettings) -> tuple[EngineSettings, dict[str, Any]]:

@@ -40,7 +40,7 @@ class Answer:
     """What came of one request; times are readings of `time.perf_counter_ns`.
 
     ``token_times_ns`` has one entry per token that was counted; those of one chunk share its time.
-    ``error`` is (type, message).
+    ``token_ids`` are those that the server told, where it was asked. ``error`` is (type, message).
     """
 
     sent_ns: int = 0
@@ -52,6 +52,7 @@ class Answer:
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     error: tuple[str, str] | None = None
+    token_ids: list[int] = field(default_factory=list)
 
     @property
     def num_tokens(self) -> int:
@@ -88,6 +89,9 @@ class Answer:
         if not isinstance(choice, dict):
             raise BrokenStream("a choice is not an object")
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        ids = choice.get("token_ids")
+        if isinstance(ids, list) and all(type(token) is int for token in ids):
+            self.token_ids += ids
         if type(total) is int:
             self.counted = "usage"
             new = total - len(self.token_times_ns)

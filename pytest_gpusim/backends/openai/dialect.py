@@ -26,8 +26,10 @@ class Dialect:
     exact_length: tuple[str, ...] = ("ignore_eos",)
     running_usage: bool = True
 
-    def payload(self, model: str, prompt: Sequence[int] | str, tokens: int) -> dict[str, Any]:
-        """The JSON body that asks for ``tokens`` output tokens."""
+    def payload(
+        self, model: str, prompt: Sequence[int] | str, tokens: int, *, tell_ids: bool = False
+    ) -> dict[str, Any]:
+        """The JSON body that asks for ``tokens`` output tokens, and to be told their ids."""
         body: dict[str, Any] = {
             "model": model,
             "prompt": prompt,
@@ -42,6 +44,8 @@ class Dialect:
             body["min_tokens"] = tokens
         if self.running_usage:
             body["stream_options"]["continuous_usage_stats"] = True
+        if tell_ids:
+            body["return_token_ids"] = True
         return body
 
 
@@ -105,3 +109,18 @@ async def agree(
     said = " and ".join(f"{form} ({refusal})" for form, refusal in refusals.items())
     fix = "" if "text" in probes else "; to send text, give --param tokenizer=FILE"
     raise EngineError(f"{url} refuses prompts of {said}{fix}")
+
+
+async def tells_token_ids(
+    session: aiohttp.ClientSession,
+    url: str,
+    model: str,
+    dialect: Dialect,
+    probe: Sequence[int] | str,
+    *,
+    timeout_s: float,
+) -> bool:
+    """Whether the server tells the ids of the tokens that it generates (vLLM does)."""
+    body = dialect.payload(model, probe, _PROBE_TOKENS, tell_ids=True)
+    answer = await complete(session, url, json.dumps(body).encode(), timeout_s=timeout_s)
+    return answer.error is None and len(answer.token_ids) == answer.num_tokens

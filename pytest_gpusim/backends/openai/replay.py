@@ -1,21 +1,24 @@
-"""Replaying a workload against a server in an open loop: requests go out at their time.
+"""Replaying a workload against a server: requests go out at their time, or after an answer.
 
-A server that falls behind does not slow the load down. Only a concurrency limit that the user asks
-for holds a request back, and its wait counts, since TTFT starts at the scheduled arrival.
+In an open loop a server that falls behind does not slow the load down; a limit that the user asks
+for besides holds requests back, and their wait counts, since TTFT starts at the scheduled arrival.
+Where the workload itself has a limit or turns, arrival is when this client could send.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 
 import aiohttp
 
 from pytest_gpusim.backends.openai.client import Answer, complete
-from pytest_gpusim.workload import WorkloadRequest
+from pytest_gpusim.workload import Load, Workload, WorkloadRequest
+from pytest_gpusim.workload.client import LoadClient
+from pytest_gpusim.workload.contexts import Contexts
 
 _SPIN_NS = 1_500_000  # a sleep may end this late
 
@@ -26,77 +29,78 @@ class Replay:
 
     origin_ns: int
     answers: dict[int, Answer] = field(default_factory=dict)
-    late_ns: dict[int, int] = field(default_factory=dict)
-    """How late a request was handed over to be sent."""
-    free_ns: dict[int, int] = field(default_factory=dict)
-    """When the concurrency limit let it through."""
+    could_send_ns: dict[int, int] = field(default_factory=dict)
+    """When a request was due and the limit let it through, since the origin."""
 
 
 async def replay(
     session: aiohttp.ClientSession,
     url: str,
-    requests: Sequence[WorkloadRequest],
-    payload_of: Callable[[WorkloadRequest], bytes],
+    workload: Workload,
+    contexts: Contexts,
+    body_of: Callable[[WorkloadRequest, list[int] | str], bytes],
     *,
     timeout_s: float,
-    max_concurrency: int | None,
+    load: Load,
     skip_idle: bool = False,
     scrub: Callable[[str], str] = str,
 ) -> Replay:
-    """Send every request at its arrival time and wait for all answers.
+    """Send every request when it can be sent and wait for all answers.
 
     Args:
         session: Open, with its headers set.
         url: The completions endpoint.
-        requests: In order of arrival.
-        payload_of: The JSON body of a request; all are made before the first is sent.
+        workload: Its requests and sessions.
+        contexts: Its prompts.
+        body_of: The JSON body of a request with its prompt; those that wait for no answer are all
+            made before the first is sent.
         timeout_s: For each request, from its sending.
-        max_concurrency: How many may be under way at once; None for no limit.
+        load: How many may be under way at once.
         skip_idle: Do not wait while nothing is under way (warm-up).
         scrub: Applied to error messages.
     """
-    slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
-    idle = asyncio.Event()
-    idle.set()
+    client = LoadClient(workload.requests, load, workload.sessions)
+    bodies = {
+        request.request_id: body_of(request, contexts.prompt_of(request))
+        for request in workload.requests
+        if not contexts.needs_answer(request.request_id)
+    }
+    answered = asyncio.Event()
     tasks: list[asyncio.Task[None]] = []
-    running: set[asyncio.Task[None]] = set()
-    payloads = [(request, payload_of(request)) for request in requests]
+    under_way = skipped = 0
     gc.collect()
     gc.freeze()
-    run = Replay(perf_counter_ns())
+    run = Replay(perf_counter_ns(), could_send_ns=client.arrival_ns)
 
-    async def one(request: WorkloadRequest, payload: bytes) -> None:
-        if slots is not None:
-            await slots.acquire()
+    async def one(request: WorkloadRequest) -> None:
+        nonlocal under_way
+        number = request.request_id
         try:
-            run.free_ns[request.request_id] = perf_counter_ns()
-            run.answers[request.request_id] = await complete(
-                session, url, payload, timeout_s=timeout_s, scrub=scrub
-            )
+            body = bodies.pop(number, None) or body_of(request, contexts.prompt_of(request))
+            answer = await complete(session, url, body, timeout_s=timeout_s, scrub=scrub)
+            run.answers[number] = answer
+            contexts.heard(number, answer.token_ids)
         finally:
-            if slots is not None:
-                slots.release()
+            under_way -= 1
+            client.done(number, perf_counter_ns() - run.origin_ns + skipped)
+            answered.set()
 
-    def ended(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        if not running:
-            idle.set()
-
-    skipped = 0
     try:
-        for request, payload in payloads:
-            due = run.origin_ns + request.arrival_time_ns - skipped
-            if skip_idle and due > perf_counter_ns():
-                await _first_of(idle, due)
-                skipped += max(0, due - perf_counter_ns())
+        while True:
+            now = perf_counter_ns() - run.origin_ns + skipped
+            for request in client.take(now):
+                tasks.append(asyncio.create_task(one(request)))
+                under_way += 1
+            due = client.next_due()
+            answered.clear()
+            if due is None:
+                if not under_way:
+                    break
+                await answered.wait()
+            elif skip_idle and not under_way:
+                skipped += max(0, due - now)
             else:
-                await _wait_until(due)
-            run.late_ns[request.request_id] = max(0, perf_counter_ns() - due)
-            task = asyncio.create_task(one(request, payload))
-            tasks.append(task)
-            running.add(task)
-            idle.clear()
-            task.add_done_callback(ended)
+                await _wait_until(run.origin_ns + due - skipped, answered)
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
@@ -105,16 +109,14 @@ async def replay(
     return run
 
 
-async def _wait_until(moment: int) -> None:
-    while (left := moment - perf_counter_ns()) > 0:
-        # The last bit is spent in turns with the streams that are under way.
-        await asyncio.sleep((left - _SPIN_NS) / 1e9 if left > _SPIN_NS else 0)
-
-
-async def _first_of(idle: asyncio.Event, moment: int) -> None:
-    left = (moment - perf_counter_ns()) / 1e9
-    try:
-        async with asyncio.timeout(max(0.0, left)):
-            await idle.wait()
-    except TimeoutError:
-        return
+async def _wait_until(moment: int, or_earlier: asyncio.Event) -> None:
+    while (left := moment - perf_counter_ns()) > 0 and not or_earlier.is_set():
+        if left <= _SPIN_NS:
+            # The last bit is spent in turns with the streams that are under way.
+            await asyncio.sleep(0)
+            continue
+        try:
+            async with asyncio.timeout((left - _SPIN_NS) / 1e9):
+                await or_earlier.wait()
+        except TimeoutError:
+            continue

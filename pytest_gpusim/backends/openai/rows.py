@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_gpusim.backends.openai.replay import Replay
-from pytest_gpusim.runs.records import RequestRecord, lateness
-from pytest_gpusim.workload import WorkloadRequest
+from pytest_gpusim.runs.records import RequestRecord, asked_of, lateness
+from pytest_gpusim.workload import Workload, WorkloadRequest
 
 
-def records(requests: Sequence[WorkloadRequest], replay: Replay) -> list[RequestRecord]:
+def records(workload: Workload, replay: Replay) -> list[RequestRecord]:
     """What became of each request of the workload, in order of id."""
-    return [_record(request, replay) for request in requests]
+    return [_record(workload, request, replay) for request in workload.requests]
 
 
 def timing(replay: Replay) -> dict[str, Any]:
@@ -36,23 +36,24 @@ def prompt_lengths(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[
     return {"as_asked": same, "others": len(told) - same - untold, "not_told": untold}
 
 
-def sending(requests: Sequence[WorkloadRequest], replay: Replay) -> dict[str, Any]:
-    """How late requests were sent, by this process's own fault and with the wait for the limit."""
-    since, own = [], []
-    for request in requests:
-        sent = replay.answers[request.request_id].sent_ns - replay.origin_ns
-        free = replay.free_ns[request.request_id] - replay.origin_ns
-        since.append(sent - request.arrival_time_ns)
-        own.append(sent - free + replay.late_ns[request.request_id])
-    return lateness(own, since)
+def sending(records: Sequence[RequestRecord], replay: Replay) -> dict[str, Any]:
+    """How late requests were sent, by this process's own fault and after their arrival."""
+    sent = {record.request_id: record.sent_ns or 0 for record in records}
+    return lateness(
+        [sent[number] - replay.could_send_ns[number] for number in sent],
+        [sent[record.request_id] - record.arrival_ns for record in records],
+    )
 
 
-def _record(request: WorkloadRequest, replay: Replay) -> RequestRecord:
+def _record(workload: Workload, request: WorkloadRequest, replay: Replay) -> RequestRecord:
     answer = replay.answers[request.request_id]
     times = [time - replay.origin_ns for time in answer.token_times_ns]
+    arrival = request.arrival_time_ns
+    if not workload.is_open_loop:
+        arrival = replay.could_send_ns[request.request_id]
     return RequestRecord(
         request_id=request.request_id,
-        arrival_ns=request.arrival_time_ns,
+        arrival_ns=arrival,
         sent_ns=answer.sent_ns - replay.origin_ns,
         # What was prefilled: where it is not what was asked, the workload is another one.
         num_prefill_tokens=answer.prompt_tokens or request.num_prefill_tokens,
@@ -62,4 +63,5 @@ def _record(request: WorkloadRequest, replay: Replay) -> RequestRecord:
         token_times_ns=times,
         error_type=answer.error[0] if answer.error else None,
         error_msg=answer.error[1] if answer.error else None,
+        **asked_of(workload, request),
     )
