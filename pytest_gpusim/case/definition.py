@@ -112,9 +112,7 @@ def case_bundle(case: Case, settings: Settings, engine: EngineSettings) -> Bundl
 
 def engine_of(run: Run) -> EngineSettings:
     """The settings that a run's engine resolved, as far as it says."""
-    return EngineSettings.from_mapping(
-        run.meta.get("engine") or {}, run.path / "run_meta.json", strict=False
-    )
+    return EngineSettings.of_run(run.meta, run.path / "run_meta.json")
 
 
 def case_workload(case: Case, artifacts: Path) -> Workload:

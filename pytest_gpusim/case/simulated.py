@@ -77,10 +77,10 @@ def compare(
 def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> None:
     """Run a simulator by name, after what it is given has been held against each other."""
     from pytest_gpusim.bundle.match import require_match
+    from pytest_gpusim.simulators.engine import complete_settings
 
     run = registry.simulators.get(name)
-    engine = inputs.engine.merged(inputs.bundle.engine_settings)
-    engine = engine.require_complete(inputs.bundle.path)
+    engine = complete_settings(inputs)
     inputs.workload.require_fits(engine.max_model_len)
     require_match(inputs.bundle, inputs.model, inputs.hardware, engine)
     run(replace(inputs, engine=engine))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.cli.assumed import say_assumed
 from pytest_gpusim.cli.common import (
     WORKLOAD_HELP,
     Subparsers,
@@ -77,6 +78,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     )
     out = out_of(options, f"{options.simulator}_runs", inputs.workload.workload_id)
     run_simulator(options.simulator, registry, replace(inputs, out_dir=out))
+    say_assumed(out)
     print(out)
     return 0
 

@@ -13,8 +13,6 @@ from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmod
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.yaml_documents import read_yaml
 
-_REQUIRED = ("max_num_seqs", "max_num_batched_tokens", "block_size", "num_gpu_blocks")
-
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -104,6 +102,19 @@ class EngineSettings:
         return cls(**values, notes=tuple(notes) if strict else ())
 
     @classmethod
+    def of_run(cls, meta: Mapping[str, Any], where: Path | str) -> EngineSettings:
+        """The settings of a run's metadata, as far as it says; what it assumed stays assumed."""
+        settings = cls.from_mapping(meta.get("engine") or {}, where, strict=False)
+        assumed = meta.get("assumed")
+        known = settings.to_json()
+        words = {
+            str(key): str(source)
+            for key, source in (assumed.items() if isinstance(assumed, Mapping) else ())
+            if key in known
+        }
+        return replace(settings, assumed=words)
+
+    @classmethod
     def load(cls, path: Path | str) -> EngineSettings:
         """Read settings from a JSON or YAML file, or from a run directory's resolved ones."""
         path = Path(path)
@@ -115,7 +126,7 @@ class EngineSettings:
             engine = document.get("engine") if isinstance(document, dict) else None
             if not isinstance(engine, dict):
                 raise InputError(meta, "engine", "the run recorded no engine settings")
-            return cls.from_mapping(engine, meta, strict=False)
+            return cls.of_run(document, meta)
         if path.suffix in (".yaml", ".yml"):
             document = read_yaml(path)
         else:
@@ -143,23 +154,3 @@ class EngineSettings:
         assumed = {key: source or other.assumed.get(key, "") for key in missing}
         known = {key: words for key, words in assumed.items() if words}
         return replace(self, **missing, assumed={**self.assumed, **known})
-
-    def require_complete(self, where: Path | str) -> EngineSettings:
-        """Return these settings with vLLM's defaults for flags, or raise on a missing limit."""
-        missing = [key for key in _REQUIRED if getattr(self, key) is None]
-        if missing:
-            raise InputError(
-                where,
-                ", ".join(missing),
-                "the simulator needs these engine settings and no source states them",
-                "give --engine FILE or a run directory",
-            )
-        return self.merged(
-            EngineSettings(
-                enable_prefix_caching=True,
-                async_scheduling=False,
-                long_prefill_token_threshold=0,
-                scheduler_reserve_full_isl=True,
-                tensor_parallel_size=1,
-            )
-        )

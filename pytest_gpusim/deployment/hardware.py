@@ -20,6 +20,7 @@ class Hardware:
 
     ``device_name_pattern`` is a regular expression that is searched for in the device's own name.
     ``memory_gb`` and ``fp16_tflops`` go into Vidur's device SKU (data sheet figures).
+    ``memory_gib`` is what CUDA reports as the device's memory, of which a driver keeps some.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Hardware:
     device_name_pattern: str
     memory_gb: int
     fp16_tflops: int
+    memory_gib: float | None = None
+
+    @property
+    def usable_memory_gib(self) -> float:
+        """What CUDA reports; where that is not stated, the data sheet's less the driver's 1.5%."""
+        return self.memory_gib if self.memory_gib is not None else self.memory_gb * 0.985
 
     def matches(self, device_name: str) -> bool:
         """Whether a device that calls itself ``device_name`` is of this class."""
@@ -40,14 +47,19 @@ class Hardware:
 
 BUILTIN_HARDWARE = (
     Hardware("cpu", "cpu", r".", memory_gb=64, fp16_tflops=1),
-    Hardware("a100", "cuda", r"\bA100(?!\d)", memory_gb=80, fp16_tflops=312),
-    Hardware("h100", "cuda", r"\bH100\b", memory_gb=80, fp16_tflops=989),
-    Hardware("h200", "cuda", r"\bH200\b", memory_gb=141, fp16_tflops=989),
-    Hardware("b200", "cuda", r"\bB200\b", memory_gb=180, fp16_tflops=2250),
-    Hardware("a40", "cuda", r"\bA40\b", memory_gb=48, fp16_tflops=150),
-    Hardware("l40s", "cuda", r"\bL40S\b", memory_gb=48, fp16_tflops=362),
+    Hardware("a100", "cuda", r"\bA100(?!\d)", memory_gb=80, fp16_tflops=312, memory_gib=79.25),
+    Hardware("h100", "cuda", r"\bH100\b", memory_gb=80, fp16_tflops=989, memory_gib=79.1),
+    Hardware("h200", "cuda", r"\bH200\b", memory_gb=141, fp16_tflops=989, memory_gib=139.8),
+    Hardware("b200", "cuda", r"\bB200\b", memory_gb=180, fp16_tflops=2250, memory_gib=178.4),
+    Hardware("a40", "cuda", r"\bA40\b", memory_gb=48, fp16_tflops=150, memory_gib=44.4),
+    Hardware("l40s", "cuda", r"\bL40S\b", memory_gb=48, fp16_tflops=362, memory_gib=44.4),
     Hardware(
-        "rtx4090", "cuda", r"\bRTX\s*4090\b(?!\s*(D\b|Laptop))", memory_gb=24, fp16_tflops=165
+        "rtx4090",
+        "cuda",
+        r"\bRTX\s*4090\b(?!\s*(D\b|Laptop))",
+        memory_gb=24,
+        fp16_tflops=165,
+        memory_gib=23.52,
     ),
 )
 

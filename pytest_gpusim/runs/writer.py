@@ -52,6 +52,7 @@ _META_KEYS = (
     "profiling_digest",
     "profile",
     "engine",
+    "assumed",
     "token_times",
     "started_at",
     "ended_at",

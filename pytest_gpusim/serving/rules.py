@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.deployment.settings import release_of
 from pytest_gpusim.errors import UsageError
 
 
@@ -39,26 +39,18 @@ def release_is_known(version: str | None) -> bool:
     None, what cannot be read as a release ("0.1.dev1+g…" too), and releases outside 0.19 … 0.32
     are not: they are scheduled by the newest rules, or the oldest where the release is older.
     """
-    release = _release(version)
+    release = release_of(version)
     return release is not None and _OLDEST <= release <= _NEWEST
 
 
 def release_rules(version: str | None) -> ReleaseRules:
     """The rules of vLLM ``version``; the nearest known ones where `release_is_known` is false."""
-    release = _release(version) or _NEWEST
+    release = release_of(version) or _NEWEST
     rules = _RELEASES[0][1]
     for first, candidate in _RELEASES:
         if release >= first:
             rules = candidate
     return rules
-
-
-def _release(version: str | None) -> tuple[int, int] | None:
-    match = re.match(r"v?(\d+)\.(\d+)", version or "")
-    # What a build from a checkout without tags calls itself; it is newer than any release.
-    if re.match(r"v?0\.[01]\.(0\.)?dev", version or ""):
-        return None
-    return (int(match[1]), int(match[2])) if match else None
 
 
 @dataclass(frozen=True)

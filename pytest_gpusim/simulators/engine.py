@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.deployment.resolution import resolve_settings
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
@@ -168,9 +169,23 @@ def engine_version(inputs: SimulationInputs) -> str | None:
 
 
 def complete_settings(inputs: SimulationInputs) -> EngineSettings:
-    """The settings with the bundle's for what they do not state, and defaults for flags."""
-    settings = inputs.engine.merged(inputs.bundle.engine_settings)
-    return settings.require_complete(inputs.bundle.path)
+    """The settings, with the bundle's, then vLLM's defaults, for what they do not state.
+
+    Raises:
+        InputError: A limit is missing and cannot be had.
+    """
+    bundle, profile = inputs.bundle, inputs.bundle.engine_settings
+    if bundle.meta.get("engine") != "vllm":
+        # Another engine's, or a data collection's, release says nothing of the one simulated.
+        profile = replace(profile, engine_version=None)
+    return resolve_settings(
+        inputs.engine,
+        model=inputs.model,
+        hardware=inputs.hardware,
+        profile=profile,
+        device_name=bundle.meta.get("device_name"),
+        where=bundle.path,
+    )
 
 
 def _block_keys(inputs: SimulationInputs, rules: SchedulingRules) -> dict[int, tuple[int, ...]]:

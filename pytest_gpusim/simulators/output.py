@@ -106,6 +106,7 @@ def write_simulation(
             "profiling_digest": bundle.digest,
             "profile": bundle.meta,
             "engine": inputs.engine.to_json(),
+            "assumed": dict(inputs.engine.assumed),
             "started_at": started_at,
             "ended_at": utc_now(),
             "params": dict(inputs.params),

@@ -257,15 +257,13 @@ def test_a_directory_without_engine_settings_is_refused(tmp_path: Path) -> None:
             EngineSettings.load(tmp_path)
 
 
-def test_settings_are_filled_from_others_but_limits_are_never_guessed() -> None:
+def test_settings_are_filled_from_others() -> None:
     mine = EngineSettings(max_num_seqs=8)
     merged = mine.merged(EngineSettings(max_num_seqs=16, max_num_batched_tokens=64))
     assert (merged.max_num_seqs, merged.max_num_batched_tokens) == (8, 64)
-    with pytest.raises(InputError, match="block_size, num_gpu_blocks: the simulator needs"):
-        merged.require_complete("engine.json")
-    complete = merged.merged(EngineSettings(block_size=16, num_gpu_blocks=9)).require_complete("x")
-    assert complete.scheduler_reserve_full_isl is True
-    assert complete.max_model_len is None
+    assert merged.assumed == {}
+    named = mine.merged(EngineSettings(max_num_seqs=16, max_num_batched_tokens=64), "elsewhere")
+    assert named.assumed == {"max_num_batched_tokens": "elsewhere"}
 
 
 @pytest.mark.parametrize(

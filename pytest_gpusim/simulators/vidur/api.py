@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def run_vidur_sim(inputs: VidurSimInputs, *, out_dir: Path) -> None:
     """
     from pytest_gpusim.bundle import read_bundle, resolve_root
     from pytest_gpusim.bundle.match import require_match
+    from pytest_gpusim.simulators.engine import complete_settings
     from pytest_gpusim.simulators.vidur.runner import simulate
     from pytest_gpusim.workload import read_workload
 
@@ -135,11 +136,12 @@ def run_vidur_sim(inputs: VidurSimInputs, *, out_dir: Path) -> None:
     bundle = read_bundle(resolve_root(inputs.profiling_root, name, hardware, engine))
     of_name = bundle.model_shape if bundle.meta["model"] == name else None
     model = stated or of_name or registry.model(name)  # the last says which are known
-    engine = engine.merged(bundle.engine_settings).require_complete(bundle.path)
     device: Hardware = registry.hardware.get(hardware)
+    asked = SimulationInputs(model, device, workload, bundle, engine, out_dir, inputs.params)
+    engine = complete_settings(asked)
     workload.require_fits(engine.max_model_len)
     require_match(bundle, model, device, engine)
-    simulate(SimulationInputs(model, device, workload, bundle, engine, out_dir, inputs.params))
+    simulate(replace(asked, engine=engine))
 
 
 def _bundles(root: Path) -> list[Path]:
