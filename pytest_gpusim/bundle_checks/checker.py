@@ -152,7 +152,8 @@ class Checker:
             text = f"{self.path}: {what}: the engine's time per iteration is not counted"
             # Of the sources only a live engine and some of Vidur's own profiles have it.
             meta = {**self.meta, "source": "vllm"} if self.meta["source"] != "vidur" else self.meta
-            text = f"{text}; it is with '{profile_command(meta, self.required.engine_from)}'"
+            command = profile_command(meta, self.required.engine_from)
+            text += f"; it is with '{command}', 'gpusim calibrate' or --engine-time"
             self._status("overhead", "warn", text)
         else:
             self._status("overhead", "pass", "the engine's time per iteration is profiled")

@@ -95,7 +95,7 @@ def read_given(
         InputError: A file cannot be used, or contradicts what is stated.
     """
     runs = tuple(_read(path, registry, artifacts / "real_runs", stated) for path in paths)
-    workload = stated.workload or _workload_of(runs[0], artifacts / "workloads")
+    workload = stated.workload or workload_of(runs[0], artifacts / "workloads")
     return GivenReal(runs, workload)
 
 
@@ -130,7 +130,8 @@ def _says_all(run: Run, stated: Stated) -> bool:
     )
 
 
-def _workload_of(run: Run, store: Path) -> Workload:
+def workload_of(run: Run, store: Path) -> Workload:
+    """The requests of a run, with its arrivals and the lengths that it produced."""
     from pytest_gpusim.runs.as_workload import import_run
 
     return read_workload(store_workload(store, lambda out: import_run(run.path, out, {})))

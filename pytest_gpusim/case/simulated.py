@@ -76,14 +76,22 @@ def compare(
 
 def run_simulator(name: str, registry: Registry, inputs: SimulationInputs) -> None:
     """Run a simulator by name, after what it is given has been held against each other."""
+    registry.simulators.get(name)(checked_inputs(inputs))
+
+
+def checked_inputs(inputs: SimulationInputs) -> SimulationInputs:
+    """The inputs with complete settings, after they have been held against each other.
+
+    Raises:
+        InputError: Settings are missing, or the bundle is not of what is simulated.
+    """
     from pytest_gpusim.bundle.match import require_match
     from pytest_gpusim.simulators.engine import complete_settings
 
-    run = registry.simulators.get(name)
     engine = complete_settings(inputs)
     inputs.workload.require_fits(engine.max_model_len)
     require_match(inputs.bundle, inputs.model, inputs.hardware, engine)
-    run(replace(inputs, engine=engine))
+    return replace(inputs, engine=engine)
 
 
 def workload_as_produced(workload: Workload, run: Run, artifacts: Path) -> Workload:

@@ -1,4 +1,4 @@
-"""``gpusim simulate``: a workload on a simulator."""
+"""``gpusim simulate | calibrate``: a workload on a simulator, and what simulations lack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.artifacts import DEFAULT_ROOT, require_vacant
 from pytest_gpusim.cli.assumed import say_assumed
 from pytest_gpusim.cli.common import (
     WORKLOAD_HELP,
@@ -60,6 +60,30 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
     simulate.set_defaults(run=_simulate)
 
+    calibrate = commands.add_parser(
+        "calibrate", help="fit engine time and front end of a bundle on real runs"
+    )
+    calibrate.add_argument(
+        "runs",
+        nargs="+",
+        metavar="REAL_RUN",
+        help="run directories, or results of other tools, of the deployment that is profiled; "
+        "never judge the bundle on them",
+    )
+    calibrate.add_argument(
+        "--profile", type=Path, required=True, metavar="BUNDLE", help="the bundle to start from"
+    )
+    calibrate.add_argument(
+        "--workload",
+        type=Path,
+        metavar="DIR",
+        help="what the runs served, with what its prompts share; default: the runs' requests",
+    )
+    calibrate.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="the calibrated bundle"
+    )
+    calibrate.set_defaults(run=_calibrate)
+
 
 def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import run_simulator
@@ -80,6 +104,27 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     run_simulator(options.simulator, registry, replace(inputs, out_dir=out))
     say_assumed(out)
     print(out)
+    return 0
+
+
+def _calibrate(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.bundle import read_bundle
+    from pytest_gpusim.calibration import calibrate
+    from pytest_gpusim.case.given import find_real, read_given
+    from pytest_gpusim.runs.importers.stated import Stated
+    from pytest_gpusim.workload import read_workload
+
+    require_vacant(options.out)
+    bundle = read_bundle(options.profile)
+    workload = read_workload(options.workload) if options.workload else None
+    paths = find_real(options.runs, [Path()])
+    given = read_given(paths, registry, DEFAULT_ROOT, Stated(workload=workload))
+    found = calibrate(
+        given.runs, bundle, registry, options.out, workload=workload, artifacts=DEFAULT_ROOT
+    )
+    for fitted in found.fitted:
+        print(fitted)
+    print(options.out)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,33 @@ def test_a_sound_comparison_fails_and_warns_of_nothing(sides: Sides) -> None:
     comparison = compare_runs([sides.real(), sides.real()], sides.sim(steps=steps))
     assert {check.status for check in comparison.checks} == {"pass"}
     assert comparison.verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("profile", "status", "words"),
+    [
+        ({}, "fail", "'gpusim calibrate'.*--engine-time.*accept"),
+        ({"engine_time": {"time_ns": 0, "source": "stated"}}, "pass", "stated as 0 ms"),
+        (
+            {
+                "calibration": {
+                    "parameters": [
+                        {"name": "engine_time", "time_ns": 0, "low_ns": 0, "high_ns": 150_000}
+                    ]
+                }
+            },
+            "pass",
+            r"calibrated: 0 ms \(0 ms to 0.15 ms\)",
+        ),
+    ],
+)
+def test_engine_time_of_none_counts_where_somebody_says_so(
+    sides: Sides, profile: dict[str, Any], status: str, words: str
+) -> None:
+    meta = {"operator_shares": {"emb": 1.0}, "profile": {**PROFILE, **profile}}
+    found = sides.check("overhead_counted", sim=sides.sim(meta=meta))
+    assert found.status == status
+    assert re.search(words, found.detail)
 
 
 # clock_counted

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, ms
 from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.deployment.dtypes import plain_dtype
+from pytest_gpusim.runs.identity import names_of
 
 COVERED, UNCOVERED = 0.01, 0.10
 
@@ -95,21 +96,44 @@ def overhead_counted(sides: Sides) -> Finding:
     share = shares.get("overhead", 0.0)
     if share:  # less than none where a compiled engine's steps undercut the eager operators
         return "pass", f"engine time per iteration is {share:.1%} of the simulated step time"
+    said = engine_time_stated(sides.sim.meta.get("profile"))
+    if said is not None:
+        return "pass", said
     missing = (
         "the simulated steps hold no engine time per iteration (scheduling, input preparation): "
-        "the profile has no overhead.csv"
+        "the profile has no overhead.csv; calibrate it on a run of another workload ('gpusim "
+        "calibrate'), state it (--engine-time), or accept this check"
     )
     if engine(sides.sim).get("async_scheduling"):
         return "warn", f"{missing}; asynchronous scheduling hides most of it"
     return "fail", missing
 
 
+def engine_time_stated(profile: Any) -> str | None:
+    """Where a profile's engine time was fitted or stated, in words; None where it was neither.
+
+    It may well be none: asynchronously the device may hide all of it.
+    """
+    meta = profile if isinstance(profile, dict) else {}
+    stated, calibration = meta.get("engine_time"), meta.get("calibration")
+    if isinstance(stated, dict):
+        return f"engine time per iteration is stated as {ms(stated['time_ns'])}"
+    fitted = calibration.get("parameters") if isinstance(calibration, dict) else None
+    for each in fitted or []:
+        if each["name"] == "engine_time":
+            return (
+                f"engine time per iteration is calibrated: {ms(each['time_ns'])} "
+                f"({ms(each['low_ns'])} to {ms(each['high_ns'])})"
+            )
+    return None
+
+
 @check(Protects.CASE, rank=140)
 def not_calibrated_on(sides: Sides) -> Finding:
     """No real run of this comparison was used to tune the profile or the simulator.
 
-    Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids and
-    workload digests.
+    Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids, and
+    digests of runs, workloads and requests.
     """
     sources = [sides.sim.meta.get("params"), sides.sim.meta.get("profile")]
     statements = [
@@ -121,7 +145,7 @@ def not_calibrated_on(sides: Sides) -> Finding:
         return "skip", "neither the profile nor the simulator says what it was calibrated on"
     used = {str(item) for statement in statements for item in statement}
     for run in sides.real:
-        names = {run.run_id, str(run.path), run.path.name, str(run.meta.get("workload_digest"))}
+        names = names_of(run) | {run.path.name}
         if used & names:
             return "fail", (
                 f"the simulation was calibrated on {sorted(used & names)[0]}, which it is judged "

@@ -1,0 +1,70 @@
+"""What a calibration found, as ``calibration`` of ``profile_meta.json`` holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_gpusim.calibration.parameters import Parameter
+
+LEVEL = 0.90
+"""Of the intervals."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A parameter's value and its interval, in ns."""
+
+    parameter: Parameter
+    value_ns: float
+    low_ns: float
+    high_ns: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Its entry under ``parameters``."""
+        return {
+            "name": self.parameter.name,
+            "time_ns": round(self.value_ns),
+            "low_ns": round(self.low_ns),
+            "high_ns": round(self.high_ns),
+            "prior_ns": self.parameter.prior_ns,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.parameter.words}: {self.value_ns / 1e6:.3g} ms "
+            f"({self.low_ns / 1e6:.3g} to {self.high_ns / 1e6:.3g})"
+        )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fit.
+
+    Attributes:
+        fitted: The parameters.
+        residuals: By workload, metric and statistic: (simulated - real) / real after the fit.
+        runs: Run ids by workload, in the same order.
+        profile_bias: Share by which the profile's step times are thought to be off.
+    """
+
+    fitted: tuple[Fitted, ...]
+    residuals: tuple[dict[str, dict[str, float]], ...]
+    runs: tuple[tuple[str, ...], ...]
+    profile_bias: float
+
+    def value_ns(self, name: str) -> float | None:
+        """A parameter's value; None where it was not fitted."""
+        return next((f.value_ns for f in self.fitted if f.parameter.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """``calibration`` of ``profile_meta.json``."""
+        return {
+            "parameters": [fitted.to_json() for fitted in self.fitted],
+            "level": LEVEL,
+            "profile_bias": self.profile_bias,
+            "residuals": [
+                {"runs": list(runs), "errors": errors}
+                for runs, errors in zip(self.runs, self.residuals, strict=True)
+            ],
+        }
