@@ -5,17 +5,31 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT
-from pytest_gpusim.cli.common import Subparsers, add_json, print_json
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, write_json
+from pytest_gpusim.cli.common import (
+    Subparsers,
+    add_engine,
+    add_json,
+    add_model_and_hardware,
+    add_params,
+    add_profiling_root,
+    engine_of,
+    params_of,
+    print_json,
+)
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
+    from pytest_gpusim.planning.capacity import MakePoint
     from pytest_gpusim.planning.sweep import Execute
+    from pytest_gpusim.workload.generate import WorkloadSpec
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -31,6 +45,46 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     )
     add_json(sweep)
     sweep.set_defaults(run=_sweep)
+
+    capacity = commands.add_parser("capacity", help="the highest load at which limits hold")
+    add_model_and_hardware(capacity)
+    add_profiling_root(capacity)
+    capacity.add_argument(
+        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
+    )
+    add_engine(capacity)
+    capacity.add_argument(
+        "--slo",
+        required=True,
+        metavar="NAME=TIME,…",
+        help="such as ttft_p90=500ms,tpot_p90=40ms; without statistics, of each good request",
+    )
+    capacity.add_argument(
+        "--share", type=float, metavar="F", help="of good requests (default: 0.9)"
+    )
+    load = capacity.add_argument_group("the load, at any rate")
+    load.add_argument(
+        "--workload", type=Path, metavar="DIR", help="one that exists, its arrivals sped up"
+    )
+    load.add_argument("--arrivals", default="poisson", choices=("poisson", "burst", "fixed"))
+    load.add_argument("--requests", type=int, metavar="N", help="of each simulation")
+    load.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
+    load.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
+    load.add_argument("--lengths-from", type=Path, metavar="CSV", help="lengths of a trace")
+    load.add_argument("--seeds", type=int, default=5, metavar="K", help="0 to K-1 (default: 5)")
+    capacity.add_argument(
+        "--precision", type=float, default=0.02, metavar="F", help="relative (default: 0.02)"
+    )
+    capacity.add_argument(
+        "--simulator", default="vidur", help=", ".join(registry.simulators.names())
+    )
+    add_params(capacity, registry.simulators)
+    add_workers(capacity)
+    capacity.add_argument(
+        "--out", type=Path, metavar="DIR", help="absent, or a search to go on with"
+    )
+    add_json(capacity)
+    capacity.set_defaults(run=_capacity)
 
 
 _ROOT = DEFAULT_ROOT / "sweeps"
@@ -90,3 +144,80 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
         print((out / TABLE).read_text(encoding="utf-8"), end="")
         print(out)
     return 1 if sweep.failed else 0
+
+
+def _capacity(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.planning.capacity import CHART, DOCUMENT, Simulations, find_capacity
+    from pytest_gpusim.planning.charts import draw_curve
+    from pytest_gpusim.planning.slo import parse_limits
+    from pytest_gpusim.planning.sweep import require_sweep
+
+    limits = parse_limits(options.slo, options.share)
+    if not 0 < options.precision < 1:
+        raise UsageError(f"--precision {options.precision}: expected a fraction between 0 and 1")
+    out = options.out or DEFAULT_ROOT / "capacity" / new_id("capacity")
+    require_sweep(out)
+    make, seeds = _loads(options, registry, out / "workloads")
+    simulations = Simulations(make, limits, seeds, executor(options, registry), out / "points")
+    found = find_capacity(simulations, limits, precision=options.precision)
+    write_json(out / DOCUMENT, found.to_json())
+    if found.curve:
+        draw_curve(found, out / CHART)
+    if options.json:
+        print_json(found.to_json())
+    else:
+        print("\n".join(found.lines()))
+        print(out)
+    return 0
+
+
+def _loads(
+    options: argparse.Namespace, registry: Registry, store: Path
+) -> tuple[MakePoint, Sequence[int]]:
+    """The point of a rate and a seed, and the seeds."""
+    from pytest_gpusim.bundle import read_bundle, resolve_root
+    from pytest_gpusim.planning.loads import at_rate, generated
+    from pytest_gpusim.planning.point import Point
+    from pytest_gpusim.workload import read_workload
+
+    registry.simulators.require(options.simulator)
+    model, hardware = registry.model(options.model), registry.hardware.get(options.hardware)
+    engine = engine_of(options)
+    root = options.profile or find_profiling_root(options.profiling_root).path
+    bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine))
+    params = params_of(options)
+    if options.workload is not None:
+        given, seeds = read_workload(options.workload), [0]
+    else:
+        given, seeds = None, list(range(options.seeds))
+        spec = _spec(options)
+    if not seeds:
+        raise UsageError(f"--seeds {options.seeds}: expected at least 1")
+
+    def make(rate: float, seed: int) -> Point:
+        workload = (
+            generated(spec, rate, seed, store) if given is None else at_rate(given, rate, store)
+        )
+        return Point.of(options.simulator, model, hardware, workload, bundle, engine, params)
+
+    return make, seeds
+
+
+def _spec(options: argparse.Namespace) -> WorkloadSpec:
+    from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
+
+    if options.requests is None:
+        raise UsageError("capacity: give --requests, and --prefill and --decode; or --workload")
+    if options.lengths_from is None and not (options.prefill and options.decode):
+        raise UsageError("capacity: give --prefill and --decode, or --lengths-from")
+    spec = WorkloadSpec(
+        arrivals=options.arrivals,
+        requests=options.requests,
+        rate=1.0,
+        seed=0,
+        prefill=Lengths.parse(options.prefill or "1", "--prefill"),
+        decode=Lengths.parse(options.decode or "1", "--decode"),
+        lengths_from=options.lengths_from,
+    )
+    spec.check()
+    return spec

@@ -34,12 +34,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import GpusimError, InputError
-from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
+from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
 
-_SCALARS = ("model", "hardware", "simulator", "profile", "workload")
+_SCALARS = ("model", "hardware", "simulator", "profile", "workload", "clock")
 _TABLES = ("load", "engine", "params")
-_LENGTHS = ("prefill", "decode")
+_LENGTHS = ("prefill", "decode", "turns")
 _DEFAULTS = {"simulator": "vidur"}
+_CLOCKS = ("engine", "client")
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,12 @@ class Grid:
         for key in ("arrivals", "requests"):
             if key not in stated:
                 raise InputError(self.path, f"load.{key}", "is missing")
-        values: dict[str, Any] = {"rate": 1.0, "seed": 0, **stated}
+        values: dict[str, Any] = {"rate": None, "seed": 0, **stated}
         for key in _LENGTHS:
             if key in values:
                 values[key] = Lengths.parse(str(values[key]), f"load.{key}")
+        if "think_time" in values:
+            values["think_time"] = Seconds.parse(str(values["think_time"]), "load.think_time")
         if "lengths_from" in values:
             values["lengths_from"] = self.file(str(values["lengths_from"]))
         try:
@@ -150,6 +153,9 @@ def read_grid(path: Path) -> Grid:
     for key, value in _DEFAULTS.items():
         flat.setdefault(key, value)
     axes = {key: _axis(path, key, value) for key, value in flat.items()}
+    for clock in axes.get("clock", ()):
+        if clock not in _CLOCKS:
+            raise InputError(path, "clock", f"{clock!r} is unknown; known are {', '.join(_CLOCKS)}")
     return Grid(path, axes, tuple(key for key, value in flat.items() if isinstance(value, list)))
 
 

@@ -16,6 +16,7 @@ from pytest_gpusim.registry import Registry, SimulationInputs
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
+    from pytest_gpusim.runs import Clock
     from pytest_gpusim.workload import Workload
 
 _KEY_DIGITS = 16
@@ -34,6 +35,7 @@ class Point:
         bundle: The profile's directory.
         engine: What is stated of the engine; the rest is the bundle's.
         params: The simulator's own options.
+        clock: Whose times are simulated.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Point:
     bundle: Path
     engine: EngineSettings
     params: Mapping[str, Any]
+    clock: Clock = "engine"
 
     @classmethod
     def of(
@@ -55,6 +58,7 @@ class Point:
         bundle: Bundle,
         engine: EngineSettings,
         params: Mapping[str, Any],
+        clock: Clock = "engine",
     ) -> Point:
         """The point of these inputs; the same contents give the same key on every machine."""
         content = {
@@ -67,10 +71,19 @@ class Point:
             "profile": {k: v for k, v in bundle.meta.items() if k not in _MADE},
             "engine": engine.to_json(),
             "params": dict(params),
+            "clock": clock,
         }
         key = digest_json(content)[:_KEY_DIGITS]
         return cls(
-            key, simulator, model, hardware, workload.path, bundle.path, engine, dict(params)
+            key,
+            simulator,
+            model,
+            hardware,
+            workload.path,
+            bundle.path,
+            engine,
+            dict(params),
+            clock,
         )
 
     def moved(self, workload: Path, bundle: Path) -> Point:
@@ -92,6 +105,7 @@ def run_point(point: Point, registry: Registry, out: Path) -> str:
             point.engine,
             out,
             point.params,
+            point.clock,
         )
         run_simulator(point.simulator, registry, inputs)
     except GpusimError as error:

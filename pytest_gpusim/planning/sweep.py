@@ -118,7 +118,7 @@ def run_sweep(
         InputError: The grid is wrong as a whole; a point that is wrong is a row.
         UsageError: ``out`` is something else.
     """
-    _require_sweep(out)
+    require_sweep(out)
     rows, points = _plan(grid, registry, out)
     runs = out / "points"
     runs.mkdir(parents=True, exist_ok=True)
@@ -177,6 +177,7 @@ class _Inputs:
             self._bundle(root, model.name, hardware.name, engine),
             engine,
             coordinates.table("params"),
+            values.get("clock", "engine"),
         )
 
     def _workload(self, coordinates: Coordinates) -> Any:
@@ -234,8 +235,11 @@ def _finish(row: Row, done: set[str], reasons: Mapping[str, str], runs: Path) ->
         return replace(row, status="failed", reason=str(error))
 
 
-def _require_sweep(out: Path) -> None:
-    """A sweep that was killed has its points and no table yet."""
+def require_sweep(out: Path) -> None:
+    """Raise `UsageError` where ``out`` is neither vacant nor has points of a sweep or a search.
+
+    One that was killed has its points and no table yet.
+    """
     is_sweep = (out / "points").is_dir()
     if out.exists() and not is_sweep and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"--out {out}: is no sweep and not empty; name an absent directory")

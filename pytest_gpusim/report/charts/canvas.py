@@ -17,7 +17,7 @@ REAL, SIM, BAND, GRID, INK = "#334155", "#d9480f", "#94a3b8", "#e2e8f0", "#47556
 MANY = 2000
 """Above so many points, an SVG of single marks is too heavy."""
 _WIDTH, _HEIGHT = 4.2, 2.7  # inches: legible on a narrow page, where a chart fills its width
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
@@ -74,7 +74,7 @@ def write_chart(
     from matplotlib.figure import Figure
 
     # The salt makes the ids inside the file the same each time.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
         figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.18)

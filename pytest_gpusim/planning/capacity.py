@@ -1,0 +1,301 @@
+"""The highest load at which stated limits hold, searched by simulation.
+
+Common random numbers: a seed's workload has the same lengths and, scaled by the rate, the same gaps
+at every load, so that differences between loads are not those of chance. Each seed has a capacity
+of its own, found by bisection of the logarithm of the rate; the interval is Student's over the
+logarithms of those, and says what the arrivals' chance makes of it, nothing of the simulator's
+error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.artifacts import SCHEMA_VERSION
+from pytest_gpusim.errors import EngineError
+from pytest_gpusim.planning.binding import WORDS, Binding, what_binds
+from pytest_gpusim.planning.figures import figures_of
+from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.slo import Limits
+from pytest_gpusim.planning.sweep import Execute
+
+MakePoint = Callable[[float, int], Point]
+"""The point of a rate (requests per second) and a seed."""
+
+DOCUMENT, CHART = "capacity.json", "capacity.svg"
+SATURATING = 1e6
+"""A rate at which all requests are there at once."""
+CURVE = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+"""Loads of the curve, relative to the capacity."""
+_LOWEST = 2.0**-10
+_CONFIDENCE = 0.9
+_SHOWN = ("ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns", "e2e_p50_ns", "e2e_p90_ns")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One simulation at a rate.
+
+    Attributes:
+        rate: Requests per second that arrive.
+        seed: Of the workload.
+        broken: Names of the limits that do not hold.
+        goodput: The share of requests within all limits.
+        figures: See `figures.FIGURES`.
+        binding: What the engine ran into.
+    """
+
+    rate: float
+    seed: int
+    broken: tuple[str, ...]
+    goodput: float
+    figures: Mapping[str, float | int | None]
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class Load:
+    """A point of the curve: medians over the seeds."""
+
+    rate: float
+    goodput: float
+    figures: Mapping[str, float | None]
+
+    @property
+    def power(self) -> float:
+        """Throughput over mean E2E latency, which is largest at the knee (Kleinrock 1979)."""
+        served, latency = self.figures["requests_per_s"], self.figures["e2e_mean_ns"]
+        return served / latency if served and latency else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"rate": self.rate, "goodput": self.goodput, **self.figures}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a search found. Rates are requests per second.
+
+    Attributes:
+        limits: What had to hold.
+        by_seed: The capacity of each seed; 0 where the limits hold at no load, infinite where they
+            hold with all requests at once.
+        value: Their geometric mean, or 0, or infinite.
+        interval: Of the mean, at 90%; None for one seed, or where a seed's is 0 or infinite.
+        curve: Latency and goodput against load.
+        knee: The rate of the curve's greatest power.
+        first_broken: The limits that break just above the capacity, the most frequent first.
+        binding: What the engine runs into there.
+    """
+
+    limits: Limits
+    by_seed: Mapping[int, float]
+    value: float
+    interval: tuple[float, float] | None
+    curve: tuple[Load, ...]
+    knee: float | None
+    first_broken: tuple[str, ...]
+    binding: Binding | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``capacity.json``; infinite is null, with ``unbounded``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "limits": str(self.limits),
+            "unit": "requests/s",
+            "capacity": _finite(self.value),
+            "unbounded": math.isinf(self.value),
+            "interval": None if self.interval is None else list(self.interval),
+            "confidence": _CONFIDENCE,
+            "by_seed": {str(seed): _finite(rate) for seed, rate in self.by_seed.items()},
+            "knee": self.knee,
+            "first_broken": list(self.first_broken),
+            "binding": None if self.binding is None else self.binding.to_json(),
+            "curve": [load.to_json() for load in self.curve],
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        found = [f"limits: {self.limits}"]
+        if math.isinf(self.value):
+            return [
+                *found,
+                "capacity: the limits hold with all requests at once; take more requests",
+            ]
+        if not self.value:
+            broken = ", ".join(self.first_broken)
+            return [*found, f"capacity: none, {broken} does not hold at any load"]
+        interval = ""
+        if self.interval is not None:
+            low, high = self.interval
+            interval = f" ({low:.4g} to {high:.4g} at {_CONFIDENCE:.0%}, {len(self.by_seed)} seeds)"
+        found.append(f"capacity: {self.value:.4g} requests/s{interval}")
+        if self.first_broken:
+            found.append(f"above it breaks: {', '.join(self.first_broken)}")
+        if self.binding is not None and self.binding.binds:
+            found.append(f"what binds there: {WORDS[self.binding.binds]}")
+        if self.knee is not None:
+            found.append(f"knee: {self.knee:.4g} requests/s (greatest throughput over latency)")
+        columns = [name.removesuffix("_ns") for name in _SHOWN]
+        found.append(
+            f"{'rate':>9}{'served/s':>10}{'goodput':>9}" + "".join(f"{c:>10}" for c in columns)
+        )
+        for load in self.curve:
+            cells = [load.figures.get(name) for name in _SHOWN]
+            times = "".join(f"{'-' if c is None else f'{c / 1e6:.1f}':>10}" for c in cells)
+            served = load.figures["requests_per_s"] or 0.0
+            found.append(f"{load.rate:>9.4g}{served:>10.4g}{load.goodput:>9.1%}{times}")
+        return [*found, "latencies in ms, medians over the seeds"]
+
+
+class Simulations:
+    """Probes by rate and seed, each simulated once; what lies on disk is not simulated again."""
+
+    def __init__(
+        self, make: MakePoint, limits: Limits, seeds: Sequence[int], execute: Execute, runs: Path
+    ) -> None:
+        self.seeds, self._make, self._limits = tuple(seeds), make, limits
+        self._execute, self._runs = execute, runs
+        self._known: dict[tuple[float, int], Probe] = {}
+
+    def probe(self, wanted: Mapping[int, float]) -> dict[int, Probe]:
+        """A probe for each seed at its rate.
+
+        Raises:
+            EngineError: A simulation failed; there is no capacity without it.
+        """
+        missing = [(r, s) for s, r in wanted.items() if (r, s) not in self._known]
+        points = {place: self._make(*place) for place in missing}
+        self._runs.mkdir(parents=True, exist_ok=True)
+        todo = [point for point in points.values() if not (self._runs / point.key).is_dir()]
+        for outcome in self._execute(list({p.key: p for p in todo}.values()), self._runs):
+            if outcome.reason:
+                raise EngineError(f"a simulation of the search failed: {outcome.reason}")
+        for place, point in points.items():
+            self._known[place] = self._read(place, self._runs / point.key)
+        return {seed: self._known[rate, seed] for seed, rate in wanted.items()}
+
+    def at(self, rate: float) -> dict[int, Probe]:
+        """A probe for each seed at one rate."""
+        return self.probe(dict.fromkeys(self.seeds, rate))
+
+    def _read(self, place: tuple[float, int], directory: Path) -> Probe:
+        from pytest_gpusim.compare.measure import measure_run
+        from pytest_gpusim.runs import read_run
+
+        run = read_run(directory)
+        measured = measure_run(run)
+        return Probe(
+            *place,
+            tuple(self._limits.broken(measured)),
+            self._limits.goodput(measured),
+            figures_of(run),
+            what_binds(run),
+        )
+
+
+def find_capacity(simulations: Simulations, limits: Limits, *, precision: float) -> Capacity:
+    """Search the capacity.
+
+    Args:
+        simulations: Makes the probes.
+        limits: What must hold.
+        precision: Relative width at which a bisection ends.
+
+    Raises:
+        EngineError: A simulation failed.
+    """
+    saturated = simulations.at(SATURATING)
+    bounds = {
+        seed: _Bounds(_served(probe), holds_at_once=not probe.broken)
+        for seed, probe in saturated.items()
+    }
+    while wanted := {s: b.next_rate(precision) for s, b in bounds.items() if b.open(precision)}:
+        for seed, probe in simulations.probe(wanted).items():
+            bounds[seed].learn(probe)
+    by_seed = {seed: bound.capacity for seed, bound in bounds.items()}
+    value, interval = _mean(list(by_seed.values()))
+    broken = [bound.broken for bound in bounds.values() if bound.broken is not None]
+    names = [name for probe in broken for name in probe.broken]
+    first = tuple(sorted(dict.fromkeys(names), key=names.count, reverse=True))
+    binding = broken[0].binding if broken else None
+    curve: tuple[Load, ...] = ()
+    knee = None
+    if 0 < value < math.inf:
+        curve = tuple(_load(simulations.at(_rounded(part * value))) for part in CURVE)
+        knee = max(curve, key=lambda load: load.power).rate
+    return Capacity(limits, by_seed, value, interval, curve, knee, first, binding)
+
+
+class _Bounds:
+    """What is known of one seed's capacity: between ``low``, which holds, and ``high``."""
+
+    def __init__(self, served: float, *, holds_at_once: bool) -> None:
+        self._start = served
+        self.low, self.high = (math.inf, math.inf) if holds_at_once else (0.0, math.inf)
+        self.broken: Probe | None = None
+
+    def open(self, precision: float) -> bool:
+        if math.isinf(self.low) or self.high <= self._start * _LOWEST:
+            return False
+        return not self.low or math.isinf(self.high) or self.high / self.low > 1 + precision
+
+    def next_rate(self, precision: float) -> float:
+        if self.low and math.isfinite(self.high):
+            return _rounded(math.sqrt(self.low * self.high))
+        if self.low:
+            return _rounded(self.low * 2)
+        return _rounded(self.high / 2 if math.isfinite(self.high) else self._start)
+
+    def learn(self, probe: Probe) -> None:
+        if probe.broken:
+            self.high, self.broken = probe.rate, probe
+        else:
+            self.low = probe.rate
+
+    @property
+    def capacity(self) -> float:
+        return self.low if math.isinf(self.low) or not self.low else math.sqrt(self.low * self.high)
+
+
+def _served(probe: Probe) -> float:
+    served = probe.figures["requests_per_s"]
+    return float(served) if served else 1.0
+
+
+def _rounded(rate: float) -> float:
+    """Four digits: rates that differ by less are the same simulation."""
+    return float(f"{rate:.4g}")
+
+
+def _mean(rates: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    if not all(0 < rate < math.inf for rate in rates):
+        return (0.0 if min(rates) == 0 else math.inf), None
+    logs = [math.log(rate) for rate in rates]
+    mean = sum(logs) / len(logs)
+    if len(logs) < 2:
+        return math.exp(mean), None
+    from scipy.stats import t
+
+    spread = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
+    half = float(t.ppf((1 + _CONFIDENCE) / 2, len(logs) - 1)) * spread
+    return math.exp(mean), (math.exp(mean - half), math.exp(mean + half))
+
+
+def _load(probes: Mapping[int, Probe]) -> Load:
+    from statistics import median
+
+    several = list(probes.values())
+    figures: dict[str, float | None] = {}
+    for name in ("requests_per_s", "output_tokens_per_s", "e2e_mean_ns", *_SHOWN):
+        known = [float(v) for probe in several if (v := probe.figures[name]) is not None]
+        figures[name] = median(known) if known else None
+    return Load(several[0].rate, median(probe.goodput for probe in several), figures)
+
+
+def _finite(rate: float) -> float | None:
+    return rate if math.isfinite(rate) else None

@@ -1,0 +1,50 @@
+"""Latency and goodput against load, as an SVG that is the same for the same values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.report.charts.canvas import REAL, SIM, STYLE
+
+if TYPE_CHECKING:
+    from pytest_gpusim.planning.capacity import Capacity
+
+_PANELS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("e2e", "E2E, ms"))
+
+
+def draw_curve(capacity: Capacity, out: Path) -> None:
+    """Write the curve of a capacity, its limits, value, interval and knee."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "capacity"}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(12, 3.2))
+        figure.subplots_adjust(left=0.05, right=0.99, top=0.88, bottom=0.16, wspace=0.25)
+        panels = figure.subplots(1, len(_PANELS) + 1)
+        rates = [load.rate for load in capacity.curve]
+        for panel, (metric, label) in zip(panels, _PANELS, strict=False):
+            for statistic, style in (("p90", "-"), ("p50", ":")):
+                values = [load.figures[f"{metric}_{statistic}_ns"] for load in capacity.curve]
+                times = [float("nan") if value is None else value / 1e6 for value in values]
+                panel.plot(rates, times, style, color=SIM, marker=".", label=statistic)
+            for limit in capacity.limits.limits:
+                if limit.metric == metric:
+                    panel.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
+            panel.set(title=label, yscale="log")
+        panels[-1].plot(rates, [load.goodput for load in capacity.curve], color=SIM, marker=".")
+        panels[-1].set(title="share of requests within limits", ylim=(0, 1.05))
+        for panel in panels:
+            _mark(panel, capacity)
+            panel.set_xlabel("requests/s")
+        panels[0].legend()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _mark(panel: Any, capacity: Capacity) -> None:
+    panel.axvline(capacity.value, color=REAL, linewidth=1, linestyle="--")
+    if capacity.interval is not None:
+        panel.axvspan(*capacity.interval, color=REAL, alpha=0.12, linewidth=0)
+    if capacity.knee is not None:
+        panel.axvline(capacity.knee, color=REAL, linewidth=0.8, linestyle=":")

@@ -1,0 +1,132 @@
+"""Limits that a service states: ``ttft_p90=500ms,tpot_p90=40ms``, or a share of requests within.
+
+With statistics, each must be at most its limit. Without (``ttft=500ms,tpot=40ms``), a request is
+good when it is within all of them, and the stated share of requests must be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.compare.metrics import PER_REQUEST, STATISTICS, Statistic
+from pytest_gpusim.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare.measure import RunMetrics
+
+_UNITS_NS = {"us": 1e3, "ms": 1e6, "s": 1e9}
+_DEFAULT_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A metric under a statistic must be at most ``most_ns``; without one, of each good request."""
+
+    metric: str
+    statistic: Statistic | None
+    most_ns: float
+
+    @property
+    def name(self) -> str:
+        """``ttft_p90``, or the metric alone."""
+        return f"{self.metric}_{self.statistic.name}" if self.statistic else self.metric
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.most_ns / 1e6:g}ms"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All limits of a service.
+
+    Attributes:
+        limits: At least one; all with statistics, or none.
+        share: Of requests that must be within all of those without statistics.
+    """
+
+    limits: tuple[Limit, ...]
+    share: float = _DEFAULT_SHARE
+
+    def __str__(self) -> str:
+        text = ",".join(map(str, self.limits))
+        return text if self.limits[0].statistic else f"{self.share:.0%} of requests within {text}"
+
+    def broken(self, run: RunMetrics) -> list[str]:
+        """Names of the limits that a run does not hold; an undefined metric holds.
+
+        Of limits without statistics all that any bad request breaks, where too few are good.
+        """
+        import numpy as np
+
+        if self.limits[0].statistic is None:
+            if self.goodput(run) >= self.share:
+                return []
+            table = run.requests
+            return [x.name for x in self.limits if (table[x.metric] > x.most_ns).any()]
+        found = []
+        for limit in self.limits:
+            assert limit.statistic is not None
+            values = run.values(limit.metric)
+            if values is not None and len(values):
+                value = limit.statistic.of(np.asarray(values))
+                found += [limit.name] if value > limit.most_ns else []
+        return found
+
+    def goodput(self, run: RunMetrics) -> float:
+        """The share of requests that are within every limit, statistics left aside."""
+        table = run.requests
+        if not len(table):
+            return 0.0
+        good = table["e2e"].notna()
+        for limit in self.limits:
+            good &= ~(table[limit.metric] > limit.most_ns)
+        return float(good.mean())
+
+
+def parse_limits(text: str, share: float | None = None) -> Limits:
+    """Read ``--slo``.
+
+    Raises:
+        UsageError: A name, a statistic or a time is none; both kinds are mixed.
+    """
+    limits = tuple(_limit(part) for part in text.split(",") if part.strip())
+    if not limits:
+        raise UsageError("--slo: is empty; give such as ttft_p90=500ms,tpot_p90=40ms")
+    with_statistic = {limit.statistic is not None for limit in limits}
+    if len(with_statistic) > 1:
+        raise UsageError(f"--slo {text}: give a statistic to each limit, or to none")
+    if share is not None and limits[0].statistic is not None:
+        raise UsageError("--share: is of limits without statistics, such as --slo ttft=500ms")
+    if share is not None and not 0 < share <= 1:
+        raise UsageError(f"--share {share}: expected a fraction above 0, up to 1")
+    return Limits(limits, _DEFAULT_SHARE if share is None else share)
+
+
+def _limit(part: str) -> Limit:
+    name, equals, time = part.strip().partition("=")
+    metric, statistic = name, None
+    for each in STATISTICS:
+        if name.endswith(f"_{each.name}"):
+            metric, statistic = name.removesuffix(f"_{each.name}"), each
+    if not equals or metric not in PER_REQUEST:
+        known = ", ".join(PER_REQUEST)
+        names = ", ".join(each.name for each in STATISTICS)
+        raise UsageError(
+            f"--slo {part.strip()}: expected METRIC[_STATISTIC]=TIME with a metric of {known} and "
+            f"a statistic of {names}"
+        )
+    return Limit(metric, statistic, _time_ns(time, part))
+
+
+def _time_ns(text: str, part: str) -> float:
+    for unit in ("us", "ms", "s"):
+        if text.endswith(unit):
+            try:
+                value = float(text.removesuffix(unit)) * _UNITS_NS[unit]
+            except ValueError:
+                break
+            if 0 < value < float("inf"):
+                return value
+            break
+    raise UsageError(f"--slo {part.strip()}: expected a time such as 500ms, 40ms or 2s")
