@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import BATCHES, META
 from pytest_gpusim.tables import find_table, open_text
-from pytest_gpusim.workload.load import Load, SessionTurn
+from pytest_gpusim.workload.load import Load, SessionTurn, turns_followed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,11 @@ class Run:
         columns = (rows[name].tolist() for name in ("session_id", "turn", "think_time_ns"))
         turns = [SessionTurn(*turn) for turn in zip(*columns, strict=True)]
         return dict(zip(rows["request_id"].tolist(), turns, strict=True))
+
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether its requests were sent at their times, whatever became of the others."""
+        return self.load.is_open and not turns_followed(self.sessions)
 
     def batches(self) -> list[dict[int, int]] | None:
         """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown."""

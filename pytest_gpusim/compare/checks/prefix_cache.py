@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, worst
@@ -88,19 +90,34 @@ def shared_tokens(workload: Workload, block_size: int) -> pd.Series | None:
         prompts = sharing_sequences(workload, _VOCAB)
     except GpusimError:
         return None
-    seen: set[int] = set()
+    blocks = {
+        request.request_id: _block_hashes(prompts.get(request.prompt_id, []), block_size)
+        for request in workload.requests
+    }
+    # Who comes first under a limit, or as a later turn, is for each side to find.
+    uses = Counter(block for found in blocks.values() for block in found)
+    in_order = workload.is_open_loop
+    seen = set() if in_order else {block for block, count in uses.items() if count > 1}
     found: dict[int, int] = {}
     for request in workload.requests:
-        ids = prompts.get(request.prompt_id, [])
-        chain, hits, unbroken = 0, 0, True
-        hittable = min(len(ids), request.num_prefill_tokens) - 1
-        for start in range(0, len(ids) - block_size + 1, block_size):
-            chain = hash((chain, *ids[start : start + block_size]))
-            unbroken = unbroken and chain in seen and start + block_size <= hittable
-            hits += block_size * unbroken
-            seen.add(chain)
+        hits = 0
+        for number, block in enumerate(blocks[request.request_id], start=1):
+            if block not in seen or number * block_size >= request.num_prefill_tokens:
+                break
+            hits = number * block_size
         found[request.request_id] = hits
+        if in_order:
+            seen.update(blocks[request.request_id])
     return pd.Series(found, dtype="int64")
+
+
+def _block_hashes(ids: Sequence[int], block_size: int) -> list[int]:
+    """Of each whole block, together with all that is before it."""
+    chain, found = 0, []
+    for start in range(0, len(ids) - block_size + 1, block_size):
+        chain = hash((chain, *ids[start : start + block_size]))
+        found.append(chain)
+    return found
 
 
 def _preemptions(run: Run) -> int:

@@ -8,6 +8,7 @@ from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, l
 from pytest_gpusim.compare.metrics import STATISTICS
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.runs.writer import OWN_WORKLOAD
+from pytest_gpusim.workload.load import turns_followed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,8 @@ CLOCK_GRAIN_NS = 1e3
 def same_workload(sides: Sides) -> Finding:
     """Same ids, arrivals (but for one shift of the clock) and prompt lengths in every run.
 
+    Under a limit, and in conversations, arrivals belong to each side: there it is the load and the
+    turns that must be the same, and when requests were due, where both sides tell.
     Output lengths may be those asked for or those that the real run produced, and the prompt of a
     failed request need not be known. Where digests differ although lengths agree, prompts may
     share other prefixes: a warning. So is the jitter of a client's clock between repeated runs, up
@@ -40,7 +43,7 @@ def same_workload(sides: Sides) -> Finding:
         else:
             found, shift = _without_jitter(expected, found)
             jitter = max(jitter, shift)
-        trouble = _difference(expected, found)
+        trouble = _other_load(sides.real[0], run) or _difference(expected, found)
         if trouble:
             return "fail", f"{run.run_id} and {sides.real[0].run_id} differ: {trouble}"
     foreign = _of_another_workload(sides)
@@ -48,6 +51,8 @@ def same_workload(sides: Sides) -> Finding:
         return "fail", foreign
     digests = [_digest(run, sides.real[0]) for run in (*sides.real, sides.sim)]
     rows = f"{len(expected)} requests, same arrivals and prompt lengths"
+    if not sides.real[0].is_open_loop:
+        rows = f"{len(expected)} requests, same load ({_load(sides.real[0])}) and prompt lengths"
     unknown = digests.count(None)
     if len({digest for digest in digests if digest}) > 1 and not _derived(sides):
         return "warn", f"{rows}, but the workload digests differ: prompts may share other prefixes"
@@ -131,8 +136,27 @@ def _arrivals(run: Run) -> pd.DataFrame:
             "status",
         ]
     ].copy()
+    if not run.is_open_loop:
+        asked = run.requests.set_index("request_id")
+        known = "due_time_ns" in asked.columns
+        table["arrival_time_ns"] = asked["due_time_ns"] if known else None
+        table = table.astype({"arrival_time_ns": "Int64"})
     table["arrival_time_ns"] -= table["arrival_time_ns"].min()
     return table
+
+
+def _other_load(left: Run, right: Run) -> str | None:
+    if left.load != right.load:
+        return f"one has {_load(left)}, the other {_load(right)}"
+    if turns_followed(left.sessions) != turns_followed(right.sessions):
+        return "other requests follow one another in conversations"
+    return None
+
+
+def _load(run: Run) -> str:
+    limit = run.load.max_concurrency
+    held = "no limit of requests at once" if limit is None else f"at most {limit} requests at once"
+    return held + (", turns that follow their answers" if turns_followed(run.sessions) else "")
 
 
 def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
@@ -144,6 +168,7 @@ def _difference(left: pd.DataFrame, right: pd.DataFrame) -> str | None:
         unequal = left[column] != right[column]
         if known is not None:
             unequal &= known
+        unequal = unequal.fillna(False)  # under a limit a side may not tell when it was due
         if unequal.any():
             i = left.index[unequal][0]
             return f"{column} of request {i} is {left[column][i]} and {right[column][i]}"
@@ -177,7 +202,7 @@ def _without_jitter(
     if allowed is None:
         gaps = expected["arrival_time_ns"].sort_values().diff().dropna()
         allowed = max(JITTER_NS, JITTER_SHARE * float(gaps.median()) if len(gaps) else 0.0)
-    if not 0 < shift <= allowed:
+    if shift != shift or not 0 < shift <= allowed:
         return found, 0.0
     return found.assign(arrival_time_ns=expected["arrival_time_ns"]), float(shift)
 

@@ -14,10 +14,10 @@ from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
-from pytest_gpusim.runs.records import RequestRecord, token_rows
+from pytest_gpusim.runs.records import RequestRecord, request_rows, token_rows
 from pytest_gpusim.runs.run import Clock
 from pytest_gpusim.runs.writer import OWN_WORKLOAD, write_run
-from pytest_gpusim.workload.load import Load, SessionTurn
+from pytest_gpusim.workload.load import Load, SessionTurn, turns_followed
 from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest, read_workload
 from pytest_gpusim.workload.writer import write_workload
@@ -152,11 +152,18 @@ def write_imported(
     if not load.is_open:
         said.append(f"at most {load.max_concurrency} requests at once: arrivals are those sent")
     more = {"model": model} if model else {}
+    asked = _asked(rows, load)
+    if sessions or not load.is_open:
+        follows = turns_followed(sessions)
+        for number, request in enumerate(rows):
+            due = origin + asked[number].arrival_time_ns
+            request.due_ns = None if number in follows else due
+            request.session = sessions.get(number)
 
     def workload(place: Path) -> Mapping[str, Any]:
         write_workload(
             place,
-            _asked(rows, load),
+            asked,
             shared[0] if shared else None,
             name=kind,
             seed=None,
@@ -169,7 +176,7 @@ def write_imported(
 
     write_run(
         out,
-        requests=[request.row(kind, origin) for request in rows],
+        requests=request_rows(rows, kind, origin),
         tokens=None if untimed else token_rows(done, origin),
         workload=workload if shared or sessions or refused or not load.is_open else None,
         meta={

@@ -1,0 +1,117 @@
+"""Comparing closed loops and conversations: arrivals belong to each side, the load to both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gpusim.compare import Comparison, compare_runs
+from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.runs.writer import rewrite_run
+from pytest_gpusim.simulators.reference import simulate
+from pytest_gpusim.workload import Load, SessionTurn, Workload
+from pytest_gpusim.workload.prompts import Prompt
+from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
+
+ROWS = [(30 + 5 * n, 4 + n % 7, 0) for n in range(24)]
+TURNS = {n: SessionTurn(n // 2, n % 2, 1_000_000) for n in range(24)}
+OTHER_TURNS = {n: SessionTurn(n // 3, n % 3, 1_000_000) for n in range(24)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+def sides(bundle: Any, tmp_path: Path, real: Workload, sim: Workload) -> tuple[Run, Run]:
+    """A real run on an asynchronous engine, so that every time is another one, and a simulation."""
+    engine = replace(ENGINE, async_scheduling=True)
+    simulate(SimulationInputs(TINY, CPU, real, bundle, engine, tmp_path / "made", {}))
+    made = read_run(tmp_path / "made")
+    rewrite_run(made, tmp_path / "real", {**made.meta, "run_type": "real"})
+    simulate(SimulationInputs(TINY, CPU, sim, bundle, ENGINE, tmp_path / "sim", {}))
+    return read_run(tmp_path / "real"), read_run(tmp_path / "sim")
+
+
+def finding(comparison: Comparison, name: str) -> tuple[str, str]:
+    (check,) = (check for check in comparison.checks if check.name == name)
+    return check.status, check.detail
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"load": Load(4)}, "same load (at most 4 requests at once)"),
+        ({"sessions": TURNS}, "same load (no limit of requests at once, turns that follow"),
+        ({"sessions": TURNS, "load": Load(3)}, "same load (at most 3 requests at once, turns"),
+    ],
+)
+def test_each_side_has_arrivals_of_its_own(
+    tmp_path: Path, bundle: Any, how: dict[str, Any], words: str
+) -> None:
+    workload = make_workload(tmp_path / "w", ROWS, **how)
+    real, sim = sides(bundle, tmp_path, workload, workload)
+    assert not real.requests["arrival_time_ns"].equals(sim.requests["arrival_time_ns"])
+    status, detail = finding(compare_runs([real], sim, workload=workload), "same_workload")
+    assert status == "pass"
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("real", "sim", "words"),
+    [
+        ({"load": Load(4)}, {"load": Load(5)}, "the other at most 4 requests|at most 5 requests"),
+        ({"load": Load(4)}, {}, "at most 4 requests at once, the other no limit"),
+        ({"sessions": TURNS}, {}, "other requests follow one another in conversations"),
+        ({"sessions": TURNS}, {"sessions": OTHER_TURNS}, "other requests follow one another"),
+    ],
+)
+def test_another_load_is_another_workload(
+    tmp_path: Path, bundle: Any, real: dict[str, Any], sim: dict[str, Any], words: str
+) -> None:
+    one = make_workload(tmp_path / "a", ROWS, **real)
+    other = make_workload(tmp_path / "b", ROWS, **sim)
+    comparison = compare_runs(
+        [*sides(bundle, tmp_path, one, other)][:1], read_run(tmp_path / "sim")
+    )
+    status, detail = finding(comparison, "same_workload")
+    assert status == "fail"
+    assert any(word in detail for word in words.split("|"))
+
+
+def test_other_due_times_under_a_limit_are_another_workload(tmp_path: Path, bundle: Any) -> None:
+    one = make_workload(tmp_path / "a", ROWS, load=Load(4))
+    later = [(p, d, 1000 * n) for n, (p, d, _) in enumerate(ROWS)]
+    other = make_workload(tmp_path / "b", later, load=Load(4))
+    real, sim = sides(bundle, tmp_path, one, other)
+    status, detail = finding(compare_runs([real], sim), "same_workload")
+    assert (status, "arrival_time_ns of request 1 is 0 and 1000" in detail) == ("fail", True)
+
+
+def test_hits_of_later_turns_are_what_the_workload_shares(tmp_path: Path, bundle: Any) -> None:
+    prompts = {0: Prompt(0, seed=0, num_tokens=64)}
+    rows = [(64, 20, 0)]
+    for n in range(1, 24):
+        context = rows[-1][0] + rows[-1][1] if n % 2 else 0
+        rows.append((context + 40, 20, 0))
+        prompts[n] = Prompt(n, seed=n, num_tokens=context + 40)
+        if n % 2:
+            prompts[n] = replace(prompts[n], prefix_of=n - 1, prefix_tokens=context)
+    workload = make_workload(tmp_path / "w", rows, prompts, sessions=TURNS)
+    real, sim = sides(bundle, tmp_path, workload, workload)
+    assert (real.requests["num_cached_tokens"] > 0).sum() == 12
+    status, detail = finding(compare_runs([real], sim, workload=workload), "prefix_cache_cold")
+    assert status == "pass"
+    assert "as the prompts share" in detail
+
+
+def test_a_refused_request_is_left_out_and_counted(tmp_path: Path, bundle: Any) -> None:
+    workload = make_workload(tmp_path / "w", ROWS, load=Load(4), refused=[5])
+    real, sim = sides(bundle, tmp_path, workload, workload)
+    comparison = compare_runs([real], sim, workload=workload)
+    assert finding(comparison, "same_workload")[0] == "pass"
+    assert "1 of 24 left out because they failed" in finding(comparison, "enough_samples")[1]
