@@ -13,7 +13,7 @@ UPSTREAM_VENV := .venv-upstream
 VIDUR_UPSTREAM_URL :=
 UPSTREAM_GIT := git $(if $(VIDUR_UPSTREAM_URL),-c submodule.$(UPSTREAM).url=$(VIDUR_UPSTREAM_URL) -c protocol.file.allow=always)
 
-.PHONY: bench test bench-live lint clean help vidur-upstream
+.PHONY: bench test bench-live docs lint clean help vidur-upstream
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU i
 
 bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
 	$(BIN)/python -m benchmarks.live
+
+docs: $(VENV)/.docs ## Build the documentation into site/, broken links as errors
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.cpu ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -50,6 +53,10 @@ $(VENV)/bin/python:
 # The extra silicon is 82 MB to download and 114 MB on disk; it changes no version of the others.
 $(VENV)/.vidur: pyproject.toml Makefile | $(VENV)/bin/python
 	$(PIP) install -e '.[vidur,silicon,test]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml Makefile | $(VENV)/bin/python
+	$(PIP) install -e '.[vidur,docs]'
 	@touch $@
 
 # The CPU build of vLLM pins a CPU build of torch. Where pip's indexes have none, uv knows where

@@ -7,8 +7,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytest_gpusim.errors import GpusimError, GpusimWarning, printable
+
+if TYPE_CHECKING:
+    from pytest_gpusim.registry import Registry
 
 EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -53,6 +57,16 @@ def _say_warning(
 
 
 def _run(arguments: list[str]) -> int:
+    from pytest_gpusim.cli.plugins import load_registry
+
+    # The plugins come first: they decide which names the commands below know.
+    registry = load_registry(_leading_plugins(arguments))
+    options = command_parser(registry).parse_args(arguments)
+    return int(options.run(options, registry))
+
+
+def command_parser(registry: Registry) -> argparse.ArgumentParser:
+    """The parser of all commands, with the names that ``registry`` knows."""
     from pytest_gpusim.cli import (
         compare,
         planning,
@@ -64,17 +78,12 @@ def _run(arguments: list[str]) -> int:
         workloads,
     )
     from pytest_gpusim.cli.parser import main_parser
-    from pytest_gpusim.cli.plugins import load_registry
-
-    # The plugins come first: they decide which names the commands below know.
-    registry = load_registry(_leading_plugins(arguments))
 
     parser, commands = main_parser()
     modules = (workloads, profiles, simulations, runs, compare, points, planning, system)
     for module in modules:
         module.add_commands(commands, registry)
-    options = parser.parse_args(arguments)
-    return int(options.run(options, registry))
+    return parser
 
 
 def _leading_plugins(arguments: Sequence[str]) -> list[str]:

@@ -66,7 +66,12 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     load.add_argument(
         "--workload", type=Path, metavar="DIR", help="one that exists, its arrivals sped up"
     )
-    load.add_argument("--arrivals", default="poisson", choices=("poisson", "burst", "fixed"))
+    load.add_argument(
+        "--arrivals",
+        default="poisson",
+        choices=("poisson", "burst", "fixed"),
+        help="how requests arrive",
+    )
     load.add_argument("--requests", type=int, metavar="N", help="of each simulation")
     load.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
     load.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")

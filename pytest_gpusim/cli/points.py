@@ -15,8 +15,10 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     points = commands.add_parser(
         "points", help="measured operating points (lengths, clients, TTFT, TPOT), each simulated"
     )
-    points.add_argument("table", type=Path, metavar="CSV")
-    points.add_argument("--simulator", default="reference", metavar="NAME")
+    points.add_argument("table", type=Path, metavar="CSV", help="measured points, one a row")
+    points.add_argument(
+        "--simulator", default="reference", metavar="NAME", help="what simulates them"
+    )
     points.add_argument(
         "--kernels-alone",
         action="store_true",

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_gpusim.cli import compare, main, profiles, runs, system, workloads
-from pytest_gpusim.cli.parser import main_parser
+from pytest_gpusim.cli import command_parser, main
 from pytest_gpusim.places import point_to_latest
 from pytest_gpusim.registry import builtin_registry
 
@@ -18,10 +17,7 @@ PARSERS = (argparse._SubParsersAction,)
 
 
 def all_parsers() -> Iterator[argparse.ArgumentParser]:
-    parser, commands = main_parser()
-    for module in (workloads, profiles, runs, compare, system):
-        module.add_commands(commands, builtin_registry())
-    open_ones = [parser]
+    open_ones = [command_parser(builtin_registry())]
     while open_ones:
         one = open_ones.pop()
         yield one
