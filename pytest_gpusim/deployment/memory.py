@@ -93,6 +93,15 @@ def kv_capacity(
     )
 
 
+def expert_bytes(shape: ModelShape, dtype: str, tensor_parallel_size: int = 1) -> int:
+    """Bytes of the routed experts' weights on one device; 0 for a dense model."""
+    number = shape.weights_by_part(tensor_parallel_size).get("experts", 0)
+    quantization = shape.quantization
+    if quantization is not None and quantization.covers("experts"):
+        return round(number * quantization.weight_bytes)
+    return number * dtype_bytes(dtype)
+
+
 def weight_bytes(shape: ModelShape, dtype: str, tensor_parallel_size: int = 1) -> int:
     """Bytes of the weights on one of the devices that the model is split over.
 

@@ -55,9 +55,7 @@ def judge_points(
             except UsageError as error:
                 refused[index] = str(error)
                 continue
-            known[index] = Kernels(
-                point, found, served.shape.num_layers, served.shape.experts is None
-            )
+            known[index] = Kernels(point, served.shape, found)
         for index, point in enumerate(points):
             if index in refused:
                 rows.append({**point.row, "refused": refused[index]})
@@ -84,7 +82,7 @@ def _row(
 ) -> dict[str, Any]:
     found = kernels.simulated
     if fit is not None:
-        found = chosen.simulate(point, fit.of(kernels.num_layers))
+        found = chosen.simulate(point, fit.of(kernels))
     elif simulator != REFERENCE:
         found = chosen.simulate(point)
     row: dict[str, Any] = {
@@ -104,6 +102,8 @@ def _row(
             "per_layer_ns": round(fit.per_layer_ns),
             "per_sequence_ns": round(fit.per_sequence_ns),
             "configurations": fit.configurations,
+            "per_expert_gb_ns": round(fit.per_expert_gb_ns),
+            "expert_configurations": fit.expert_configurations,
         }
     other = estimate(point, chosen.served(point))
     if other is not None:

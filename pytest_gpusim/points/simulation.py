@@ -21,8 +21,6 @@ from pytest_gpusim.workload.load import Load
 from pytest_gpusim.workload.prompts import Prompt
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pytest_gpusim.registry import Registry
 
 REFERENCE = "reference"
@@ -90,7 +88,7 @@ class PointSimulator:
         served = self.served(point)
         bundle = self._bundle(point, served)
         if engine_time is not None:
-            bundle = replace(bundle, overhead=_overhead(engine_time))
+            bundle = _with_engine_time(bundle, engine_time)
         inputs = SimulationInputs(
             model=served.shape,
             hardware=served.hardware,
@@ -191,12 +189,12 @@ def _run_here(inputs: SimulationInputs) -> Simulated:
     )
 
 
-def _overhead(engine_time: EngineTime) -> pd.DataFrame:
-    """``overhead.csv`` of a step's engine time: linear in its sequences, whatever its prefill."""
+def _with_engine_time(bundle: Bundle, engine_time: EngineTime) -> Bundle:
+    """The bundle with a step's engine time, linear in its sequences, whatever its prefill."""
     import pandas as pd
 
     most = 1 << 16
-    return pd.DataFrame(
+    overhead = pd.DataFrame(
         {
             "num_prefill_tokens": [0, 0, most, most],
             "num_sequences": [0, most, 0, most],
@@ -206,3 +204,4 @@ def _overhead(engine_time: EngineTime) -> pd.DataFrame:
             ],
         }
     )
+    return replace(bundle, overhead=overhead)

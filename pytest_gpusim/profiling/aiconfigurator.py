@@ -129,6 +129,11 @@ def compose(
     if shape.experts is not None:
         made[MOE], experts = moe_rows(tables, shape, tensor_parallel, expert_parallel)
         notes.append(f"experts: {experts}, tokens over experts by {DISTRIBUTION}")
+    if shape.quantization is not None and shape.quantization.scheme == "fp8_block":
+        notes.append(
+            "products in blocks were measured without a CUDA graph: where that measured the host, "
+            "those with one scale a tensor stand for them"
+        )
     made[MLP] = mlp_rows(shape, tensor_parallel, tokens, dense)
     made[ATTENTION] = attention_rows(
         shape,

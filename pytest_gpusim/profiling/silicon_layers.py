@@ -97,6 +97,8 @@ def _product(
     quantization = shape.quantization
     if quantization is None or not quantization.covers(part):
         return tables.gemm_ms(n, k)
+    if quantization.scheme == "fp8_block":
+        return tables.block_gemm_ms(n, k)
     tokens, times = tables.gemm_ms(n, k, quantization.scheme)
     if not fused or quantization.scheme != "fp8":
         return tokens, times

@@ -89,9 +89,9 @@ def _besides(
     from pytest_gpusim.profiling.silicon_layers import mlp_ms
 
     assert shape.experts is not None
-    parts: list[tuple[Sequence[int], Sequence[float]]] = [
-        tables.gemm_ms(shape.experts.num_experts, shape.hidden_size)
-    ]
+    # A router narrower than any measured product takes the narrowest one's time.
+    width = max(shape.experts.num_experts, tables.narrowest)
+    parts: list[tuple[Sequence[int], Sequence[float]]] = [tables.gemm_ms(width, shape.hidden_size)]
     if shape.experts.shared_width:
         tokens, times = mlp_ms(tables, shape, shape.experts.shared_width // workers)
         parts += [(tokens, each) for each in times.values()]

@@ -152,6 +152,27 @@ class SiliconTables:
         # Sizes are counted in elements of two bytes.
         return 2 * series.index.to_numpy(), series.to_numpy()
 
+    @property
+    def narrowest(self) -> int:
+        """The least n of the plain products."""
+        return int(self._gemm(_DTYPE)["n"].min())
+
+    def block_gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float]]:
+        """`gemm_ms` of fp8 in blocks, with what the host takes to launch it taken out.
+
+        The collector runs these products, and no others, without a CUDA graph (``collector/vllm/
+        collect_gemm.py: use_cuda_graph``), so a small one takes as long as its launches, 60 to 180
+        us. Up to twice the least time of any product of so many rows, the product with one scale a
+        tensor stands for it, which was measured in a graph and reads as many bytes.
+        """
+        rows, times = self.gemm_ms(n, k, "fp8_block")
+        one_scale = dict(zip(*self.gemm_ms(n, k, "fp8"), strict=True))
+        launches = self._gemm("fp8_block").groupby("m")["latency"].min()
+        return rows, [
+            time if time > 2 * launches[m] else min(time, one_scale.get(m, time))
+            for m, time in zip(rows, times, strict=True)
+        ]
+
     def quantize_ms(self, k: int) -> tuple[list[int], list[float]]:
         """(m, time) of quantizing an m x k matrix to fp8 by a scale that is known."""
         frame = self._read("quantize", "scale_matrix_perf.parquet")

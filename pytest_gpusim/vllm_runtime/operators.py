@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_gpusim.vllm_runtime.engine import model_runner
 
-ATTENTION = "attention"
+ATTENTION, MOE = "attention", "moe"
 _CALLS, _BATCHES = 100, 5
 _BY_MODULE = {
     "embed_tokens": "emb",
@@ -31,7 +31,7 @@ _BY_MODULE = {
 }
 """Last part of a module's name to the operator's name in a bundle. vLLM's norms hold the residual
 addition; the LM head's product is computed inside ``logits_processor``; the cache write is part of
-``attn``."""
+``attn``. A module with ``experts`` is a block of its own: router, routed and shared experts."""
 
 
 class OperatorClock:
@@ -45,8 +45,13 @@ class OperatorClock:
     def __init__(self, engine: Any, device: str) -> None:
         runner = model_runner(engine)
         self._modules: list[tuple[Any, str]] = []
+        blocks: tuple[str, ...] = ()
         for name, module in runner.get_model().named_modules():
+            if name.startswith(blocks):
+                continue  # inside a block of experts: its parts are within its own time
             operator = _BY_MODULE.get(name.rsplit(".", 1)[-1])
+            if getattr(module, "experts", None) is not None:
+                operator, blocks = MOE, (*blocks, f"{name}.")
             if operator is not None:
                 self._modules.append((module, operator))
         self._modules.append((runner.sampler, "sampler"))

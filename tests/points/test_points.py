@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_gpusim.cli import main
+from pytest_gpusim.deployment import ModelShape
+from pytest_gpusim.deployment.models import QWEN3_32B, QWEN3_235B_A22B
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
@@ -141,8 +143,8 @@ def test_settings_are_the_releases_defaults_or_the_clients(tmp_path: Path) -> No
         assert experts.expert_parallel
 
 
-def kernels(one: Point, layers: int, sequences: float, missing: float) -> Kernels:
-    return Kernels(one, Simulated(0, one.tpot_ms - missing, sequences, 1), layers, dense=True)
+def kernels(one: Point, shape: ModelShape, sequences: float, missing: float) -> Kernels:
+    return Kernels(one, shape, Simulated(0, one.tpot_ms - missing, sequences, 1))
 
 
 def test_engine_time_never_comes_from_the_points_own_configuration(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_engine_time_never_comes_from_the_points_own_configuration(tmp_path: Pat
     def known(degree: int, sequences: float, wrong: float = 0.0) -> Kernels:
         # 20 us a layer and 30 us a sequence are missing.
         missing = 64 * 0.02 + sequences * 0.03 + wrong
-        return kernels(replace(one, tensor_parallel=degree), 64, sequences, missing)
+        return kernels(replace(one, tensor_parallel=degree), QWEN3_32B, sequences, missing)
 
     others = [known(2, 8), known(2, 64), known(8, 16)]
     fit = fit_without(one, [*others, known(4, 8, wrong=5.0)])
@@ -159,10 +161,30 @@ def test_engine_time_never_comes_from_the_points_own_configuration(tmp_path: Pat
     assert fit.per_layer_ns == pytest.approx(20_000)
     assert fit.per_sequence_ns == pytest.approx(30_000)
     assert fit.configurations == 2
-    assert fit.of(10) == EngineTime(pytest.approx(200_000), pytest.approx(30_000))
+    engine = fit.of(known(2, 8))
+    assert engine == EngineTime(pytest.approx(64 * 20_000), pytest.approx(30_000))
     newer = [replace(each, point=replace(each.point, vllm_version="0.20.0")) for each in others]
-    sparse = [replace(each, dense=False) for each in others]
-    assert fit_without(one, [*newer, *sparse, others[0]]) is None
+    assert fit_without(one, [*newer, others[0]]) is None
+
+
+def test_experts_take_what_others_of_their_kind_are_left_with(tmp_path: Path) -> None:
+    one = point(tmp_path, **EXPERTS)
+    dense = [
+        kernels(
+            replace(one, model="dense", tensor_parallel=degree), QWEN3_32B, sequences, 64 * 0.02
+        )
+        for degree, sequences in ((2, 8), (4, 64))
+    ]
+    # 94 layers are missing their 20 us, and the 113 GB of experts on each of two devices 10 ms.
+    mine = kernels(one, QWEN3_235B_A22B, 8, 94 * 0.02 + 99.0)
+    other = kernels(replace(one, tensor_parallel=4), QWEN3_235B_A22B, 8, 94 * 0.02 + 5.0)
+    fit = fit_without(one, [*dense, mine, other])
+    assert fit is not None
+    assert (fit.configurations, fit.expert_configurations) == (2, 1)
+    # Half the experts are on each of four devices.
+    more = fit.of(mine).per_step_ns - 94 * fit.per_layer_ns
+    assert more == pytest.approx(10e6, rel=1e-6)
+    assert fit_without(one, dense) == replace(fit, per_expert_gb_ns=0.0, expert_configurations=0)
 
 
 @needs_tables

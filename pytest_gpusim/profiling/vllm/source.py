@@ -149,6 +149,10 @@ def profile_vllm(
             "engine_mode": resolved["engine_mode"],
             "engine_settings": resolved,
             "dtype": resolved["dtype"],
+            "quantization": model.quantization.scheme if model.quantization else None,
+            "kv_cache_dtype": model.kv_cache_dtype(
+                resolved["dtype"], resolved.get("kv_cache_dtype")
+            ),
             "block_size": resolved["block_size"],
             "tensor_parallel_sizes": [resolved["tensor_parallel_size"]],
             "source": "vllm",

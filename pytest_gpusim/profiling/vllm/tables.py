@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.bundle.schema import (
     ATTENTION,
+    EP,
     LAYER_OPERATORS,
     MIXED_ATTENTION,
     MLP,
+    MOE,
     OPTIONAL_LAYER_OPERATORS,
     OVERHEAD,
     PER_SEQUENCE,
@@ -62,6 +64,8 @@ def tables_of(
         PER_SEQUENCE: _per_sequence(samples),
         MIXED_ATTENTION: _mixed(samples, model, engine),
     }
+    if model.experts is not None:
+        tables[MOE] = _moe(samples, model, engine)
     return {**tables, OVERHEAD: _overhead(samples, walls, tables, model)}
 
 
@@ -122,6 +126,18 @@ def _mlp(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]
             for count in tokens
         ]
     return mlp_rows(model, int(engine["tensor_parallel_size"]), tokens, times)
+
+
+def _moe(samples: Sequence[Sample], model: ModelShape, engine: Mapping[str, Any]) -> pd.DataFrame:
+    """Router and experts of one layer, by the step's tokens."""
+    import pandas as pd
+
+    times = _medians(samples, lambda sample: sample.shape.num_tokens, _operator("moe"))
+    workers = int(engine["tensor_parallel_size"])
+    layers = model.num_layers - model.num_dense_layers
+    dealt = workers if engine.get("enable_expert_parallel") else 1
+    rows = [(workers, dealt, count, round(time / layers)) for count, time in sorted(times.items())]
+    return pd.DataFrame(rows, columns=[TP, EP, "num_tokens", "time_ns"])
 
 
 def _attention(
@@ -202,6 +218,7 @@ def _overhead(
                 attention=tables[ATTENTION],
                 per_sequence=tables[PER_SEQUENCE],
                 mixed_attention=tables[MIXED_ATTENTION],
+                moe=tables.get(MOE),
             ),
             model,
             EngineSettings(tensor_parallel_size=int(tables[MLP][TP].iloc[0])),
