@@ -13,11 +13,24 @@ import pytest
 
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle_checks.checks import check_bundle
-from pytest_gpusim.deployment.models import LLAMA_3_1_8B, QWEN3_0_6B
-from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.profiling.aiconfigurator import SOURCE, _collectives, _require_divisible
-from pytest_gpusim.profiling.silicon_tables import PACKAGE, open_tables
+from pytest_gpusim.deployment import EngineSettings, ModelShape
+from pytest_gpusim.deployment.models import (
+    LLAMA_3_1_8B,
+    MINIMAX_M2_5,
+    QWEN3_0_6B,
+    QWEN3_30B_A3B,
+)
+from pytest_gpusim.deployment.quantization import Quantization
+from pytest_gpusim.errors import EngineError, InputError, UsageError
+from pytest_gpusim.profiling.aiconfigurator import (
+    SOURCE,
+    _collectives,
+    _require_divisible,
+    compose,
+)
+from pytest_gpusim.profiling.silicon_tables import PACKAGE, SiliconTables, open_tables
 from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 
 needs_package = pytest.mark.skipif(
     find_spec(PACKAGE) is None or find_spec("pyarrow") is None,
@@ -219,3 +232,110 @@ def test_other_models_of_the_family_compose(tmp_path: Path) -> None:
     arguments = parser.parse_args(["--system", "h100_sxm", "--model", "Qwen/Qwen3-8B"])
     SOURCE.produce(arguments, registry, tmp_path / "bundle")
     assert read_bundle(tmp_path / "bundle").meta["hardware"] == "h100"
+
+
+def hopper() -> SiliconTables:
+    return open_tables("h100_sxm", "vllm", "0.24.0")
+
+
+@needs_package
+def test_quantized_products_are_in_the_checkpoints_numbers(tmp_path: Path) -> None:
+    """fp8 per tensor, its input quantized by the norm before; fp8 KV; the LM head as it is."""
+    tables, shape = hopper(), LLAMA_3_1_8B
+    shape = replace(shape, quantization=Quantization("fp8", kv_cache_dtype="fp8"))
+    compose(tables, shape, tensor_parallel=1, block_size=16, hardware="h100", out=tmp_path / "b")
+    bundle = read_bundle(tmp_path / "b")
+    assert (bundle.meta["quantization"], bundle.meta["kv_cache_dtype"]) == ("fp8", "fp8")
+    row = bundle.mlp[bundle.mlp["num_tokens"] == 64].iloc[0]
+    product = dict(zip(*tables.gemm_ms(4096, 4096, "fp8"), strict=True))[64]
+    assert row["time_stats.attn_post_proj.median"] == pytest.approx(product)
+    tokens, quantizing = tables.quantize_ms(4096)
+    up = dict(zip(*tables.gemm_ms(28672, 4096, "fp8"), strict=True))[64]
+    alone = up - quantizing[tokens.index(64)]
+    assert row["time_stats.mlp_up_proj.median"] == pytest.approx(alone)
+    plain = tables.decode_ms(32, 8, 128)[0].set_index(["sequences", "context"])["time_ms"]
+    quantized = bundle.attention.set_index(["batch_size", "kv_cache_size"])
+    decode = quantized["time_stats.attn_decode.median"]
+    assert decode[64, 4095] < 0.75 * plain[64, 4095]
+    with pytest.raises(UsageError, match="has no int8 products, only bfloat16"):
+        tables.gemm_ms(4096, 4096, "int8")
+
+
+@needs_package
+def test_small_products_in_blocks_are_not_the_hosts_launches() -> None:
+    tables = hopper()
+    raw = dict(zip(*tables.gemm_ms(4096, 4096, "fp8_block"), strict=True))
+    mended = dict(zip(*tables.block_gemm_ms(4096, 4096), strict=True))
+    one_scale = dict(zip(*tables.gemm_ms(4096, 4096, "fp8"), strict=True))
+    # 16 MB are read in 5 us at the data sheet's rate; the table says more than ten times that.
+    assert raw[1] > 0.05
+    assert mended[1] == one_scale[1] < 0.02
+    # A product that takes the device longer than its launches is as measured.
+    assert mended[32768] == raw[32768]
+
+
+@needs_package
+def test_experts_are_those_of_the_moe_table(tmp_path: Path) -> None:
+    tables, shape = hopper(), QWEN3_30B_A3B
+    out = tmp_path / "b"
+    compose(tables, shape, tensor_parallel=2, block_size=16, hardware="h100", out=out)
+    bundle = read_bundle(out)
+    assert bundle.moe is not None
+    frame = tables.moe_rows()
+    rows = frame[
+        (frame["hidden_size"] == 2048) & (frame["inter_size"] == 768) & (frame["topk"] == 8)
+        & (frame["num_experts"] == 128) & (frame["moe_dtype"] == "bfloat16")
+        & (frame["moe_tp_size"] == 2) & (frame["moe_ep_size"] == 1)
+        & (frame["distribution"] == "power_law_1.2") & (frame["num_tokens"] == 64)
+    ]  # fmt: skip
+    router = dict(zip(*tables.gemm_ms(128, 2048), strict=True))[64]
+    found = bundle.moe[bundle.moe["num_tokens"] == 64]["time_ns"].iloc[0]
+    assert found / 1e6 == pytest.approx(rows["latency"].iloc[0] + router, abs=1e-5)
+    # No layer has an MLP, and each step reduces twice a layer: after attention and after experts.
+    model = StepTimeModel(bundle, shape, EngineSettings(tensor_parallel_size=2))
+    parts = model.breakdown(StepFeatures([], 64, 64 * 100, 64))
+    assert "mlp_up_proj" not in parts
+    assert parts["moe"] == pytest.approx(48 * found)
+    sizes, times = tables.collective_ms("all_reduce", 2)
+    one = np.interp(64 * 2048 * 2, sizes, times) * 1e6
+    assert parts["all_reduce"] == pytest.approx(2 * 48 * one, rel=1e-3)
+    with pytest.raises(InputError, match=r"moe.csv.*deals experts out to 2, profiled are 1"):
+        StepTimeModel(
+            bundle, shape, EngineSettings(tensor_parallel_size=2, enable_expert_parallel=True)
+        )
+
+
+@needs_package
+def test_norms_over_all_heads_cost_a_small_all_reduce(tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    compose(
+        hopper(), MINIMAX_M2_5, tensor_parallel=4, block_size=16, hardware="h100", out=out,
+        expert_parallel=True,
+    )  # fmt: skip
+    bundle = read_bundle(out)
+    settings = EngineSettings(tensor_parallel_size=4, enable_expert_parallel=True)
+    assert bundle.engine_settings.enable_expert_parallel
+    model = StepTimeModel(bundle, MINIMAX_M2_5, settings)
+    parts = model.breakdown(StepFeatures([], 16, 16 * 100, 16))
+    sizes, times = hopper().collective_ms("all_reduce", 4)
+    ns = np.interp([16 * 3072 * 2, 16 * 2 * 4], sizes, times) * 1e6
+    assert parts["all_reduce"] == pytest.approx(62 * (2 * ns[0] + ns[1]), rel=1e-3)
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("shape", "degree", "message"),
+    [
+        (replace(QWEN3_30B_A3B, quantization=Quantization("int8")), 1, "has no int8 products"),
+        (MINIMAX_M2_5, 8, "need moe_tp_size 8, measured are 1, 2, 4"),
+        (replace(QWEN3_30B_A3B, hidden_size=4096), 1, "need inter_size 768"),
+    ],
+)
+def test_experts_that_were_not_measured_are_refused(
+    tmp_path: Path, shape: ModelShape, degree: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compose(
+            hopper(), shape, tensor_parallel=degree, block_size=16, hardware="h100",
+            out=tmp_path / "b",
+        )  # fmt: skip
