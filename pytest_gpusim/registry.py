@@ -15,6 +15,7 @@ from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
 from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.deployment.models import BUILTIN_MODELS
 from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.faults import is_ours, plugin_call, plugin_result
 from pytest_gpusim.parameters import Parameter, Provider, load_attribute
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ CheckMeasure = Callable[[Mapping[str, Any], "Hardware | None"], None]
 `UsageError` for what can be refused before anything runs."""
 
 
+def _require_runs(what: str, function: Callable[..., Any], outs: Sequence[Path]) -> None:
+    """Raise `PluginError` where a plugin's function did not write what it must."""
+    if is_ours(function):
+        return  # they write by `write_run`, which reads what it wrote
+    from pytest_gpusim.runs import read_run
+
+    with plugin_result(what, function, outs):
+        for out in outs:
+            read_run(out)
+
+
 @dataclass(frozen=True)
 class Simulator(Provider[Simulate]):
     """A simulator by its name; call it with `SimulationInputs`."""
@@ -73,7 +85,11 @@ class Simulator(Provider[Simulate]):
         Raises:
             UsageError: A parameter is unknown or of another kind.
         """
-        self.load()(replace(inputs, params=self.read(inputs.params)))
+        simulate, outs = self.load(), [inputs.out_dir]
+        made = replace(inputs, params=self.read(inputs.params))
+        with plugin_call(f"the simulator {self.name!r}", simulate, outs):
+            simulate(made)
+        _require_runs(f"the simulator {self.name!r}", simulate, outs)
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,10 @@ class Backend(Provider[Measure]):
         params = self.read(inputs.params)
         if lacks := self.lacks():
             raise EngineError(f"the {self.name} backend: {lacks}")
-        self.load()(replace(inputs, params=params))
+        measure, outs = self.load(), list(inputs.out_dirs)
+        with plugin_call(f"the backend {self.name!r}", measure, outs):
+            measure(replace(inputs, params=params))
+        _require_runs(f"the backend {self.name!r}", measure, outs)
 
     def lacks(self) -> str | None:
         """The package that it needs and that is not installed, in words; None where all is well."""

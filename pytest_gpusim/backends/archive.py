@@ -8,10 +8,12 @@ import lzma
 import tarfile
 from pathlib import Path
 
-from pytest_gpusim.artifacts import atomic_directory, sha256_file
+from pytest_gpusim.artifacts import atomic_directory, safe_name, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.limits import ARCHIVE_FILES, check_unpacked
 
 SUFFIX = ".tar.xz"
+_PIECE = 1 << 20
 
 
 def archive_of(place: Path) -> Path:
@@ -53,6 +55,7 @@ def find_recording(recordings: Path, case_name: str, unpacked: Path) -> Path | N
     Raises:
         InputError: The archive is broken, or does not hold the case.
     """
+    case_name = safe_name(case_name)
     place = recordings / case_name
     if place.is_dir():
         return place
@@ -69,11 +72,46 @@ def find_recording(recordings: Path, case_name: str, unpacked: Path) -> Path | N
     return out / case_name
 
 
+class _BoundedXz(io.RawIOBase):
+    """An xz file for reading from front to back, which refuses to unpack beyond the limits."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._packed = path.stat().st_size
+        self._stream = lzma.open(path)  # noqa: SIM115 - closed with this one
+        self._unpacked = 0
+
+    def read(self, size: int = -1) -> bytes:
+        # In pieces: a header of a member may claim any size.
+        content = bytearray()
+        while size < 0 or len(content) < size:
+            wanted = _PIECE if size < 0 else min(_PIECE, size - len(content))
+            piece = self._stream.read(wanted)
+            if not piece:
+                break
+            content += piece
+            self._unpacked += len(piece)
+            check_unpacked(self._path, self._packed, self._unpacked)
+        return bytes(content)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 def _unpack(archive: Path, out: Path) -> None:
     try:
-        with atomic_directory(out) as partial, tarfile.open(archive, "r:xz") as tar:
-            tar.extractall(partial, filter="data")
-    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError) as error:
+        with (
+            atomic_directory(out) as partial,
+            _BoundedXz(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
+        ):
+            for number, member in enumerate(tar, start=1):
+                ARCHIVE_FILES.check(archive, "", number)
+                # The filter lets nothing leave the directory, be a device or carry rights.
+                tar.extract(member, partial, filter="data")
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, ValueError) as error:
         raise InputError(
             archive, "", f"cannot be unpacked: {error}", "pack it with 'gpusim record'"
         ) from None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from pytest_gpusim.artifacts import (
 )
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.tables import BoundedGzip
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -221,7 +221,7 @@ def _digest(directory: Path) -> str:
     """Sha256 over the content of the files of a run, compressed or not."""
     total = hashlib.sha256()
     for path in _files(directory):
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with BoundedGzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").hexdigest().encode("ascii"))
     return total.hexdigest()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.artifacts import safe_name
 from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command, vidur_command
 from pytest_gpusim.bundle.match import metadata_mismatches
 from pytest_gpusim.bundle.schema import ATTENTION, META, MLP
@@ -168,8 +169,8 @@ def place_of(bundle: Path) -> Path | None:
     meta = unchecked_meta(bundle)
     if not isinstance(meta.get("hardware"), str) or not isinstance(meta.get("model"), str):
         return None
-    place = Path(meta["hardware"], meta["model"])
-    return None if place.is_absolute() or ".." in place.parts else place
+    parts = [meta["hardware"], *meta["model"].split("/")]
+    return Path(*parts) if all(safe_name(part) == part for part in parts) else None
 
 
 def unchecked_meta(directory: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.artifacts import new_id, safe_name
 from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
@@ -82,8 +82,8 @@ def _record(
     """Leave a recording of a live case below ``artifacts/recordings``, in place of an older one."""
     from pytest_gpusim.backends.recorded import write_recording
 
-    place = settings.artifacts / "recordings" / case.case_name
-    fresh = place.with_name(new_id(f".{case.case_name}"))
+    place = settings.artifacts / "recordings" / safe_name(case.case_name)
+    fresh = place.with_name(f".{new_id(case.case_name)}")
     try:
         write_recording(fresh, workload_dir=workload.path, bundle_dir=bundle.path, run_dirs=outs)
     except InputError as error:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.artifacts import new_id, safe_name
 from pytest_gpusim.case.definition import (
     Case,
     RealSide,
@@ -52,7 +52,7 @@ def _simulate(
 ) -> Run:
     from pytest_gpusim.runs import read_run
 
-    out = settings.artifacts / f"{case.simulator}_runs" / new_id(case.case_name)
+    out = settings.artifacts / safe_name(f"{case.simulator}_runs") / new_id(case.case_name)
     inputs = SimulationInputs(
         case.model, case.hardware, workload, bundle, engine, out, case.params, clock
     )

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant, safe_name
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT, ENV_PROFILING_ROOT
 
@@ -114,7 +114,7 @@ def params_of(options: argparse.Namespace) -> dict[str, str]:
 
 def out_of(options: argparse.Namespace, kind: str, prefix: str) -> Path:
     """Where the artifact goes: ``--out``, or a new directory below ``tmp/<kind>``."""
-    out: Path = options.out or DEFAULT_ROOT / kind / new_id(prefix)
+    out: Path = options.out or DEFAULT_ROOT / safe_name(kind) / new_id(prefix)
     require_vacant(out)
     return out
 

@@ -11,7 +11,8 @@ from typing import cast
 import pluggy
 
 from pytest_gpusim import hookspec
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import PluginError, UsageError
+from pytest_gpusim.faults import described, plugin_call
 from pytest_gpusim.registry import Registry, builtin_registry
 
 ENTRY_POINTS = "pytest_gpusim"
@@ -31,17 +32,22 @@ def load_registry(modules: Sequence[str]) -> Registry:
     """A registry filled by every implementation of the hook that is installed or named."""
     manager = _PluginManager("pytest")
     manager.add_hookspecs(hookspec)
-    manager.load_setuptools_entrypoints(ENTRY_POINTS)
+    try:
+        manager.load_setuptools_entrypoints(ENTRY_POINTS)
+    except (Exception, SystemExit) as error:
+        reason = described(error) if isinstance(error, Exception) else "it ended the process"
+        raise PluginError(f"an installed plugin of gpusim cannot be loaded: {reason}") from error
     for name in modules:
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
             module = import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise UsageError(f"-p {name}: cannot be imported: {reason}") from None
         if not manager.is_registered(module):
             manager.register(module)
     registry = builtin_registry()
-    manager.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
+    with plugin_call("a plugin's pytest_gpusim_register", pluggy.HookCaller.call_historic):
+        manager.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
     return registry

@@ -123,9 +123,9 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
 
     def make(out: Path) -> None:
         what = f"the importer {options.kind!r}"
-        with plugin_call(what, importer):
+        with plugin_call(what, importer, [out]):
             importer(file, out, chosen)
-        with plugin_result(what, importer):
+        with plugin_result(what, importer, [out]):
             read_workload(out)
 
     place = _store(options, make)

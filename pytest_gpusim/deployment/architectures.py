@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError, UsageError, shortly
 
 
 class Architecture(NamedTuple):
@@ -42,7 +42,37 @@ ARCHITECTURES = {
         "minimax_m2", qk_norm=True, experts=True, norm_over_heads=True
     ),
 }
+# Of the keys that are read: what their values must be, where they are not null.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(
+        ("architectures", "layer_types"),
+        ("a list of texts", lambda value: _all_of(value, str)),
+    ),
+    **dict.fromkeys(
+        ("attn_type_list", "mlp_only_layers"),
+        ("a list of whole numbers", lambda value: _all_of(value, int)),
+    ),
+    **dict.fromkeys(
+        ("model_type", "torch_dtype", "dtype"), ("a text", lambda value: isinstance(value, str))
+    ),
+    **dict.fromkeys(
+        ("rope_parameters", "rope_scaling", "quantization_config"),
+        ("an object", lambda value: isinstance(value, Mapping)),
+    ),
+    **dict.fromkeys(
+        ("tie_word_embeddings", "attention_bias", "use_sliding_window"),
+        ("true or false", lambda value: isinstance(value, bool)),
+    ),
+    **dict.fromkeys(
+        ("sliding_window", "kv_lora_rank", "decoder_sparse_step"),
+        ("a whole number", lambda value: type(value) in (int, bool)),
+    ),
+}
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def _all_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 @dataclass(frozen=True)
@@ -92,6 +122,10 @@ def read_architecture(config: Mapping[str, Any], where: Path | str) -> str:
         UsageError: The model has a feature that is not modelled, or experts that are not.
         InputError: The class is not known.
     """
+    for key, (expected, is_right) in _KINDS.items():
+        value = config.get(key)
+        if value is not None and not is_right(value):
+            raise InputError(where, key, f"expected {expected}, found {shortly(value)}")
     for refusal in REFUSED_FEATURES:
         if refusal.present(config):
             keys = ", ".join(key for key in refusal.keys if config.get(key))

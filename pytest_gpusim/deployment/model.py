@@ -12,9 +12,13 @@ from pytest_gpusim.deployment.architectures import ARCHITECTURES, read_architect
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.quantization import Quantization
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError, UsageError, shortly
 
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4, "fp8": 1}
+
+
+_MOST = 10**9
+"""No width, number of layers or vocabulary is beyond it."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,18 @@ class ModelShape:
             value = config.get(key, default)
             if value is None and default is not None:
                 value = default
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(where, key, f"expected a positive integer, found {value!r}")
+            if type(value) is not int or not 1 <= value <= _MOST:
+                limit = f" up to {_MOST:,}" if type(value) is int and value > _MOST else ""
+                expected = f"expected a positive integer{limit}"
+                raise InputError(where, key, f"{expected}, found {shortly(value)}")
             return value
 
         def number(key: str, document: Mapping[str, Any], default: float) -> float:
             value = document.get(key)
             if value is None:
                 return default
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise InputError(where, key, f"expected a positive number, found {value!r}")
+            if type(value) not in (int, float) or not 0 < value < _MOST**2:
+                raise InputError(where, key, f"expected a positive number, found {shortly(value)}")
             return float(value)
 
         hidden, heads = integer("hidden_size"), integer("num_attention_heads")
@@ -125,7 +131,11 @@ class ModelShape:
             # ModelOpt's checkpoints say it there, and vLLM looks there too.
             config = {**config, "quantization_config": read_json(beside)}
         known = name or stated_name(config) or path.resolve().parent.name
-        return cls.from_config(config, name=known, where=path)
+        try:
+            return cls.from_config(config, name=known, where=path)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            said = f"a value is none of its kind: {type(error).__name__}: {error}"
+            raise InputError(path, "", said, "give a Hugging Face config.json") from error
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: Path | str) -> ModelShape:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_gpusim.artifacts import safe_name
 from pytest_gpusim.workload.trace import read_workload
 
 
@@ -16,7 +17,7 @@ def store_workload(root: Path, make: Callable[[Path], None]) -> Path:
     with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
         made = Path(scratch) / "workload"
         make(made)
-        place = root / read_workload(made).workload_id
+        place = root / safe_name(read_workload(made).workload_id)
         if not place.exists():
             try:
                 made.rename(place)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.runs.importers.base import split_index
 from pytest_gpusim.runs.importers.options import ALL, call_importer
@@ -93,7 +93,7 @@ def load_simulated_run(
     kind = recognise(path, registry)
     importer = registry.run_importers.get(kind)
     simulator = getattr(importer, "simulator", None)
-    out = store / f"{simulator or 'simulated'}_runs" / new_id(kind)
+    out = store / safe_name(f"{simulator or 'simulated'}_runs") / new_id(kind)
     # A table of one's own may be of either side; it stands where a simulation is asked for.
     own = {"simulator": "simulated"} if kind == "csv" else {}
     return call_importer(kind, importer, [path], out, own)

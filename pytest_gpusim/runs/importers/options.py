@@ -80,7 +80,7 @@ def call_importer(
         flags = ", ".join("--" + key.replace("_", "-") for key in sorted(given))
         raise UsageError(f"{flags}: the importer {kind!r} takes no options")
     what = f"the importer {kind!r}"
-    with plugin_call(what, importer):
+    with plugin_call(what, importer, [out]):
         importer(*arguments)
-    with plugin_result(what, importer):
+    with plugin_result(what, importer, [out]):
         return read_run(out)

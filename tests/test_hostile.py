@@ -1,0 +1,314 @@
+"""Input that means harm, or nothing: one line, exit code 2 (a plugin's fault 3), nothing left."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+import os
+import sys
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_gpusim.artifacts import atomic_directory, new_id, read_json, safe_name
+from pytest_gpusim.backends.archive import find_recording
+from pytest_gpusim.bundle.layout import place_of
+from pytest_gpusim.cli import main
+from pytest_gpusim.errors import InputError, printable
+from pytest_gpusim.limits import LIMITS
+from pytest_gpusim.tables import open_text, read_table
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.store import store_workload
+from pytest_gpusim.workload.trace import WorkloadRequest, read_workload
+from pytest_gpusim.workload.writer import write_workload
+
+HOSTILE = Path(__file__).parent / "data" / "cases" / "hostile"
+RECORDING = Path(__file__).parents[1] / "benchmarks" / "recordings" / "qwen3-0.6b-cpu-poisson"
+PLUGIN = "plugin_that_writes_nothing"
+
+
+def gpusim(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main([str(argument) for argument in arguments])
+    err = capsys.readouterr().err
+    return code, err
+
+
+def files_below(path: Path) -> list[Path]:
+    return sorted(path.rglob("*"))
+
+
+def simulate(*more: object, model: object = "Qwen/Qwen3-0.6B") -> list[object]:
+    return [
+        "simulate", "--model", model, "--hardware", "cpu", "--profiling-root",
+        RECORDING / "profile", "--workload", RECORDING / "workload", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, from which plugins may be loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(HOSTILE)])
+    yield tmp_path
+    sys.modules.pop(PLUGIN, None)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in HOSTILE.iterdir()))
+def test_as_an_engine_file_and_as_a_model(
+    here: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    for arguments in (simulate("--engine", HOSTILE / file), simulate(model=HOSTILE / file)):
+        code, err = gpusim(capsys, *arguments)
+        assert code == 2, err
+        assert err.startswith("gpusim: ")
+        assert err.count("\n") == 1
+        assert file in err
+        assert files_below(here) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("alias_bomb.yaml", "line 6: holds more than 100,000 values"),
+        (
+            "scalar_deep.yaml",
+            "is nested deeper than 64; the limit is 64; raise it with GPUSIM",
+        ),
+        ("scalar_bin.yaml", "line 1: not usable YAML: '0b_' is no int"),
+        ("scalar_date.yaml", "'2001-02-30' is no timestamp"),
+        ("scalar_int.yaml", "is no int"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str], file: str, says: str
+) -> None:
+    assert says in gpusim(capsys, *simulate("--engine", HOSTILE / file))[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("config_architectures.json", "architectures: expected a list of texts, found [['x']]"),
+        ("config_layer_types.json", "layer_types: expected a list of texts, found 2"),
+    ],
+)
+def test_kinds_of_a_config(
+    here: Path, capsys: pytest.CaptureFixture[str], config: str, says: str
+) -> None:
+    assert says in gpusim(capsys, *simulate(model=HOSTILE / config))[1]
+
+
+@pytest.mark.parametrize("module", ["alias_bomb.yaml", "no_such", "scalar_bin.yaml", ".relative"])
+def test_what_is_no_plugin(here: Path, capsys: pytest.CaptureFixture[str], module: str) -> None:
+    code, err = gpusim(capsys, "-p", module, "doctor")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"-p {module}: cannot be imported" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("raises", "failed: ValueError: boom second line \\x1b[2J"),
+        ("nothing", "did not write a run as it must: o: no such run directory"),
+        ("half", "did not write a run as it must: o: incomplete: no run_meta.json"),
+        ("a_file", "did not write a run as it must: o: no such run directory"),
+        ("exits", "ended the process (exit code 0)"),
+    ],
+)
+def test_a_plugins_simulator_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    engine = ("--engine", RECORDING / "real" / "1")
+    more = (*engine, "--simulator", f"bad_{name}", "--out", "o")
+    code, err = gpusim(capsys, "-p", PLUGIN, *simulate(*more))
+    assert code == 3
+    assert err.startswith(f"gpusim: the simulator 'bad_{name}' {says}")
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+    assert files_below(here) == []
+
+
+def test_a_plugins_importer_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = gpusim(
+        capsys,
+        "-p",
+        PLUGIN,
+        "import-run",
+        "bad_importer",
+        HOSTILE / "scalar_bin.yaml",
+        "--out",
+        "o",
+    )
+    assert (code, err.count("\n")) == (3, 1)
+    assert "the importer 'bad_importer' did not write a run as it must" in err
+    assert files_below(here) == []
+
+
+NAMES = st.text(max_size=300) | st.sampled_from(
+    [
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "../../x",
+        "a/../b",
+        "C:\\x",
+        "\0",
+        "~",
+        " ",
+        "x" * 5000,
+        "\ud800",
+    ]
+)
+
+
+@given(NAMES)
+def test_a_name_is_one_part_of_a_path(name: str) -> None:
+    part = safe_name(name)
+    assert Path(part).parts == (part,)
+    assert part not in (".", "..")
+    assert part.isprintable()
+    assert len(os.fsencode(part)) <= 150
+    assert safe_name(part) == part
+
+
+@given(NAMES, NAMES)
+def test_no_two_names_meet(one: str, other: str) -> None:
+    assert (safe_name(one) == safe_name(other)) == (one == other)
+
+
+@given(NAMES)
+def test_an_id_leads_nowhere_else(name: str) -> None:
+    assert Path("tmp", new_id(name)).resolve().parent == Path("tmp").resolve()
+
+
+def write_named(out: Path, name: str) -> None:
+    requests = [WorkloadRequest(0, 0, 4, 2, 0)]
+    prompts = {0: Prompt(0, seed=1, num_tokens=4)}
+    write_workload(out, requests, prompts, name=name, seed=0, generator={})
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "a/b", "..", "x\x1b[2J", "e" * 400])
+def test_a_workload_is_filed_in_its_place(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "deep" / "er" / "workloads"
+    place = store_workload(root, lambda out: write_named(out, name))
+    assert place.parent == root
+    assert read_workload(place).workload_id.startswith(name)
+    assert [path.name for path in root.iterdir()] == [place.name]
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "..", "a/../../b", "x\0y", ".hidden/x"])
+def test_a_bundle_is_not_placed_by_a_path(tmp_path: Path, name: str) -> None:
+    meta = {"hardware": "cpu", "model": name}
+    (tmp_path / "profile_meta.json").write_text(json.dumps(meta))
+    assert place_of(tmp_path) is None
+    (tmp_path / "profile_meta.json").write_text(json.dumps({"hardware": name, "model": "m"}))
+    assert place_of(tmp_path) is None
+
+
+def tar_xz(path: Path, *members: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> None:
+    with tarfile.open(path, "w:xz") as tar:
+        for member in members:
+            entry, content = member if isinstance(member, tuple) else (member, b"")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        (entry("../evil"), b"x"),
+        (entry("/tmp/evil-of-gpusim"), b"x"),
+        entry("case/link", tarfile.SYMTYPE, "/etc/passwd"),
+        entry("case/link", tarfile.SYMTYPE, "../../evil"),
+        entry("case/hard", tarfile.LNKTYPE, "/etc/passwd"),
+        entry("case/pipe", tarfile.FIFOTYPE),
+        entry("case/device", tarfile.CHRTYPE),
+    ],
+    ids=["parent", "absolute", "symlink", "symlink-up", "hardlink", "fifo", "device"],
+)
+def test_no_member_of_an_archive_leaves_its_place(tmp_path: Path, member: tarfile.TarInfo) -> None:
+    recordings, unpacked = tmp_path / "recordings", tmp_path / "a" / "b" / "unpacked"
+    recordings.mkdir()
+    tar_xz(recordings / "case.tar.xz", entry("case", tarfile.DIRTYPE), member)
+    with suppress(InputError):  # or what is dangerous is left out
+        find_recording(recordings, "case", unpacked)
+    left = [path for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()]
+    assert all(path.parent == recordings or unpacked in path.parents for path in left)
+    assert not any(path.is_symlink() for path in left)
+    assert not Path("/tmp/evil-of-gpusim").exists()
+
+
+def test_an_archive_that_unfolds_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "case.tar.xz"
+    header = entry("case/big")
+    header.size = 10**11
+    with lzma.open(path, "wb", preset=1) as stream:
+        stream.write(header.tobuf())
+        for _ in range(80):
+            stream.write(bytes(1 << 20))
+    with pytest.raises(InputError, match="unpacks to more than 200 times its"):
+        find_recording(tmp_path, "case", tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists() or files_below(tmp_path / "unpacked") == []
+
+
+def gzip_bomb(path: Path) -> Path:
+    with gzip.open(path, "wb") as stream:
+        stream.write(b"a,b\n")
+        for _ in range(17):
+            stream.write(b"0,0\n" * (1 << 20))
+    return path
+
+
+def test_gzip_that_unfolds_without_end(tmp_path: Path) -> None:
+    path = gzip_bomb(tmp_path / "x.csv.gz")
+    with open_text(path) as stream, pytest.raises(InputError, match="unpacks to more than 200"):
+        stream.read()
+    with pytest.raises(InputError, match="raise the limit with GPUSIM_MAX_UNPACKED_RATIO=N"):
+        read_table(path, required=["a"], integers=["a"])
+
+
+def test_a_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = gzip_bomb(tmp_path / "x.csv.gz")
+    monkeypatch.setenv("GPUSIM_MAX_UNPACKED_RATIO", "5000")
+    with open_text(path) as stream:
+        assert len(stream.read()) == 4 + 17 * (1 << 22)
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.variable)
+def test_every_limit_is_documented(limit: object) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "limits.md").read_text()
+    assert f"`{limit.variable}`" in text  # type: ignore[attr-defined]
+    assert f"{limit.default:,}" in text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '"\\ud800"', '{"\\udfff": 1}'])
+def test_values_that_json_has_not_are_found_when_read(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(f'{{"a": {{"b": [1, {value}]}}}}')
+    with pytest.raises(InputError, match=r"a\.b\[1\].*is no value of JSON"):
+        read_json(path)
+
+
+def test_names_are_data() -> None:
+    said = printable("x\x1b[2Jy\u202ez\x07\r\n\ud800\x9b31m é日本")
+    assert said == "x\\x1b[2Jy\\u202ez\\x07 \\ud800\\x9b31m é日本"
+
+
+def test_nothing_stays_of_a_directory_that_could_not_be_filled(tmp_path: Path) -> None:
+    with pytest.raises(InputError), atomic_directory(tmp_path / "out"):
+        raise InputError("x", "", "y")
+    assert files_below(tmp_path) == []
