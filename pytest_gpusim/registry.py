@@ -316,7 +316,11 @@ def builtin_registry() -> Registry:
         f"{here}.simulators.vidur.runner:simulate",
         parameters=f"{here}.simulators.vidur.parameters:PARAMETERS",
     )
-    registry.add_simulator("reference", f"{here}.simulators.reference:simulate")
+    registry.add_simulator(
+        "reference",
+        f"{here}.simulators.reference:simulate",
+        parameters=f"{here}.simulators.parameters:FLEET",
+    )
     registry.add_backend(
         "vllm",
         f"{here}.backends.vllm:measure",

@@ -101,9 +101,19 @@ def _params_help(providers: Names[Any]) -> str:
     return "\n".join(lines)
 
 
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """``--replicas`` and ``--router``: options of the simulators that simulate fleets."""
+    from pytest_gpusim.simulators.parameters import FLEET, ROUTERS
+
+    number, router = FLEET
+    parser.add_argument("--replicas", type=int, metavar="N", help=f"{number.help} (default: 1)")
+    parser.add_argument("--router", choices=ROUTERS, help=router.help)
+
+
 def params_of(options: argparse.Namespace) -> dict[str, str]:
-    """What ``--param`` says."""
-    params: dict[str, str] = {}
+    """What ``--param`` says, and the options that stand for one."""
+    fleet = ((name, getattr(options, name, None)) for name in ("replicas", "router"))
+    params = {name: str(value) for name, value in fleet if value is not None}
     for text in options.param:
         name, equals, value = text.partition("=")
         if not equals or not name:

@@ -14,6 +14,7 @@ from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, write_json
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
+    add_fleet,
     add_json,
     add_model_and_hardware,
     add_params,
@@ -83,6 +84,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     capacity.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
     )
+    add_fleet(capacity)
     add_params(capacity, registry.simulators)
     add_workers(capacity)
     capacity.add_argument(

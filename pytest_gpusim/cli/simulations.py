@@ -13,6 +13,7 @@ from pytest_gpusim.cli.common import (
     WORKLOAD_HELP,
     Subparsers,
     add_engine,
+    add_fleet,
     add_model_and_hardware,
     add_out,
     add_params,
@@ -56,6 +57,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     simulate.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
     )
+    add_fleet(simulate)
     add_params(simulate, registry.simulators)
     add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
     simulate.set_defaults(run=_simulate)

@@ -170,7 +170,7 @@ def _run_here(inputs: SimulationInputs) -> Simulated:
     run(inputs, engine)
     ttft = tpot = 0.0
     several = 0
-    records = engine_records(inputs, engine)
+    records = engine_records(inputs, [engine])
     for record in records:
         times = record.token_times_ns or ()
         if not times:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from heapq import merge
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +20,8 @@ from pytest_gpusim.runs.records import (
     token_rows,
 )
 from pytest_gpusim.serving.frontend import Frontend
-from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.engine import ServingEngine, TimedStep
+from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.frontend_client import FrontendClient
 from pytest_gpusim.workload import Workload, WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
@@ -26,20 +29,24 @@ from pytest_gpusim.workload.client import LoadClient
 NOT_SIMULATED = "NotSimulated"
 
 
-def engine_records(inputs: SimulationInputs, engine: ServingEngine) -> list[RequestRecord]:
+def engine_records(
+    inputs: SimulationInputs, engines: Sequence[ServingEngine]
+) -> list[RequestRecord]:
     """What became of each request, in order of id; tokens are out when their step ends.
 
     A client has them an egress later.
     """
-    planned, ended = engine.planned_at, engine.ended_at
+    engine_of = {number: engine for engine in engines for number in engine.requests}
     found = []
     for request in inputs.workload.requests:
-        served = engine.requests.get(request.request_id)
-        record = simulated_record(inputs.workload, request, engine.client)
-        if served is not None:
-            record.scheduled_ns = planned[served.first_step]
+        record = simulated_record(inputs.workload, request, engines[0].client)
+        engine = engine_of.get(request.request_id)
+        if engine is not None:
+            served = engine.requests[request.request_id]
+            record.scheduled_ns = engine.planned_at[served.first_step]
             record.num_cached_tokens = served.num_cached_tokens
             way_back = engine.frontend.egress_ns(request.num_prefill_tokens)
+            ended = engine.ended_at
             record.token_times_ns = [ended[step] + way_back for step in served.token_steps()]
         found.append(record)
     return found
@@ -135,18 +142,18 @@ def write_engine_run(
     inputs: SimulationInputs,
     simulator: str,
     started_at: str,
-    engine: ServingEngine,
+    fleet: Fleet,
     *,
     profiled: bool = True,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a `ServingEngine` did.
+    """Write what a fleet did, often of one engine; steps of several in order of their starts.
 
     Args:
         inputs: What was simulated, with the settings that were used.
         simulator: Its name.
         started_at: When it began.
-        engine: With all steps finished.
+        fleet: With all steps finished.
         profiled: Whether the step times are those of the step-time model.
         details: What this simulator adds to the metadata.
     """
@@ -154,22 +161,23 @@ def write_engine_run(
         inputs,
         simulator,
         started_at,
-        engine_records(inputs, engine),
-        steps=_step_rows(engine),
-        step_batches=_batches(engine),
+        engine_records(inputs, fleet.engines),
+        steps=_step_rows(fleet),
+        step_batches=(batch for _, _, batch in _steps(fleet)),
         details={
-            "scheduler_rules": asdict(engine.rules),
-            "num_steps": len(engine.steps),
-            **(_profile_details(engine) if profiled else {}),
+            "scheduler_rules": asdict(fleet.engines[0].rules),
+            "num_steps": sum(len(engine.steps) for engine in fleet.engines),
+            **(_profile_details(fleet) if profiled else {}),
+            **({"fleet": fleet.to_json()} if len(fleet.engines) > 1 else {}),
             **(details or {}),
         },
     )
 
 
-def _profile_details(engine: ServingEngine) -> dict[str, Any]:
+def _profile_details(fleet: Fleet) -> dict[str, Any]:
     """Where the time went, over the whole run, and how many steps left the profile."""
-    timed = [(entry.features, engine.time(entry)) for entry in engine.steps]
-    totals = engine.model.totals(timed)
+    timed = [(step.features, each.time(step)) for each in fleet.engines for step in each.steps]
+    totals = fleet.engines[0].model.totals(timed)
     whole = sum(totals.values()) or 1.0
     return {
         "operator_shares": {name: round(time / whole, 6) for name, time in totals.items()},
@@ -177,8 +185,15 @@ def _profile_details(engine: ServingEngine) -> dict[str, Any]:
     }
 
 
-def _batches(engine: ServingEngine) -> Iterator[Mapping[Any, int]]:
-    """Tokens by request id; the same mapping again while the same requests decode."""
+def _steps(fleet: Fleet) -> Iterator[tuple[int, TimedStep, Mapping[Any, int]]]:
+    """Starts, steps and batches of all engines, in order of starts."""
+    if len(fleet.engines) == 1:
+        return _batches(fleet.engines[0])
+    return merge(*map(_batches, fleet.engines), key=itemgetter(0))
+
+
+def _batches(engine: ServingEngine) -> Iterator[tuple[int, TimedStep, Mapping[Any, int]]]:
+    """Start, step, tokens by request id; the same mapping while the same requests decode."""
     batch: dict[Any, int] = {}
     decoding: object = None
     for entry in engine.steps:
@@ -186,11 +201,11 @@ def _batches(engine: ServingEngine) -> Iterator[Mapping[Any, int]]:
         if step.prefills or step.requests is not decoding:
             batch = {request.request_id: tokens for request, tokens in step.batch()}
             decoding = None if step.prefills else step.requests
-        yield batch
+        yield entry.start_ns, entry, batch
 
 
-def _step_rows(engine: ServingEngine) -> Iterator[Sequence[Any]]:
-    for number, entry in enumerate(engine.steps):
+def _step_rows(fleet: Fleet) -> Iterator[Sequence[Any]]:
+    for number, (_, entry, _) in enumerate(_steps(fleet)):
         step = entry.step
         yield (
             number,

@@ -16,7 +16,8 @@ from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators import reference
-from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
+from pytest_gpusim.simulators.engine import complete_settings
+from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.vidur import package, runner
 from pytest_gpusim.simulators.vidur.clock import exact_span, to_ns, to_seconds
 from pytest_gpusim.workload import Workload
@@ -151,7 +152,7 @@ def test_sarathi_survives_preemption(tmp_path: Path, bundle: Bundle):
     given = inputs(bundle, workload, tmp_path / "out", num_gpu_blocks=36)
     session = runner.run(
         dataclasses.replace(given, engine=complete_settings(given)),
-        ServingEngine.of_inputs(given),
+        Fleet.of_inputs(given, 1, "round_robin"),
         "sarathi",
         "profile",
     )

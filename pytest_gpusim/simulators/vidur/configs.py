@@ -64,6 +64,36 @@ class GpusimSingleReplicaConfig(BaseGlobalSchedulerConfig):
 
 
 @dataclass
+class GpusimRoundRobinConfig(BaseGlobalSchedulerConfig):
+    """Replicas in turn."""
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_round_robin"
+
+
+@dataclass
+class GpusimRandomConfig(BaseGlobalSchedulerConfig):
+    """Each replica with equal chance."""
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_random"
+
+
+@dataclass
+class GpusimLeastOutstandingConfig(BaseGlobalSchedulerConfig):
+    """The replica with the fewest unfinished requests."""
+
+    @staticmethod
+    def get_type() -> str:
+        """Its name on Vidur's command line."""
+        return "gpusim_least_outstanding"
+
+
+@dataclass
 class GpusimProfilePredictorConfig(BaseExecutionTimePredictorConfig):
     """Interpolation of a profile bundle."""
 

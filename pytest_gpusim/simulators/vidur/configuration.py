@@ -12,8 +12,12 @@ from vidur.config import (
     SimulationConfig,
 )
 
+from pytest_gpusim.simulators.parameters import ROUTERS
 from pytest_gpusim.simulators.vidur.configs import (
+    GpusimLeastOutstandingConfig,
     GpusimProfilePredictorConfig,
+    GpusimRandomConfig,
+    GpusimRoundRobinConfig,
     GpusimSarathiSchedulerConfig,
     GpusimSingleReplicaConfig,
     GpusimVllmSchedulerConfig,
@@ -41,7 +45,7 @@ def simulation_config(session: Session, scheduler: str, predictor: str) -> Simul
     assert settings.num_gpu_blocks is not None
     return SimulationConfig(
         cluster_config=ClusterConfig(
-            num_replicas=1,
+            num_replicas=len(session.fleet.engines),
             replica_config=ReplicaConfig(
                 model_name=register_model(inputs.model, private_model_name(inputs.model)),
                 num_pipeline_stages=1,
@@ -53,7 +57,7 @@ def simulation_config(session: Session, scheduler: str, predictor: str) -> Simul
             cache_config=CacheConfig(
                 block_size=settings.block_size, num_blocks=settings.num_gpu_blocks - 1
             ),
-            global_scheduler_config=GpusimSingleReplicaConfig(),
+            global_scheduler_config=_router(session),
             replica_scheduler_config=_scheduler(session, scheduler),
         ),
         request_generator_config=GpusimWorkloadConfig(
@@ -72,6 +76,13 @@ def simulation_config(session: Session, scheduler: str, predictor: str) -> Simul
             output_dir=str(session.scratch),
         ),
     )
+
+
+def _router(session: Session) -> Any:
+    if len(session.fleet.engines) == 1:
+        return GpusimSingleReplicaConfig()
+    configs = (GpusimRoundRobinConfig, GpusimRandomConfig, GpusimLeastOutstandingConfig)
+    return dict(zip(ROUTERS, configs, strict=True))[session.fleet.policy]()
 
 
 def _scheduler(session: Session, scheduler: str) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pytest_gpusim.parameters import Parameter
+from pytest_gpusim.simulators.parameters import FLEET
 
 SCHEDULERS = ("vllm", "sarathi")
 PREDICTORS = ("profile", "random_forest")
 FORESTS = ("small", "vidur")
 
 PARAMETERS = (
+    *FLEET,
     Parameter(
         "scheduler",
         "text",

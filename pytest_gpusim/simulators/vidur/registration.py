@@ -116,6 +116,17 @@ def register_adapters() -> None:
             scheduler.SingleReplicaScheduler,
         ),
         (
+            GlobalSchedulerRegistry,
+            configs.GpusimRoundRobinConfig,
+            scheduler.RoundRobinRouter,
+        ),
+        (GlobalSchedulerRegistry, configs.GpusimRandomConfig, scheduler.RandomRouter),
+        (
+            GlobalSchedulerRegistry,
+            configs.GpusimLeastOutstandingConfig,
+            scheduler.LeastOutstandingRouter,
+        ),
+        (
             ExecutionTimePredictorRegistry,
             configs.GpusimProfilePredictorConfig,
             predictor.ProfilePredictor,

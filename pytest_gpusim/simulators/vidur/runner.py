@@ -15,7 +15,9 @@ from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.progress import Progress
 from pytest_gpusim.registry import SimulationInputs
-from pytest_gpusim.simulators.engine import ServingEngine, complete_settings
+from pytest_gpusim.simulators.engine import complete_settings
+from pytest_gpusim.simulators.fleet import Fleet
+from pytest_gpusim.simulators.parameters import ROUTERS
 from pytest_gpusim.simulators.vidur.package import require_vidur
 from pytest_gpusim.simulators.vidur.parameters import PARAMETERS, PREDICTORS, SCHEDULERS
 
@@ -42,9 +44,10 @@ def simulate(inputs: SimulationInputs) -> None:
     predictor = params.get("predictor", PREDICTORS[0])
     inputs = replace(inputs, engine=complete_settings(inputs))
     started_at = utc_now()
-    engine = ServingEngine.of_inputs(inputs)
-    engine.keeps_spans = predictor == "random_forest"
-    session = run(inputs, engine, scheduler, predictor)
+    fleet = Fleet.of_inputs(inputs, params.get("replicas", 1), params.get("router", ROUTERS[0]))
+    for engine in fleet.engines:
+        engine.keeps_spans = predictor == "random_forest"
+    session = run(inputs, fleet, scheduler, predictor)
     details: dict[str, Any] = {
         "simulator_version": version,
         "scheduler": scheduler,
@@ -55,26 +58,30 @@ def simulate(inputs: SimulationInputs) -> None:
     if scheduler == "sarathi":
         from pytest_gpusim.simulators.vidur.output import write_sarathi_run
 
+        if len(fleet.engines) > 1:
+            details["fleet"] = {"replicas": len(fleet.engines), "router": fleet.policy}
         write_sarathi_run(session, NAME, started_at, details)
     else:
         from pytest_gpusim.simulators.output import write_engine_run
 
         write_engine_run(
-            inputs, NAME, started_at, engine, profiled=predictor == "profile", details=details
+            inputs, NAME, started_at, fleet, profiled=predictor == "profile", details=details
         )
 
 
-def run(inputs: SimulationInputs, engine: ServingEngine, scheduler: str, predictor: str) -> Session:
+def run(inputs: SimulationInputs, fleet: Fleet, scheduler: str, predictor: str) -> Session:
     """Run Vidur's simulator once; all that it writes goes to a directory that is removed."""
     from pytest_gpusim.simulators.vidur.session import open_session
 
     try:
         with (
-            Progress("simulate", len(inputs.workload.requests), "requests") as engine.progress,
+            Progress("simulate", len(inputs.workload.requests), "requests") as progress,
             _silence(),
             tempfile.TemporaryDirectory(prefix="gpusim-vidur-") as scratch,
-            open_session(inputs, engine, Path(scratch)) as session,
+            open_session(inputs, fleet, Path(scratch)) as session,
         ):
+            for engine in fleet.engines:
+                engine.progress = progress
             from vidur.simulator import Simulator
 
             from pytest_gpusim.simulators.vidur.configuration import simulation_config

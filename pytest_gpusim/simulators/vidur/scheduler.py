@@ -7,9 +7,12 @@ from typing import Any
 from vidur.entities import Batch, Request
 from vidur.request_generator.base_request_generator import BaseRequestGenerator
 from vidur.scheduler import BaseGlobalScheduler
+from vidur.scheduler.global_scheduler.lor_global_scheduler import LORGlobalScheduler
+from vidur.scheduler.global_scheduler.round_robin_global_scheduler import RoundRobinGlobalScheduler
 from vidur.scheduler.replica_scheduler.base_replica_scheduler import BaseReplicaScheduler
 from vidur.scheduler.replica_scheduler.sarathi_replica_scheduler import SarathiReplicaScheduler
 
+from pytest_gpusim.simulators.fleet import Router
 from pytest_gpusim.simulators.vidur.clock import to_ns
 from pytest_gpusim.simulators.vidur.entities import (
     EngineBatch,
@@ -51,7 +54,7 @@ class VllmReplicaScheduler(BaseReplicaScheduler):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._engine = session_of(self._config.session).engine
+        self._engine = session_of(self._config.session).next_engine()
 
     def add_request(self, request: ReplayedRequest) -> None:
         """A request arrived."""
@@ -72,6 +75,11 @@ class VllmReplicaScheduler(BaseReplicaScheduler):
     def is_empty(self) -> bool:
         """Whether all that arrived is done."""
         return not self._engine.scheduler.num_unfinished
+
+    @property
+    def num_pending_requests(self) -> int:
+        """What a router goes by: requests that run or wait."""
+        return self._engine.scheduler.num_unfinished
 
     @property
     def memory_usage_percent(self) -> float:
@@ -120,5 +128,40 @@ class SingleReplicaScheduler(BaseGlobalScheduler):
         """All queued requests, to the only replica."""
         replica_id = next(iter(self._replicas))
         batch = [(replica_id, request) for request in self._request_queue]
+        self._request_queue.clear()
+        return batch
+
+
+class _RealIds:
+    """Vidur's own routers take bare indices for ids, which is right once in a process."""
+
+    _replicas: dict[Any, Any]
+
+    def schedule(self) -> list[tuple[Any, Request]]:
+        """What Vidur's router decides, under the replicas' real ids."""
+        ids = list(self._replicas)
+        return [(ids[place.id], request) for place, request in super().schedule()]  # type: ignore[misc]
+
+
+class RoundRobinRouter(_RealIds, RoundRobinGlobalScheduler):
+    """Vidur's own ``round_robin``."""
+
+
+class LeastOutstandingRouter(LORGlobalScheduler):
+    """Vidur's own ``lor``; it already goes by real ids."""
+
+
+class RandomRouter(BaseGlobalScheduler):
+    """As Vidur's own ``random``, which draws from a stream that has no seed."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._router = Router("random", len(self._replicas))
+
+    def schedule(self) -> list[tuple[Any, Request]]:
+        """Each queued request to a replica by chance."""
+        self.sort_requests()
+        ids = list(self._replicas)
+        batch = [(ids[self._router.choose(())], request) for request in self._request_queue]
         self._request_queue.clear()
         return batch

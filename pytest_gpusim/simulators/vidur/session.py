@@ -15,6 +15,7 @@ from typing import Any
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.fleet import Fleet
 
 _numbers = count(1)
 _open: dict[int, Session] = {}
@@ -27,7 +28,7 @@ class Session:
     Attributes:
         number: Its key in Vidur's configurations.
         inputs: What is simulated.
-        engine: The scheduler, step-time model and record of steps.
+        fleet: Schedulers, step-time model and record of steps, by replica.
         scratch: A directory that goes when the simulation ends.
         batches: Batches of Vidur's own scheduler, where that one is used.
         requests: Vidur's requests.
@@ -35,18 +36,27 @@ class Session:
 
     number: int
     inputs: SimulationInputs
-    engine: ServingEngine
+    fleet: Fleet
     scratch: Path
     batches: list[Any] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
+    _given: int = 0
+
+    @property
+    def engine(self) -> ServingEngine:
+        """One of the engines, which share model, client and front end."""
+        return self.fleet.engines[0]
+
+    def next_engine(self) -> ServingEngine:
+        """The engine of the next replica that Vidur makes."""
+        self._given += 1
+        return self.fleet.engines[self._given - 1]
 
 
 @contextmanager
-def open_session(
-    inputs: SimulationInputs, engine: ServingEngine, scratch: Path
-) -> Iterator[Session]:
+def open_session(inputs: SimulationInputs, fleet: Fleet, scratch: Path) -> Iterator[Session]:
     """A session that Vidur's classes can find while the block runs."""
-    session = Session(next(_numbers), inputs, engine, scratch)
+    session = Session(next(_numbers), inputs, fleet, scratch)
     _open[session.number] = session
     try:
         yield session
