@@ -21,6 +21,7 @@ def pages() -> dict[str, str]:
         "reference/api.md": api(),
         "reference/checks.md": checks(),
         "reference/figures.md": figures(),
+        "reference/models.md": models(),
         "reference/settings.md": settings(),
         "reference/parameters.md": parameters(),
         "reference/schemas.md": schemas(),
@@ -190,6 +191,69 @@ def figures() -> str:
     head = ("metric", "label", "one value for", "statistics")
     named = "A tolerance is named `<metric>_<statistic>`, such as `ttft_p50`."
     return "\n".join(["# Metrics", "", named, "", *_table(head, rows), ""])
+
+
+def models() -> str:
+    """Families, models known by name, and what of a model or an engine is refused by name."""
+    from pytest_gpusim.deployment.architectures import ARCHITECTURES, REFUSED_FEATURES
+    from pytest_gpusim.deployment.quantization import SCHEMES
+    from pytest_gpusim.deployment.settings import SETTINGS
+    from pytest_gpusim.registry import builtin_registry
+
+    families = [
+        (
+            f"`{name}`",
+            "experts" if kind.experts else "dense",
+            "over all heads" if kind.norm_over_heads else "each head" if kind.qk_norm else "none",
+        )
+        for name, kind in ARCHITECTURES.items()
+    ]
+    registry = builtin_registry()
+    known = []
+    for name in registry.models.names():
+        shape = registry.model(name)
+        experts, numbers = shape.experts, shape.quantization
+        known.append(
+            (
+                f"`{name}`",
+                f"{shape.num_parameters() / 1e9:.1f}",
+                f"{experts.per_token} of {experts.num_experts}" if experts else "",
+                numbers.scheme if numbers else "",
+                shape.kv_cache_dtype(shape.torch_dtype),
+            )
+        )
+    refused = [
+        (refusal.name, ", ".join(f"`{key}`" for key in refusal.keys), "the model's `config.json`")
+        for refusal in REFUSED_FEATURES
+    ]
+    refused += [
+        (
+            (setting.refused or setting.words).rsplit(" ", 1)[0],
+            f"`{setting.name}`",
+            "engine settings",
+        )
+        for setting in SETTINGS
+        if setting.role == "refused" or setting.refused
+    ]
+    refused.append(
+        ("data-parallel attention", "`moe_tensor_parallel`, `data_parallel`", "a measured point")
+    )
+    heads = (
+        ("family", "kind", "norm of Q and K"),
+        ("model", "10^9 parameters", "experts per token", "quantization", "KV cache"),
+        ("not modelled", "told by", "of"),
+    )
+    return "\n".join(
+        [
+            "# Models",
+            "",
+            f"Quantized weights: {', '.join(f'`{scheme}`' for scheme in SCHEMES)}.",
+            "",
+            *("## Families", "", *_table(heads[0], families), ""),
+            *("## Known by name", "", *_table(heads[1], known), ""),
+            *("## Refused by name", "", *_table(heads[2], refused), ""),
+        ]
+    )
 
 
 def settings() -> str:

@@ -202,7 +202,12 @@ class ModelShape:
         if self.quantization is not None:
             config["quantization_config"] = self.quantization.to_hf_config()
         if self.qk_norm_over_heads:
-            config |= {"use_qk_norm": True, "rotary_dim": self.head_dim // 2}
+            config |= {
+                "use_qk_norm": True,
+                "rotary_dim": self.head_dim // 2,
+                "scoring_func": "sigmoid",
+                "use_routing_bias": True,
+            }
         return config
 
     def kv_cache_dtype(self, dtype: str, setting: str | None = None) -> str:
