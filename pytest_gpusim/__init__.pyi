@@ -3,10 +3,11 @@
 from .api import compare_results, read_real_run, simulate
 from .bundle import Bundle, read_bundle, write_bundle
 from .checks import Check
-from .compare import Comparison, Figure, Judgement, compare_runs
+from .compare import Comparison, Figure, Judgement, Tolerance, compare_runs
 from .deployment import EngineSettings, Hardware, ModelShape
 from .errors import CheckFailed, EngineError, GpusimError, InputError, UsageError
-from .plugin.sim_vs_real import CheckedComparison, SimVsReal
+from .plugin.checked import CheckedComparison
+from .plugin.sim_vs_real import SimVsReal
 from .registry import MeasureInputs, Registry, SimulationInputs, builtin_registry
 from .report.directory import read_document, write_comparison
 from .runs import Run, read_run, write_run
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "SimVsReal",
     "SimulationInputs",
+    "Tolerance",
     "UsageError",
     "Workload",
     "WorkloadRequest",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Status = Literal["pass", "fail", "warn", "skip", "overridden"]
+Status = Literal["pass", "fail", "warn", "skip", "unknown", "accepted"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ class Check:
     status: Status
     detail: str
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """The three fields, as JSON values."""
         return {"name": self.name, "status": self.status, "detail": self.detail}

@@ -202,6 +202,7 @@ def make_bundle(
         "tensor_parallel_sizes": list(tensor_parallel_sizes),
         "source": "synthetic",
         "coverage": {},
+        "calibrated_on": [],
         **(meta or {}),
     }
     write_bundle(out, made, described)

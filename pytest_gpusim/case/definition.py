@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,6 +72,8 @@ class Settings:
     """Where things are, and how the real side is had.
 
     ``root_is_named``: the user named the profiling root; then it stands for a recording's profile.
+    ``history``: whose spread is pooled with that of the real runs. ``accept``: names of checks that
+    the user accepts.
     """
 
     registry: Registry
@@ -81,6 +83,8 @@ class Settings:
     recordings: Path | None = None
     real: RealMode | None = None
     repeat: int = 3
+    history: Path | None = None
+    accept: Sequence[str] = ()
 
 
 class CannotRunHere(GpusimError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import new_id, safe_name
 from pytest_gpusim.case.definition import (
@@ -61,13 +62,30 @@ def _simulate(
 
 
 def compare(
-    case: Case, settings: Settings, real: RealSide, simulated: Run
+    case: Case,
+    settings: Settings,
+    real: RealSide,
+    simulated: Run,
+    stated: Mapping[str, Any] | None = None,
 ) -> tuple[Comparison, Path]:
-    """Compare the two sides; the comparison, and the directory that it left behind."""
+    """Compare the two sides; the comparison, and the directory that it left behind.
+
+    ``stated`` is what the runs do not say themselves (see `compare.stating`).
+    """
     from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.history import History
     from pytest_gpusim.report.directory import write_comparison
 
-    comparison = compare_runs(real.runs, simulated, workload=real.workload)
+    history = History.read(settings.history).spreads(real.runs) if settings.history else None
+    comparison = compare_runs(
+        real.runs,
+        simulated,
+        workload=real.workload,
+        accept=settings.accept,
+        stated=stated,
+        history=history,
+        name=case.case_name,
+    )
     out = settings.artifacts / "comparisons" / new_id(case.case_name)
     write_comparison(comparison, out)
     point_to_latest(out, settings.artifacts)

@@ -69,6 +69,7 @@ def command_parser(registry: Registry) -> argparse.ArgumentParser:
     """The parser of all commands, with the names that ``registry`` knows."""
     from pytest_gpusim.cli import (
         compare,
+        history,
         planning,
         points,
         profiles,
@@ -80,7 +81,17 @@ def command_parser(registry: Registry) -> argparse.ArgumentParser:
     from pytest_gpusim.cli.parser import main_parser
 
     parser, commands = main_parser()
-    modules = (workloads, profiles, simulations, runs, compare, points, planning, system)
+    modules = (
+        workloads,
+        profiles,
+        simulations,
+        runs,
+        compare,
+        history,
+        points,
+        planning,
+        system,
+    )
     for module in modules:
         module.add_commands(commands, registry)
     return parser

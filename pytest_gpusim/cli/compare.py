@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
 from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
 from pytest_gpusim.registry import Registry
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare.judging.tolerances import Given
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -19,10 +24,39 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "runs", type=Path, nargs="+", metavar="RUN", help="real runs, then the simulation"
     )
     compare.add_argument(
-        "--check", metavar="NAME=TOLERANCE,…", help="such as ttft_p50=0.10,tpot_p50=0.05"
+        "--check",
+        metavar="NAME=TOLERANCE,…",
+        help="such as ttft_p50=0.10,tpot_p50=5%%:0.1ms; 'defaults': TTFT, TPOT and E2E at p50 and "
+        "p90 within 10%%",
+    )
+    compare.add_argument("--tolerances", type=Path, metavar="FILE", help="the same as a TOML file")
+    compare.add_argument(
+        "--slo", metavar="METRIC=TIME,…", help="count goodput within, such as ttft=200ms,tpot=20ms"
     )
     compare.add_argument(
-        "--override", action="append", default=[], metavar="CHECK", help="judge although it fails"
+        "--accept",
+        "--override",
+        action="append",
+        default=[],
+        metavar="CHECK,…",
+        help="judge although it is not known, or fails; it is listed wherever the verdict stands",
+    )
+    compare.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what a run does not say itself, such as clock=client or calibrated_on=[]",
+    )
+    compare.add_argument(
+        "--sim",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="the seeds of a stochastic simulation; all other runs are real",
+    )
+    compare.add_argument(
+        "--history", type=Path, metavar="DIR", help="pool the spread of earlier runs; append"
     )
     add_json(compare)
     add_out(compare, str(DEFAULT_ROOT / "comparisons"))
@@ -51,28 +85,68 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 
 def _compare(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.compare import compare_runs, document_of, parse_tolerances
+    from pytest_gpusim.compare import compare_runs, document_of
+    from pytest_gpusim.compare.stating import parse_statements
+    from pytest_gpusim.history import History
     from pytest_gpusim.report.directory import write_comparison
     from pytest_gpusim.report.terminal import comparison_lines, failure_lines
     from pytest_gpusim.runs.importers import load_real_runs, load_simulated_run
 
-    if len(options.runs) < 2:
-        raise UsageError("compare: give at least one real run and, last, the simulated one")
-    tolerances = parse_tolerances(options.check) if options.check else {}
+    paths, simulated = options.runs, options.sim or []
+    if not simulated:
+        if len(paths) < 2:
+            raise UsageError("compare: give at least one real run and, last, the simulated one")
+        *paths, last = paths
+        simulated = [last]
+    tolerances = _tolerances(options)
+    slo = _pairs(options.slo, "--slo") if options.slo else None
+    accept = [name.strip() for names in options.accept for name in names.split(",")]
     out = out_of(options, "comparisons", "comparison")
-    real = [run for path in options.runs[:-1] for run in load_real_runs(path, registry)]
-    simulated = load_simulated_run(options.runs[-1], registry)
-    comparison = compare_runs(real, simulated, overrides=options.override)
-    comparison = comparison.judged(tolerances)
+    real = [run for path in paths for run in load_real_runs(path, registry)]
+    history = History.read(options.history) if options.history else None
+    comparison = compare_runs(
+        real,
+        [load_simulated_run(path, registry) for path in simulated],
+        accept=accept,
+        stated=parse_statements(options.state),
+        history=history.spreads(real) if history else None,
+    )
+    comparison = comparison.judged(tolerances, slo=slo)
     write_comparison(comparison, out)
+    document = document_of(comparison, out)
+    if history:
+        history.append([document])
     if options.json:
         print_json(comparison.to_json())
     else:
-        document = document_of(comparison, out)
         for line in (*comparison_lines(document), *failure_lines(document)):
             print(line)
         print(out)
-    return 0 if comparison.verdict == "pass" else CheckFailed.exit_code
+    return 0 if comparison.verdict in ("pass", "not_judged") else CheckFailed.exit_code
+
+
+def _tolerances(options: argparse.Namespace) -> Mapping[str, Given] | None:
+    """What is to be judged; None for the defaults."""
+    from pytest_gpusim.compare.judging.tolerances import parse_tolerances
+    from pytest_gpusim.report.tolerance_file import read_tolerance_file
+
+    if options.check and options.tolerances:
+        raise UsageError("--check and --tolerances: give one of them")
+    if options.tolerances:
+        return read_tolerance_file(options.tolerances)
+    if options.check == "defaults":
+        return None
+    return parse_tolerances(options.check) if options.check else {}
+
+
+def _pairs(text: str, option: str) -> dict[str, str]:
+    found = {}
+    for item in text.split(","):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {item!r}: expected NAME=VALUE")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def _timeline(options: argparse.Namespace, registry: Registry) -> int:

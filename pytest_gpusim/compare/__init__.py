@@ -6,7 +6,8 @@ Knows no file: `pytest_gpusim.report` writes and reads a comparison's directory.
 from pytest_gpusim.compare.comparison import Comparison, compare_runs
 from pytest_gpusim.compare.document import ComparisonDocument, document_of
 from pytest_gpusim.compare.figures import Figure, Figures
-from pytest_gpusim.compare.judging.tolerances import Judgement, parse_tolerances
+from pytest_gpusim.compare.judging.judgement import Judgement
+from pytest_gpusim.compare.judging.tolerances import Tolerance, parse_tolerances
 
 __all__ = [
     "Comparison",
@@ -14,6 +15,7 @@ __all__ = [
     "Figure",
     "Figures",
     "Judgement",
+    "Tolerance",
     "compare_runs",
     "document_of",
     "parse_tolerances",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
 from pytest_gpusim.compare.format import milliseconds
 from pytest_gpusim.compare.metrics import HEADLINES
+from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.compare.steps import compare_steps
@@ -31,8 +32,10 @@ def attribute(sides: Sides) -> dict[str, Any]:
         client and engine, which those of a client's clock hold), ``by_position`` and
         ``by_prompt_length`` (mean errors in parts of the run), ``operators`` (share of the
         simulated time), ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread``
-        (see `spread_of_requests`) and ``findings``: what stands out, in words, the weightiest
-        first. What the runs do not tell is None.
+        (see `spread_of_requests`), ``sensitivity`` (of each figure to a step time, see
+        `sensitivity.sensitivity`), ``findings``: what stands out, in words, what explains most of
+        the error first, and ``explained``: how much of the error of the mean E2E each of these
+        explains, None where that has no number. What the runs do not tell is None.
     """
     requests = paired_requests(sides)
     shares = operator_shares(sides.sim.meta)
@@ -46,8 +49,21 @@ def attribute(sides: Sides) -> dict[str, Any]:
         "extrapolated_share": extrapolated_share(sides),
         "steps": compare_steps(with_steps, sides.sim) if with_steps is not None else None,
         "spread": spread_of_requests(sides),
+        "sensitivity": sensitivity(sides.real_metrics[0]) or None,
     }
-    return {**found, "findings": _findings(found)}
+    said = sorted(_findings(found), key=lambda item: -(item.explains or 0.0))
+    return {
+        **found,
+        "findings": [item.text for item in said],
+        "explained": [item.explains for item in said],
+    }
+
+
+class _Finding(NamedTuple):
+    """Something that stands out, and its share of the error of the mean E2E."""
+
+    text: str
+    explains: float | None
 
 
 def _phases(requests: pd.DataFrame) -> dict[str, Any] | None:
@@ -139,30 +155,41 @@ def _spread(table: pd.DataFrame, sim: pd.Series) -> dict[str, float]:
     }
 
 
-def _findings(found: dict[str, Any]) -> list[str]:
-    said = [*_phase_findings(found["phases"]), *_step_findings(found["steps"])]
+def _findings(found: dict[str, Any]) -> list[_Finding]:
+    phases = found["phases"] or {}
+    whole = sum(phase["contribution"] for phase in phases.values())
+
+    def share(of_e2e: float) -> float | None:
+        return min(1.0, abs(of_e2e / whole)) if whole else None
+
+    said = [_Finding(text, share(part)) for text, part in _phase_findings(phases)]
+    said += [_Finding(text, share(part)) for text, part in _step_findings(found["steps"], whole)]
     outside = found["extrapolated_share"]
     if outside is not None and outside > NOTABLE:
-        said.append(f"{outside:.0%} of the simulated time is extrapolated beyond the profile")
-    said += _trend_findings(found["by_position"], "over the course of the run")
-    said += _trend_findings(found["by_prompt_length"], "from the shortest to the longest prompts")
-    return [*said, *_spread_findings(found["spread"])]
+        text = f"{outside:.0%} of the simulated time is extrapolated beyond the profile"
+        said.append(_Finding(text, None))
+    rest = _trend_findings(found["by_position"], "over the course of the run")
+    rest += _trend_findings(found["by_prompt_length"], "from the shortest to the longest prompts")
+    rest += _spread_findings(found["spread"])
+    return [*said, *(_Finding(text, None) for text in rest)]
 
 
-def _phase_findings(phases: dict[str, Any] | None) -> list[str]:
-    ranked = sorted((phases or {}).items(), key=lambda item: -abs(item[1]["contribution"]))
+def _phase_findings(phases: dict[str, Any]) -> list[tuple[str, float]]:
+    ranked = sorted(phases.items(), key=lambda item: -abs(item[1]["contribution"]))
     if not ranked or abs(ranked[0][1]["contribution"]) < NOTABLE / 3:
         return []
     name, phase = ranked[0]
     rest = ", ".join(f"{other} {part['contribution']:+.1%}" for other, part in ranked[1:])
-    return [
+    text = (
         f"most of the error lies in {name}: {milliseconds(phase['real_ns'])} real, "
         f"{milliseconds(phase['sim_ns'])} simulated per request, {phase['contribution']:+.1%} of "
         f"the mean E2E ({rest})"
-    ]
+    )
+    return [(text, phase["contribution"])]
 
 
-def _step_findings(steps: dict[str, Any] | None) -> list[str]:
+def _step_findings(steps: dict[str, Any] | None, whole: float) -> list[tuple[str, float]]:
+    """What the steps tell, each with what it would do to the mean E2E, whose error is ``whole``."""
     if steps is None:
         return []
     schedule, model = steps["schedule"], steps["model"]
@@ -175,25 +202,28 @@ def _step_findings(steps: dict[str, Any] | None) -> list[str]:
             for key, words in (("with_prefill", "with prefill"), ("decode_only", "decode only"))
             if model[key] is not None
         ]
-        said = [
+        text = (
             f"step times are off: {agree}, and in those the simulated time is off by "
             f"{model['error']:+.1%} "
             f"({', '.join(kinds)}): look at the profile, not at the schedule"
-        ]
+        )
+        said = [(text, model["error"])]
         constant = _constant_offset(model["decode_by_batch_size"])
         if constant is not None:
-            said.append(
+            text = (
                 f"decode steps are off by about {constant / 1e6:+.3g} ms whatever the batch size: "
                 "engine time per iteration, rather than operators"
             )
+            said.append((text, (model["decode_only"] or 0.0) / 2))
         return said
     if schedule["same_share"] < 1 - _OTHER_BATCHES:
         first = schedule["first_difference"]
         place = f" (first in step {first['step']})" if first else ""
-        return [
+        text = (
             f"the schedule differs: only {agree}{place}, while those take the right time "
             f"({model['error']:+.1%}): look at engine settings, KV blocks and shared prefixes"
-        ]
+        )
+        return [(text, whole - model["error"])]
     return []
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import SCHEMA_VERSION, provenance, utc_now
+from pytest_gpusim.compare.judging.equivalence import estimate
+from pytest_gpusim.runs.identity import run_digest
 
 if TYPE_CHECKING:
     from pytest_gpusim.compare.comparison import Comparison
+    from pytest_gpusim.compare.figures import Figure
     from pytest_gpusim.runs import Run
 
 
@@ -36,10 +41,17 @@ class ComparisonDocument:
 
     @property
     def verdict(self) -> str:
-        """The verdict, and whether it rests on the checks alone."""
-        verdict = str(self.comparison["verdict"])
-        judged = bool(self.meta["judgements"])
-        return verdict if judged or verdict != "pass" else f"{verdict} (checks only)"
+        """The verdict as a reader sees it, with what was accepted."""
+        word = str(self.comparison["verdict"]).replace("_", " ")
+        accepted = [
+            check["name"] for check in self.comparison["checks"] if check["status"] == "accepted"
+        ]
+        return f"{word} ({', '.join(accepted)} accepted)" if accepted else word
+
+    @property
+    def judgements(self) -> list[dict[str, Any]]:
+        """What was judged."""
+        return list(self.comparison["judgements"])
 
     @property
     def name(self) -> str:
@@ -63,6 +75,7 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "run_id": path.name if path is not None else None,
         "run_type": "compare",
+        "case": comparison.name,
         "simulator": sim.get("run_type"),
         "backend": real.get("backend"),
         "model": real.get("model") or sim.get("model"),
@@ -75,7 +88,22 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
         "engine": real.get("engine"),
         "real": [_source(run) for run in sides.real],
         "sim": _source(sides.sim),
-        "judgements": [item.to_json() for item in comparison.judgements],
+        "sim_seeds": [_source(run) for run in sides.sims[1:]],
+        "engine_version": (real.get("engine") or {}).get("engine_version"),
+        "engine_mode": _engine_mode(real),
+        "run_digests": [run_digest(run) for run in sides.real],
+        "estimates": {
+            name: _estimate(figure)
+            for name, figure in comparison.figures.by_name.items()
+            if not figure.estimate.absolute
+        },
+        "left_out": dict(comparison.left_out),
+        "accepted": list(comparison.accepted),
+        "stated": {
+            run.run_id: run.meta["stated"]
+            for run in (*sides.real, *sides.sims)
+            if run.meta.get("stated")
+        },
         "causes": comparison.causes,
         "unavailable": dict(comparison.figures.unavailable),
         "num_requests": len(sides.sim_metrics.requests),
@@ -83,6 +111,25 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
         "attribution": comparison.attribution,
         "written_at": utc_now(),
         **provenance(),
+    }
+
+
+def _engine_mode(meta: Mapping[str, Any]) -> str | None:
+    """``eager`` or ``compiled``."""
+    eager = (meta.get("engine") or {}).get("enforce_eager")
+    return None if eager is None else "eager" if eager else "compiled"
+
+
+def _estimate(figure: Figure) -> dict[str, Any]:
+    """A figure's logs; ``run_sd`` is that of this comparison's runs alone, without a history."""
+    found = figure.estimate
+    return {
+        "num_runs": found.num_runs,
+        "mean_log": math.log(found.real),
+        "run_sd": estimate(figure.real, figure.sim).run_sd,
+        "offset": found.offset,
+        "low": found.low,
+        "high": found.high,
     }
 
 

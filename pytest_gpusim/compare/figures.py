@@ -6,15 +6,19 @@ each other, so resampling them would promise more than was measured.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.compare.judging.equivalence import Estimate, RunSpread, estimate
 from pytest_gpusim.compare.measure import RunMetrics
 from pytest_gpusim.compare.metrics import (
+    GOODPUT,
     METRICS,
     STATISTICS,
+    THROUGHPUTS,
+    TIMES,
     WHOLE,
     Metric,
     Statistic,
@@ -32,14 +36,18 @@ class Figure:
     Attributes:
         metric: What was measured.
         statistic: What summarizes it.
-        real: The figure in each real run, ns.
-        sim: The figure in the simulated run, ns.
+        real: The figure in each real run, in the metric's unit.
+        sim: The figure in the simulated run, or in each seed of a stochastic simulation.
+        num_values: How many values it summarizes, in the run that has the fewest.
+        history: The spread between earlier runs of the same case.
     """
 
     metric: Metric
     statistic: Statistic
     real: tuple[float, ...]
-    sim: float
+    sim: tuple[float, ...]
+    num_values: int = 1
+    history: RunSpread | None = None
 
     @property
     def name(self) -> str:
@@ -51,35 +59,48 @@ class Figure:
         """``TTFT p50``, ``makespan``."""
         return f"{self.metric.label} {self.statistic.name}".strip()
 
+    @cached_property
+    def estimate(self) -> Estimate:
+        """How far the simulation is off, as a ratio where no run has a zero."""
+        return estimate(self.real, self.sim, history=self.history)
+
     @property
     def real_value(self) -> float:
-        """The median of the real runs, ns."""
-        return statistics.median(self.real)
+        """The geometric mean of the real runs; the mean where one of them has a zero."""
+        return self.estimate.real
+
+    @property
+    def sim_value(self) -> float:
+        """The simulated figure, likewise over the seeds."""
+        return self.estimate.sim
 
     @property
     def error(self) -> float | None:
         """(sim - real) / real; None where the real one is zero and the simulated one is not."""
-        real = self.real_value
-        if real > 0:
-            return (self.sim - real) / real
-        return 0.0 if self.sim == real else None
+        return self.estimate.error
 
     @property
-    def noise(self) -> float | None:
-        """The largest distance of a real run from the median, relative to it."""
-        real = self.real_value
-        if real <= 0 or len(self.real) < 2:
-            return None
-        return max(abs(value - real) for value in self.real) / real
+    def half_width(self) -> float:
+        """Half the interval of the error; 0 where it is not known."""
+        interval = self.estimate.interval
+        return (interval[1] - interval[0]) / 2 if interval else 0.0
+
+    @property
+    def values_beyond(self) -> float:
+        """How many values lie beyond the statistic."""
+        return self.statistic.values_beyond(self.num_values)
 
     def to_json(self) -> dict[str, Any]:
         """The figure in ``comparison.json``."""
-        return {
-            "real_ns": round(self.real_value),
-            "sim_ns": round(self.sim),
-            "error": self.error,
-            "noise": self.noise,
+        found = self.estimate
+        common = {
+            "error": found.error,
+            "run_sd": found.relative_sd,
+            "interval": list(found.interval) if found.interval else None,
         }
+        if self.metric.unit == "ns":
+            return {"real_ns": round(found.real), "sim_ns": round(found.sim), **common}
+        return {"real": found.real, "sim": found.sim, "unit": self.metric.unit, **common}
 
 
 @dataclass(frozen=True)
@@ -89,10 +110,12 @@ class Figures:
     Attributes:
         by_name: Each figure that can be had, under its flat name.
         unavailable: Metric -> why it cannot be had.
+        limits_ns: Metric -> the limit that `GOODPUT` counts within.
     """
 
     by_name: Mapping[str, Figure]
     unavailable: Mapping[str, str]
+    limits_ns: Mapping[str, float] = field(default_factory=dict)
 
     def get(self, metric: str, statistic: str = WHOLE.name) -> Figure | None:
         """One figure; None where its metric cannot be had."""
@@ -102,17 +125,26 @@ class Figures:
                 return self.by_name.get(figure_name(found, known))
         raise KeyError(f"{metric} has no statistic {statistic!r}")
 
-    def to_json(self) -> dict[str, Any]:
+    def metrics_json(self) -> dict[str, Any]:
         """``metrics`` of ``comparison.json``; a metric that cannot be had is None."""
-        document: dict[str, Any] = {}
-        for metric in METRICS.values():
-            entries = {
-                statistic.name: self.by_name[figure_name(metric, statistic)].to_json()
-                for statistic in metric.statistics
-                if metric.name not in self.unavailable
-            }
-            document[metric.name] = entries.get(WHOLE.name, entries) or None
-        return document
+        return {name: self._entries(METRICS[name]) for name in TIMES}
+
+    def throughput_json(self) -> dict[str, Any]:
+        """``throughput`` of ``comparison.json``."""
+        return {name: self._entries(METRICS[name]) for name in THROUGHPUTS}
+
+    def goodput_json(self) -> dict[str, Any] | None:
+        """``goodput`` of ``comparison.json``; None where no limits are stated."""
+        entry = self._entries(GOODPUT)
+        return {"limits_ns": dict(self.limits_ns), **entry} if entry else None
+
+    def _entries(self, metric: Metric) -> Any:
+        found = {
+            statistic.name: self.by_name[name].to_json()
+            for statistic in metric.statistics
+            if (name := figure_name(metric, statistic)) in self.by_name
+        }
+        return found.get(WHOLE.name, found) or None
 
 
 def summarize(values: np.ndarray) -> dict[str, float]:
@@ -120,22 +152,48 @@ def summarize(values: np.ndarray) -> dict[str, float]:
     return {statistic.name: statistic.of(values) for statistic in STATISTICS}
 
 
-def compare_metrics(real: Sequence[RunMetrics], sim: RunMetrics) -> Figures:
-    """Every figure that all runs have, and why the others cannot be had."""
+def compare_metrics(
+    real: Sequence[RunMetrics],
+    sim: Sequence[RunMetrics],
+    *,
+    slo: Mapping[str, float] | None = None,
+    history: Mapping[str, RunSpread] | None = None,
+) -> Figures:
+    """Every figure that all runs have, and why the others cannot be had.
+
+    Args:
+        real: The metrics of each real run.
+        sim: Those of the simulated run, or of each seed.
+        slo: Metric -> limit, ns: what `GOODPUT` counts within; without any, there is none.
+        history: Spread between earlier runs, by name of the figure.
+    """
     by_name: dict[str, Figure] = {}
     unavailable: dict[str, str] = {}
     for metric in METRICS.values():
-        columns = [run.values(metric.name) for run in (*real, sim)]
+        if metric is GOODPUT and not slo:
+            continue
+        columns = [
+            run.goodput(slo or {}) if metric is GOODPUT else run.values(metric.name)
+            for run in (*real, *sim)
+        ]
         known = [column for column in columns if column is not None]
         if len(known) < len(columns):
             unavailable[metric.name] = next(
-                run.unavailable[metric.name]
-                for run in (*real, sim)
-                if metric.name in run.unavailable
+                run.unavailable[name]
+                for run in (*real, *sim)
+                for name in (metric.name, *(slo or {}))
+                if name in run.unavailable
             )
             continue
         for statistic in metric.statistics:
-            *ours, theirs = (statistic.of(column) for column in known)
-            figure = Figure(metric, statistic, tuple(ours), theirs)
-            by_name[figure.name] = figure
-    return Figures(by_name, unavailable)
+            values = tuple(statistic.of(column) for column in known)
+            name = figure_name(metric, statistic)
+            by_name[name] = Figure(
+                metric,
+                statistic,
+                values[: len(real)],
+                values[len(real) :],
+                min(len(column) for column in known),
+                (history or {}).get(name),
+            )
+    return Figures(by_name, unavailable, dict(slo or {}))

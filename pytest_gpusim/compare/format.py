@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_gpusim.compare.metrics import METRICS, WHOLE
@@ -20,6 +20,39 @@ def milliseconds(nanoseconds: float | None) -> str:
         return f"{value / 1e3:,.2f} s"
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
     return f"{value:,.{digits}f} ms"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A figure in its unit."""
+    if value is None:
+        return UNKNOWN
+    if unit == "ns":
+        return milliseconds(value)
+    if unit in ("share", "ratio"):
+        return f"{value:.3g}" if unit == "ratio" else f"{value:.1%}"
+    return f"{value:,.4g} {unit}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Where an error lies."""
+    return UNKNOWN if ends is None else f"[{ends[0]:+.1%}, {ends[1]:+.1%}]"
+
+
+def runs_needed(judgement: Mapping[str, Any]) -> str:
+    """How many real runs there are, and how many decide: ``3 (5 decide)``."""
+    needed = judgement["runs_needed"]
+    if needed is None and judgement["run_sd"] is None:
+        return str(judgement["num_runs"])
+    return f"{judgement['num_runs']} ({'>100' if needed is None else needed} decide)"
+
+
+def allowed(judgement: Mapping[str, Any]) -> str:
+    """What a figure may be off: its tolerance, or the floor where that decides."""
+    if judgement["decided_by"] == "limit":
+        return f"{judgement['tolerance']:.3g}"
+    if judgement["decided_by"] == "floor":
+        return quantity(judgement["floor"], judgement["unit"])
+    return percent(judgement["tolerance"])
 
 
 def signed_percent(ratio: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,11 +51,34 @@ class RunMetrics:
         if metric in self.unavailable:
             return None
         if METRICS[metric].per == "run":
-            return np.array([self.makespan])
+            return np.array([_OF_RUN[metric](self)])
         values = self.itl if metric == "itl" else self.requests[metric].to_numpy()
         assert values is not None
         defined: np.ndarray = values[~np.isnan(values)]
         return defined
+
+    def goodput(self, limits: Mapping[str, float]) -> np.ndarray | None:
+        """The share of requests within every limit (metric -> ns), as one value; None where a
+        metric cannot be had. A metric that a request does not have, such as the TPOT of a single
+        token, is within.
+        """
+        import numpy as np
+
+        if any(metric in self.unavailable for metric in limits):
+            return None
+        good = np.ones(len(self.requests), dtype=bool)
+        for metric, limit in limits.items():
+            good &= ~(self.requests[metric].to_numpy() > limit)
+        return np.array([good.mean()])
+
+
+_OF_RUN: dict[str, Callable[[RunMetrics], float]] = {
+    "makespan": lambda run: run.makespan,
+    "request_throughput": lambda run: len(run.requests) / max(run.makespan, 1.0) * 1e9,
+    "output_throughput": lambda run: (
+        float(run.requests["num_tokens"].sum()) / max(run.makespan, 1.0) * 1e9
+    ),
+}
 
 
 def measure_run(

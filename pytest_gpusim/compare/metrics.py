@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pytest_gpusim.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from pytest_gpusim.compare.judging.tolerances import Given
 
 MS = 1_000_000
 
@@ -65,15 +67,17 @@ class Metric:
         name: Its key in ``comparison.json``.
         label: How a reader sees it.
         per: What has a value: each request, each gap between tokens, or the run as a whole.
-        floor_ns: An error below it is never held against a simulation.
+        floor: An error below it, in ``unit``, is never held against a simulation.
+        unit: ``ns``, ``requests/s``, ``tokens/s`` or ``share``.
         needs_end: Whether it needs to know when a request ended.
-        headline: Whether errors are attributed of it.
+        headline: Whether errors are attributed of it, and judged when nobody says.
     """
 
     name: str
     label: str
     per: Literal["request", "gap", "run"] = "request"
-    floor_ns: float = 0.5 * MS
+    floor: float = 0.5 * MS
+    unit: str = "ns"
     needs_end: bool = True
     headline: bool = False
 
@@ -89,17 +93,59 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("ttft", "TTFT", needs_end=False, headline=True),
-        Metric("tpot", "TPOT", floor_ns=_PER_TOKEN_NS, headline=True),
-        Metric("itl", "ITL", per="gap", floor_ns=_PER_TOKEN_NS),
+        Metric("tpot", "TPOT", floor=_PER_TOKEN_NS, headline=True),
+        Metric("itl", "ITL", per="gap", floor=_PER_TOKEN_NS),
         Metric("e2e", "E2E", headline=True),
-        Metric("normalized_e2e", "normalized E2E", floor_ns=_PER_TOKEN_NS),
-        Metric("queue_delay", "queue delay", needs_end=False),
+        Metric("normalized_e2e", "normalized E2E", floor=_PER_TOKEN_NS),
+        Metric("queue_delay", "queue delay", floor=2 * MS, needs_end=False),
         Metric("makespan", "makespan", per="run"),
+        Metric("request_throughput", "request throughput", "run", 0.0, "requests/s"),
+        Metric("output_throughput", "output throughput", "run", 0.0, "tokens/s"),
+        Metric("goodput", "goodput", "run", 0.01, "share"),
     )
 }
-"""All metrics, in the order of ``comparison.json``."""
+"""All metrics, in the order of ``comparison.json``.
+
+Throughputs are named as by ``vllm bench serve``; goodput is the share of requests within limits.
+"""
+TIMES = tuple(name for name, metric in METRICS.items() if metric.unit == "ns")
+"""What stands below ``metrics`` in ``comparison.json``."""
+THROUGHPUTS = tuple(name for name, metric in METRICS.items() if metric.unit.endswith("/s"))
+GOODPUT = METRICS["goodput"]
 PER_REQUEST = tuple(name for name, metric in METRICS.items() if metric.per == "request")
+_ALIASES = {"throughput": "request_throughput"}
 HEADLINES = tuple(name for name, metric in METRICS.items() if metric.headline)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A respect in which single requests of two runs agree, beyond what quantiles tell.
+
+    Attributes:
+        name: Its key in ``comparison.json`` below ``distribution``.
+        label: How a reader sees it.
+        upper: Whether a limit on it is an upper one.
+    """
+
+    name: str
+    label: str
+    upper: bool = True
+
+
+AGREEMENTS = (
+    Agreement("mape", "error per request"),
+    Agreement("wasserstein", "distance of distributions"),
+    Agreement("rank_correlation", "rank correlation", upper=False),
+)
+
+
+def find_agreement(name: str) -> tuple[Metric, Agreement] | None:
+    """``ttft_mape`` as its metric and its respect; None where the name is none."""
+    for metric in HEADLINES:
+        for agreement in AGREEMENTS:
+            if name == f"{metric}_{agreement.name}":
+                return METRICS[metric], agreement
+    return None
 
 
 def figure_name(metric: Metric, statistic: Statistic) -> str:
@@ -121,11 +167,64 @@ def find_figure(name: str) -> tuple[Metric, Statistic]:
         UsageError: There is none of that name.
     """
     for known, metric, statistic in all_figures():
-        if known == name:
+        if known == _ALIASES.get(name, name):
             return metric, statistic
     many = [metric.name for metric in METRICS.values() if metric.per != "run"]
     one = [metric.name for metric in METRICS.values() if metric.per == "run"]
     raise UsageError(
         f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of {', '.join(many)} "
-        f"and a stat of {', '.join(s.name for s in STATISTICS)}; {', '.join(one)}"
+        f"and a stat of {', '.join(each.name for each in STATISTICS)}; {', '.join(one)}; or "
+        f"<metric>_{', <metric>_'.join(each.name for each in AGREEMENTS)} of "
+        f"{', '.join(HEADLINES)}"
     )
+
+
+class Tolerances(TypedDict, total=False):
+    """The names that tolerances go by, for completion and type checkers: those of `all_figures`
+    and `find_agreement`.
+    """
+
+    ttft_p50: Given
+    ttft_p90: Given
+    ttft_p95: Given
+    ttft_p99: Given
+    ttft_mean: Given
+    tpot_p50: Given
+    tpot_p90: Given
+    tpot_p95: Given
+    tpot_p99: Given
+    tpot_mean: Given
+    itl_p50: Given
+    itl_p90: Given
+    itl_p95: Given
+    itl_p99: Given
+    itl_mean: Given
+    e2e_p50: Given
+    e2e_p90: Given
+    e2e_p95: Given
+    e2e_p99: Given
+    e2e_mean: Given
+    normalized_e2e_p50: Given
+    normalized_e2e_p90: Given
+    normalized_e2e_p95: Given
+    normalized_e2e_p99: Given
+    normalized_e2e_mean: Given
+    queue_delay_p50: Given
+    queue_delay_p90: Given
+    queue_delay_p95: Given
+    queue_delay_p99: Given
+    queue_delay_mean: Given
+    makespan: Given
+    request_throughput: Given
+    output_throughput: Given
+    goodput: Given
+    ttft_mape: Given
+    ttft_wasserstein: Given
+    ttft_rank_correlation: Given
+    tpot_mape: Given
+    tpot_wasserstein: Given
+    tpot_rank_correlation: Given
+    e2e_mape: Given
+    e2e_wasserstein: Given
+    e2e_rank_correlation: Given
+    throughput: Given

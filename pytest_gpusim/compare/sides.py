@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.compare.agreement import AgreementValue, agreements
 from pytest_gpusim.compare.figures import Figures
+from pytest_gpusim.compare.judging.tolerances import Limit
 from pytest_gpusim.compare.measure import RunMetrics
 
 if TYPE_CHECKING:
@@ -20,21 +23,40 @@ class Sides:
 
     Attributes:
         real: The real runs.
-        sim: The simulated run.
-        real_metrics: Their metrics, in the same order.
-        sim_metrics: Its metrics, cut to the real lengths.
+        sims: The simulated run, or one for each seed of a stochastic simulator.
+        real_metrics: The metrics of ``real``, in the same order.
+        sims_metrics: Those of ``sims``, cut to the real lengths.
         figures: What the metrics come to.
         left_out: Requests that are error rows in any run.
         workload: The workload, where the caller has it.
+        limits: What is judged; empty where nothing is.
     """
 
     real: Sequence[Run]
-    sim: Run
+    sims: Sequence[Run]
     real_metrics: Sequence[RunMetrics]
-    sim_metrics: RunMetrics
+    sims_metrics: Sequence[RunMetrics]
     figures: Figures
     left_out: frozenset[int]
     workload: Workload | None = None
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def sim(self) -> Run:
+        """The simulated run; of several seeds the first, which stands for all in what seeds do
+        not change.
+        """
+        return self.sims[0]
+
+    @property
+    def sim_metrics(self) -> RunMetrics:
+        """Its metrics."""
+        return self.sims_metrics[0]
+
+    @cached_property
+    def agreements(self) -> dict[str, AgreementValue]:
+        """How single requests agree, as ``ttft_mape`` (see `agreement.agreements`)."""
+        return agreements(self.real_metrics, self.sim_metrics)
 
     def has(self, metric: str) -> bool:
         """Whether the metric can be had on both sides."""

@@ -11,6 +11,8 @@ import pytest
 
 from pytest_gpusim import hookspec
 from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.plugin import judging
+from pytest_gpusim.plugin.remembering import append_session
 from pytest_gpusim.plugin.session import (
     COMPARISON_PROPERTY,
     STATE,
@@ -54,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="how many times a live real side is measured; its spread is the noise floor",
+        help="how many times a live real side is measured (default: 3)",
     )
     group.addoption(
         "--gpusim-report",
@@ -62,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="one HTML page over all comparisons of the session",
     )
     parser.addini("gpusim_profiling_root", "where profiling bundles are", default="")
+    judging.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -82,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
             if given and not (config.invocation_params.dir / given).is_dir():
                 raise UsageError(f"{option} {given}: no such directory")
         _require_writable(config)
+        judging.configure(config)
     except GpusimError as error:
         raise pytest.UsageError(str(error)) from None
     given = config.getoption("--gpusim-artifacts")
@@ -165,17 +169,30 @@ class ComparisonCollector:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._comparisons: list[Path] = []
+        self._makers: list[str] = []
+        self._tests: set[str] = set()
+        self._alarms: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._tests.add(report.nodeid)
         if report.when == "call":
-            self._comparisons += [
-                Path(str(value))
-                for key, value in report.user_properties
-                if key == COMPARISON_PROPERTY
-            ]
+            for key, value in report.user_properties:
+                if key == COMPARISON_PROPERTY:
+                    self._comparisons.append(Path(str(value)))
+                    self._makers.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        judges = self._config.stash[judging.JUDGING]
+        if judges.history is None or hasattr(self._config, "workerinput"):
+            return
+        self._alarms = append_session(judges.history, self._comparisons, self._makers, self._tests)
+        if self._alarms and judges.fail_on_regression and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         report = self._config.getoption("--gpusim-report")
+        for alarm in self._alarms:
+            terminalreporter.write_line(f"gpusim history: {alarm}", red=True)
         if not self._comparisons:
             if report:
                 terminalreporter.write_line(f"no comparison was made, so no {report}")
@@ -227,6 +244,22 @@ def vidur_runner(sim_vs_real: SimVsReal) -> Callable[..., Run]:
 def real_runner(sim_vs_real: SimVsReal) -> Callable[..., list[Run]]:
     """Call with what `sim_vs_real` takes: the real runs alone."""
     return sim_vs_real.measure_alone
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A comparison that was made is also judged, or that is said; its verdict is a property."""
+    __tracebackhide__ = True
+    made = pyfuncitem.funcargs.get("sim_vs_real")
+    comparisons = made.comparisons if isinstance(made, SimVsReal) else []
+    try:
+        result = yield
+        for comparison in comparisons:
+            comparison.require_checked()
+        return result
+    finally:
+        for comparison in comparisons:
+            pyfuncitem.user_properties += comparison.properties()
 
 
 @pytest.fixture

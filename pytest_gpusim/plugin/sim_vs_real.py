@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast
 import pytest
 
 from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.plugin.checked import CheckedComparison, fail
+from pytest_gpusim.plugin.judging import JUDGING
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY, STATE, profiling_root_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ class SimVsReal:
         self._request = request
         self._config = request.config
         self._state = request.config.stash[STATE]
+        self._judging = request.config.stash[JUDGING]
         self._is_timed = False
+        self.comparisons: list[CheckedComparison] = []
 
     def __call__(
         self,
@@ -44,6 +48,7 @@ class SimVsReal:
         name: str = "",
         params: Mapping[str, Any] | None = None,
         backend_params: Mapping[str, Any] | None = None,
+        stated: Mapping[str, Any] | None = None,
     ) -> CheckedComparison:
         """Compare a simulation with real runs.
 
@@ -70,6 +75,8 @@ class SimVsReal:
             name: The recording's folder, and the beginning of the artifacts' names.
             params: The simulator's own options.
             backend_params: The backend's own options.
+            stated: What the runs do not say themselves and a verdict needs, by key of
+                ``run_meta.json``: ``{"clock": "client", "calibrated_on": []}``.
         """
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
@@ -91,15 +98,22 @@ class SimVsReal:
             )
             side = cases.real_side(case, settings)
             simulated = self._timed(lambda: cases.simulate(case, settings, side))
-            comparison, path = cases.compare(case, settings, side, simulated)
+            comparison, path = cases.compare(case, settings, side, simulated, stated)
         except cases.CannotRunHere as reason:
-            if self._config.getoption("--gpusim-real") == "recorded":
-                pytest.skip(f"{reason} (--gpusim-real recorded)")
-            pytest.skip(str(reason))
+            mode = self._config.getoption("--gpusim-real")
+            self._skip(f"{reason} (--gpusim-real recorded)" if mode == "recorded" else str(reason))
         except GpusimError as error:
-            _fail(error)
+            fail(error)
         self._publish(comparison, path)
-        return CheckedComparison(comparison, path)
+        self.comparisons.append(CheckedComparison(comparison, path, self._request.node))
+        return self.comparisons[-1]
+
+    def _skip(self, reason: str) -> NoReturn:
+        """Skip a case that cannot run here, or fail it where the session requires it."""
+        __tracebackhide__ = True
+        if self._judging.require:
+            pytest.fail(f"required (--gpusim-require): {reason}", pytrace=False)
+        pytest.skip(reason)
 
     def simulate_alone(self, **arguments: Unpack[CaseArguments]) -> Run:
         """Simulate a case without a real side: the bundle's own engine settings."""
@@ -109,7 +123,7 @@ class SimVsReal:
         try:
             return cases.simulate_alone(self._case(**arguments), self._settings())
         except GpusimError as error:
-            _fail(error)
+            fail(error)
 
     def measure_alone(self, **arguments: Unpack[CaseArguments]) -> list[Run]:
         """The real runs of a case, recorded or measured now."""
@@ -119,9 +133,9 @@ class SimVsReal:
         try:
             return cases.real_side(self._case(**arguments), self._settings()).runs
         except cases.CannotRunHere as reason:
-            pytest.skip(str(reason))
+            self._skip(str(reason))
         except GpusimError as error:
-            _fail(error)
+            fail(error)
 
     def require_prerequisites(self, **arguments: Unpack[CaseArguments]) -> None:
         """Fail, saying what is missing and what makes it, unless the case can run here.
@@ -135,9 +149,9 @@ class SimVsReal:
             case = self._case(**arguments)
             failures = cases.failing_prerequisites(case, self._settings(), self._asked_for(case))
         except cases.CannotRunHere as reason:
-            pytest.skip(str(reason))
+            self._skip(str(reason))
         except GpusimError as error:
-            _fail(error)
+            fail(error)
         if failures:
             pytest.fail("\n".join(f"{c.name}: {c.detail}" for c in failures), pytrace=False)
 
@@ -162,6 +176,8 @@ class SimVsReal:
             recordings=recordings if recordings.is_dir() else None,
             real=self._config.getoption("--gpusim-real"),
             repeat=self._config.getoption("--gpusim-repeat"),
+            history=self._judging.history,
+            accept=self._judging.accept,
         )
 
     def _case(self, **arguments: Unpack[CaseArguments]) -> Case:
@@ -198,41 +214,3 @@ class SimVsReal:
         if self._config.pluginmanager.hasplugin("benchmark"):
             benchmark = self._request.getfixturevalue("benchmark")
             benchmark.extra_info.update(comparison.flat_figures())
-
-
-class CheckedComparison:
-    """A comparison in a test: its figures, its directory (``path``), and `check`."""
-
-    def __init__(self, comparison: Comparison, path: Path) -> None:
-        self.comparison = comparison
-        self.path = path
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The figures, in the shape of ``comparison.json``."""
-        return self.comparison.metrics
-
-    def check(self, **tolerances: Any) -> None:
-        """Fail the test unless each named error is within its tolerance.
-
-        Tolerances are relative: ``check(ttft_p50=0.10, tpot_p50=0.05)``.
-        """
-        __tracebackhide__ = True
-        from pytest_gpusim.compare import document_of
-        from pytest_gpusim.report.directory import update_comparison
-        from pytest_gpusim.report.terminal import failure_lines
-
-        try:
-            self.comparison = self.comparison.judged(tolerances)
-        except GpusimError as error:
-            _fail(error)
-        update_comparison(self.comparison, self.path)
-        broken = failure_lines(document_of(self.comparison, self.path))
-        if broken:
-            raise AssertionError("\n".join(broken))
-
-
-def _fail(error: GpusimError) -> NoReturn:
-    __tracebackhide__ = True
-    # "from None", or the chain of errors is shown as well.
-    raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -7,16 +7,15 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_gpusim.artifacts import atomic_directory, check_schema_version, read_json
+from pytest_gpusim.compare.comparison import COMPARISON_SCHEMA, Comparison
 from pytest_gpusim.compare.document import ComparisonDocument, document_of
 from pytest_gpusim.compare.metrics import PER_REQUEST
 from pytest_gpusim.compare.series import paired_requests, series_of
 from pytest_gpusim.errors import InputError
-
-if TYPE_CHECKING:
-    from pytest_gpusim.compare.comparison import Comparison
+from pytest_gpusim.report.versions import upgrade_comparison
 
 COMPARISON, META, SUMMARY, REPORT = (
     "comparison.json",
@@ -64,8 +63,10 @@ def read_document(path: Path | str) -> ComparisonDocument:
     comparison = read_json(path / COMPARISON, fix=fix)
     if not isinstance(comparison, dict):
         raise InputError(path / COMPARISON, "", "expected a JSON object", fix)
-    check_schema_version(path / COMPARISON, comparison)
+    check_schema_version(path / COMPARISON, comparison, newest=COMPARISON_SCHEMA)
     meta = read_json(path / META, fix=fix)
+    if comparison["schema_version"] == 1:
+        comparison = upgrade_comparison(comparison, meta)
     return ComparisonDocument(comparison, meta, path)
 
 
@@ -88,14 +89,16 @@ def _json_text(document: Any) -> str:
 
 
 def _write_percentiles(comparison: Comparison, path: Path) -> None:
-    keys = ("real_ns", "sim_ns", "error", "noise")
     rows: list[list[Any]] = []
     for figure in comparison.figures.by_name.values():
-        entry = figure.to_json()
-        rows.append(
-            [figure.metric.name, figure.statistic.name, *(_cell(entry[key]) for key in keys)]
-        )
-    _write_table(path, ["metric", "statistic", *keys], rows)
+        if figure.metric.unit != "ns":
+            continue
+        found = figure.estimate
+        numbers = (round(found.real), round(found.sim), found.error, found.relative_sd)
+        ends = found.interval or (None, None)
+        rows.append([figure.metric.name, figure.statistic.name, *map(_cell, (*numbers, *ends))])
+    header = ["metric", "statistic", "real_ns", "sim_ns", "error", "run_sd", "low", "high"]
+    _write_table(path, header, rows)
 
 
 def _write_requests(comparison: Comparison, path: Path) -> None:

@@ -6,18 +6,24 @@ from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import (
     LABELS,
+    allowed,
     entries,
+    interval,
     milliseconds,
     percent,
+    quantity,
+    runs_needed,
     signed_percent,
 )
+from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
 from pytest_gpusim.report.directory import read_document
+from pytest_gpusim.report.terminal import beside_lines
 
 _HEADLINES = (("ttft", "p50"), ("tpot", "p50"), ("e2e", "p50"), ("ttft", "p95"), ("e2e", "p95"))
 
@@ -45,7 +51,7 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     template = _environment().get_template("session.html.j2")
     counts = {
         verdict: sum(item["comparison"]["verdict"] == verdict for item in items)
-        for verdict in ("pass", "fail", "inconclusive")
+        for verdict in get_args(Verdict)
     }
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,18 +86,20 @@ def _item(document: ComparisonDocument, charts: Path) -> dict[str, Any]:
         "meta": document.meta,
         "headlines": headlines,
         "images": images,
-        "bars": [_bar(judgement) for judgement in document.meta["judgements"]],
+        "beside": beside_lines(document),
+        "bars": [_bar(judgement) for judgement in document.judgements],
     }
 
 
 def _bar(judgement: dict[str, Any]) -> dict[str, Any]:
-    """Where error, tolerance and noise lie on a scale from -100 to 100, zero in the middle."""
-    error = judgement["error"]
-    tolerance = judgement["tolerance"]
-    if judgement["real_ns"]:
-        tolerance = max(tolerance, judgement["floor_ns"] / judgement["real_ns"])
-    noise = judgement["noise"] or 0.0
-    reach = max(abs(error or 0.0), tolerance, noise, 1e-9) * 1.15
+    """Where the error, its interval and what is allowed lie on a scale from -100 to 100, zero in
+    the middle.
+    """
+    error, tolerance = judgement["error"], judgement["tolerance"]
+    low, high = judgement["interval"] or (error, error)
+    if judgement["real"]:
+        tolerance = max(tolerance, judgement["floor"] / judgement["real"])
+    reach = max(*(abs(value or 0.0) for value in (error, low, high)), tolerance, 1e-9) * 1.15
 
     def place(ratio: float) -> float:
         scaled: float = 100 * ratio / reach
@@ -101,7 +109,10 @@ def _bar(judgement: dict[str, Any]) -> dict[str, Any]:
         **judgement,
         "at": None if error is None else place(error),
         "allowed": place(tolerance),
-        "spread": place(noise),
+        "low": None if low is None else place(low),
+        "high": None if high is None else place(high),
+        "allows": allowed(judgement),
+        "runs": runs_needed(judgement),
     }
 
 
@@ -121,7 +132,12 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        ms=milliseconds, signed=signed_percent, percent=percent, label=LABELS.__getitem__
+        ms=milliseconds,
+        signed=signed_percent,
+        percent=percent,
+        interval=interval,
+        quantity=quantity,
+        label=LABELS.__getitem__,
     )
     environment.globals.update(
         entries=entries, headlines=HEADLINES, statistics=[each.name for each in STATISTICS]

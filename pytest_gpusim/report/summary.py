@@ -1,4 +1,4 @@
-"""``summary.md``: the figures, the noise beside them, and why they can or cannot be trusted."""
+"""``summary.md``: the figures, how well they are known, and why they can or cannot be trusted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import (
     LABELS,
     UNKNOWN,
+    allowed,
     figures,
+    interval,
     milliseconds,
     percent,
+    quantity,
+    runs_needed,
     signed_percent,
 )
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
+from pytest_gpusim.report.terminal import beside_lines
 
 
 def summary_markdown(document: ComparisonDocument) -> str:
@@ -29,7 +34,7 @@ def summary_markdown(document: ComparisonDocument) -> str:
     ]
     if meta["causes"]:
         lines += ["## Likely causes", "", *(f"- {cause}" for cause in meta["causes"]), ""]
-    if meta["judgements"]:
+    if document.judgements:
         lines += ["## Tolerances", "", *_judgements(document), ""]
     findings = meta["attribution"]["findings"]
     lines += [
@@ -40,7 +45,9 @@ def summary_markdown(document: ComparisonDocument) -> str:
         *(line for table in attribution_tables(meta["attribution"]) for line in _table(table)),
         "## Figures",
         "",
-        "Real is the median over the real runs, noise the largest distance of a run from it.",
+        "Real is the geometric mean of the real runs; each end of an interval holds with 95%.",
+        "",
+        *(f"- {line}" for line in beside_lines(document)),
         "",
         *_figures(document),
         "",
@@ -70,29 +77,35 @@ def _table(table: TextTable) -> list[str]:
 
 def _judgements(document: ComparisonDocument) -> list[str]:
     rows = [
-        "| figure | error | tolerance | noise | outcome |",
-        "| --- | ---: | ---: | ---: | --- |",
+        "| figure | error | interval | allowed | by | runs | outcome |",
+        "| --- | ---: | ---: | ---: | --- | ---: | --- |",
     ]
-    for item in document.meta["judgements"]:
+    for item in document.judgements:
         outcome = _status(item["outcome"]) + (f": {item['reason']}" if item["reason"] else "")
-        rows.append(
-            f"| {item['name']} | {signed_percent(item['error'])} | {percent(item['tolerance'])} | "
-            f"{percent(item['noise'])} | {_cell(outcome)} |"
-        )
-    return rows
+        ratio = item["decided_by"] == "limit"
+        error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
+        cells = (item["name"], error, interval(item["interval"]), allowed(item))
+        rest = (item["decided_by"], runs_needed(item), outcome)
+        rows.append(f"| {' | '.join(map(_cell, (*cells, *rest)))} |")
+    left_out = document.meta.get("left_out", {})
+    return rows + [f"\nNot judged: {name}: {why}" for name, why in left_out.items()]
 
 
 def _figures(document: ComparisonDocument) -> list[str]:
-    rows = ["| metric | real | simulated | error | noise |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = [
+        "| metric | real | simulated | error | interval | runs vary by |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for metric, statistic, figure in figures(document.comparison["metrics"]):
         name = f"{LABELS[metric]} {statistic}".strip()
         if figure is None:
             why = document.meta["unavailable"].get(metric, "unknown")
-            rows.append(f"| {name} | {UNKNOWN}: {_cell(why)} | | | |")
+            rows.append(f"| {name} | {UNKNOWN}: {_cell(why)} | | | | |")
             continue
         rows.append(
             f"| {name} | {milliseconds(figure['real_ns'])} | {milliseconds(figure['sim_ns'])} | "
-            f"{signed_percent(figure['error'])} | {percent(figure['noise'])} |"
+            f"{signed_percent(figure['error'])} | {interval(figure['interval'])} | "
+            f"{percent(figure['run_sd'])} |"
         )
     return rows
 

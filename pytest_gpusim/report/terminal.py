@@ -11,13 +11,17 @@ from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import (
     LABELS,
     UNKNOWN,
+    allowed,
     entries,
     figures,
+    interval,
     milliseconds,
     percent,
+    quantity,
+    runs_needed,
     signed_percent,
 )
-from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+from pytest_gpusim.compare.metrics import AGREEMENTS, HEADLINES, STATISTICS
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
 from pytest_gpusim.report.directory import read_document
 
@@ -32,24 +36,21 @@ def comparison_lines(document: ComparisonDocument) -> list[str]:
     """One comparison: figures, judgements, where the error comes from, checks, verdict."""
     from rich.table import Table
 
-    judged = {item["name"]: item for item in document.meta["judgements"]}
     table = Table(title=document.title, title_justify="left")
-    for name in ("metric", "real", "simulated", "error", "noise", "tolerance", ""):
-        table.add_column(name, justify="left" if name in ("metric", "") else "right")
+    for name in ("metric", "real", "simulated", "error", "interval", "runs vary by"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
     for metric, statistic, figure in figures(document.comparison["metrics"]):
         name = f"{LABELS[metric]} {statistic}".strip()
         if figure is None:
-            table.add_row(name, *[UNKNOWN] * 4, "", "")
+            table.add_row(name, *[UNKNOWN] * 5)
             continue
-        item = judged.get(f"{metric}_{statistic}" if statistic else metric)
         table.add_row(
             name,
             milliseconds(figure["real_ns"]),
             milliseconds(figure["sim_ns"]),
             signed_percent(figure["error"]),
-            percent(figure["noise"]),
-            percent(item["tolerance"]) if item else "",
-            item["outcome"] if item else "",
+            interval(figure["interval"]),
+            percent(figure["run_sd"]),
             end_section=statistic in ("mean", ""),
         )
     checks = Table(title="Checks", title_justify="left")
@@ -60,11 +61,61 @@ def comparison_lines(document: ComparisonDocument) -> list[str]:
     attribution = document.meta["attribution"]
     return [
         *_rendered(table),
+        *beside_lines(document),
         *(line for found in attribution_tables(attribution) for line in _rendered(_rich(found))),
         *attribution["findings"],
         *_rendered(checks),
+        *(_rendered(_judgements(document)) if document.judgements else ()),
+        *(f"not judged: {name}: {why}" for name, why in document.meta.get("left_out", {}).items()),
         f"verdict: {document.verdict}",
     ]
+
+
+def _judgements(document: ComparisonDocument) -> Table:
+    """What was judged: interval, what was allowed, and how many runs decide."""
+    from rich.table import Table
+
+    table = Table(title="Judged", title_justify="left")
+    for name in ("figure", "error", "interval", "allowed", "by", "runs", "outcome", "why"):
+        numbers = name in ("error", "interval", "allowed", "runs")
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for item in document.judgements:
+        ratio = item["decided_by"] == "limit"
+        table.add_row(
+            item["name"],
+            quantity(item["error"], "ratio") if ratio else signed_percent(item["error"]),
+            interval(item["interval"]),
+            allowed(item),
+            item["decided_by"],
+            runs_needed(item),
+            item["outcome"],
+            item["reason"],
+        )
+    return table
+
+
+def beside_lines(document: ComparisonDocument) -> list[str]:
+    """Throughput, goodput, and how single requests agree, a line each."""
+    comparison = document.comparison
+    rates = [(LABELS[name], row) for name, row in comparison["throughput"].items() if row]
+    if comparison["goodput"]:
+        rates.append((LABELS["goodput"], comparison["goodput"]))
+    lines = [
+        f"{label}: real {quantity(row['real'], row['unit'])}, simulated "
+        f"{quantity(row['sim'], row['unit'])}, error {signed_percent(row['error'])} "
+        f"{interval(row['interval'])}"
+        for label, row in rates
+    ]
+    for metric in HEADLINES:
+        parts = [
+            f"{each.label} {quantity(row['sim'], 'ratio')} "
+            f"({quantity(row['real'], 'ratio')} between real runs)"
+            for each in AGREEMENTS
+            if (row := comparison["distribution"].get(f"{metric}_{each.name}"))
+        ]
+        if parts:
+            lines.append(f"{LABELS[metric]} of single requests: {', '.join(parts)}")
+    return lines
 
 
 def session_lines(paths: Sequence[Path]) -> list[str]:
@@ -93,7 +144,7 @@ def _reservations(document: ComparisonDocument) -> list[str]:
 
 
 def _figures(document: ComparisonDocument) -> Table:
-    """Real and simulated median, and the error of every figure with the noise beside it."""
+    """Real and simulated median, and the error of every figure with half its interval."""
     from rich import box
     from rich.table import Table
 
@@ -110,9 +161,15 @@ def _figures(document: ComparisonDocument) -> Table:
             LABELS[metric],
             milliseconds(shown[0]["real_ns"]),
             milliseconds(shown[0]["sim_ns"]),
-            *(f"{signed_percent(e['error'])} ±{percent(e['noise'])}" for e in shown),
+            *(f"{signed_percent(e['error'])} ±{_half(e)}" for e in shown),
         )
     return table
+
+
+def _half(figure: Mapping[str, Any]) -> str:
+    """Half the interval of an error."""
+    ends = figure["interval"]
+    return percent(None if ends is None else (ends[1] - ends[0]) / 2)
 
 
 def _overview(documents: Sequence[ComparisonDocument]) -> Table:
@@ -121,7 +178,7 @@ def _overview(documents: Sequence[ComparisonDocument]) -> Table:
     table = Table()
     table.add_column("comparison", overflow="fold")
     for metric in HEADLINES:
-        table.add_column(f"{LABELS[metric]} p50 (noise)", justify="right")
+        table.add_column(f"{LABELS[metric]} p50", justify="right")
     table.add_column("checks")
     table.add_column("verdict")
     for document in documents:
@@ -132,7 +189,7 @@ def _overview(documents: Sequence[ComparisonDocument]) -> Table:
             if figure is None:
                 cells.append(UNKNOWN)
             else:
-                cells.append(f"{signed_percent(figure['error'])} ({percent(figure['noise'])})")
+                cells.append(f"{signed_percent(figure['error'])} ±{_half(figure)}")
         table.add_row(
             document.name,
             *cells,
@@ -143,7 +200,7 @@ def _overview(documents: Sequence[ComparisonDocument]) -> Table:
 
 
 def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
-    """How many checks passed, and the names of those that failed or were overridden."""
+    """How many checks passed, and the names of the others that count."""
     counts = dict.fromkeys(("pass", "warn", "skip"), 0)
     named = []
     for check in checks:
@@ -156,25 +213,33 @@ def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def failure_lines(document: ComparisonDocument) -> list[str]:
-    """Why a comparison did not pass, for the reader of a failed test; empty where it did."""
+    """Why a comparison did not pass, for the reader of a failed test; empty where it did, or where
+    nothing was judged.
+    """
     comparison, meta = document.comparison, document.meta
-    if comparison["verdict"] == "pass":
+    if comparison["verdict"] in ("pass", "not_judged"):
         return []
-    lines = [f"simulated against real: {comparison['verdict']}"]
-    for item in meta["judgements"]:
+    lines = [f"simulated against real: {document.verdict}"]
+    for item in document.judgements:
         if item["outcome"] != "pass":
-            many = len(comparison["real_runs"]) > 1
-            noise = percent(item["noise"]) if many else "unknown (one real run)"
+            ratio = item["decided_by"] == "limit"
+            error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
             lines.append(
-                f"  {item['name']}: real {milliseconds(item['real_ns'])}, simulated "
-                f"{milliseconds(item['sim_ns'])}, error {signed_percent(item['error'])}, "
-                f"tolerance {percent(item['tolerance'])}, noise {noise}: {item['outcome']}, "
-                f"{item['reason']}"
+                f"  {item['name']}: real {quantity(item['real'], item['unit'])}, simulated "
+                f"{quantity(item['sim'], item['unit'])}, error {error} "
+                f"{interval(item['interval'])}, tolerance {allowed(item)}, runs "
+                f"{runs_needed(item)}: {item['outcome']}, {item['reason']}"
             )
-    failed = [check for check in comparison["checks"] if check["status"] == "fail"]
-    lines += [f"  check {check['name']} failed: {check['detail']}" for check in failed]
-    # A failed check says so itself, above.
-    said = tuple(f"({check['name']}): " for check in failed)
+    for check in comparison["checks"]:
+        if check["status"] == "fail":
+            lines.append(f"  check {check['name']} failed: {check['detail']}")
+        elif check["status"] == "unknown" and check["needed"]:
+            lines.append(
+                f"  check {check['name']} is unknown: {check['detail']}; state it, or accept "
+                f"{check['name']}"
+            )
+    # A check that failed, or is not known, says so itself, above.
+    said = tuple(f"({check['name']}): " for check in comparison["checks"])
     further = [cause for cause in meta["causes"] if not any(name in cause for name in said)]
     lines += [f"  likely cause: {cause}" for cause in further[:3]]
     if document.path is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import sha256_file
-from pytest_gpusim.runs.schema import REQUESTS
-from pytest_gpusim.tables import find_table
-
 if TYPE_CHECKING:
     from pytest_gpusim.runs.run import Run
+
+_TIMES = ("arrival_time_ns", "first_token_time_ns", "completion_time_ns")
+_COUNTS = ("num_prefill_tokens", "num_decode_tokens", "num_decode_tokens_actual")
+_UNKNOWN = -(2**62)
 
 
 def names_of(run: Run) -> set[str]:
@@ -26,9 +26,23 @@ def digests_of(run: Run) -> set[str]:
 
 
 def run_digest(run: Run) -> str:
-    """Sha256 of what became of its requests."""
-    path = find_table(run.path, REQUESTS)
-    return sha256_file(path) if path is not None else ""
+    """Sha256 over the canonical request rows without ids.
+
+    Arrivals, first tokens and completions from the first arrival on, lengths and status, in order
+    of their values: a copy under another name, or with other ids, has the same.
+    """
+    start = int(run.requests["arrival_time_ns"].min())
+    columns = [
+        run.requests[name].to_numpy(dtype="int64", na_value=_UNKNOWN).tolist()
+        for name in (*_TIMES, *_COUNTS)
+    ]
+    shifted = [
+        [value if value == _UNKNOWN else value - start for value in column]
+        for column in columns[: len(_TIMES)]
+    ]
+    rows = sorted(zip(*shifted, *columns[len(_TIMES) :], run.requests["status"], strict=True))
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def requests_digest(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,12 @@ def make_run(
     steps: Sequence[Mapping[str, Any]] | None = None,
     batches: Sequence[Mapping[int, int]] | None = None,
 ) -> Run:
-    """Write a run directory and read it back."""
+    """Write a run directory and read it back.
+
+    The last token of the last request comes a few ns later in each run: no two measured runs agree
+    in every time.
+    """
+    requests = _unlike_any_other(requests)
     tokens = [
         (row["request_id"], index, time, time - row["arrival_time_ns"])
         if index == 0
@@ -116,6 +122,22 @@ def make_run(
         step_batches=batches,
     )
     return read_run(out)
+
+
+_RUNS = itertools.count(1)
+
+
+def _unlike_any_other(requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    rows = list(requests)
+    if len(rows) < 12:  # these are for sums done by hand
+        return rows
+    done = [place for place, row in enumerate(rows) if len(row["times"]) > 1]
+    if done:
+        row = dict(rows[done[-1]])
+        row["times"] = [*row["times"][:-1], row["times"][-1] + next(_RUNS) % 1000]
+        row["completion_time_ns"] = row["times"][-1]
+        rows[done[-1]] = row
+    return rows
 
 
 def steady(

@@ -14,6 +14,7 @@ from pytest_gpusim.checks import Check
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.checks.prefix_cache import shared_tokens
+from pytest_gpusim.errors import UsageError
 from pytest_gpusim.runs import Run
 from pytest_gpusim.workload.prompts import Prompt
 from tests.compare.runs import ENGINE, MS, PROFILE, real_run, request, sim_run, steady
@@ -61,19 +62,36 @@ def step(start: float, duration: float, **fields: Any) -> dict[str, Any]:
     }
 
 
+NEEDED = (
+    "same_workload, roles, units, settings_mirrored, kv_blocks_mirrored, profile_matches, "
+    "profile_covers, overhead_counted, clock_counted, prefix_cache_cold, warmed_up, "
+    "generator_on_time, not_calibrated_on"
+).split(", ")
+OTHERS = (
+    "real_runs_agree, steady, below_saturation, no_cancelling_errors, enough_samples, "
+    "lengths_as_produced"
+).split(", ")
+
+
 def test_the_checks_are_those_of_the_contract() -> None:
-    names = (
-        "same_workload, settings_mirrored, kv_blocks_mirrored, profile_matches, profile_covers, "
-        "overhead_counted, generator_on_time, warmed_up, prefix_cache_cold, below_saturation, "
-        "no_cancelling_errors, enough_samples, not_calibrated_on, lengths_as_produced, "
-        "clock_counted"
-    )
-    assert set(CHECKS) == set(names.split(", "))
+    assert {name for name, declared in CHECKS.items() if declared.needed} == set(NEEDED)
+    assert set(CHECKS) == {*NEEDED, *OTHERS}
+    ranks = [declared.rank for declared in CHECKS.values()]
+    assert ranks == sorted(set(ranks))
+
+
+@pytest.mark.parametrize("name", ["same_workload", "roles", "units", "not_calibrated_on"])
+def test_what_can_never_be_accepted(sides: Sides, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be accepted"):
+        sides.check(name, accept=[name])
+    with pytest.raises(UsageError, match="unknown check 'rolls'"):
+        sides.check(name, accept=["rolls"])
 
 
 def test_a_sound_comparison_fails_and_warns_of_nothing(sides: Sides) -> None:
     steps = [step(0, 20, extrapolated=0)]
-    comparison = compare_runs([sides.real(), sides.real()], sides.sim(steps=steps))
+    real = [sides.real() for _ in range(3)]
+    comparison = compare_runs(real, sides.sim(steps=steps)).judged()
     assert {check.status for check in comparison.checks} == {"pass"}
     assert comparison.verdict == "pass"
 
@@ -205,13 +223,12 @@ def test_the_jitter_of_a_clients_clock_between_passes_warns(sides: Sides) -> Non
 def test_runs_of_one_name_do_not_hide_another_workload(sides: Sides) -> None:
     named = {"run_id": "1", "workload_digest": "x" * 64}
     real = [sides.real(meta={"run_id": "1"}), sides.real(meta=named)]
-    comparison = compare_runs(real, sides.sim())
-    assert comparison.checks[0].status == "warn"
+    assert sides.check("same_workload", real).status == "fail"
 
 
-def test_other_digest_with_the_same_lengths_warns(sides: Sides) -> None:
+def test_another_digest_with_the_same_lengths_fails(sides: Sides) -> None:
     found = sides.check("same_workload", sim=sides.sim(meta={"workload_digest": "x" * 64}))
-    assert found.status == "warn"
+    assert found.status == "fail"
     assert "prompts may share other prefixes" in found.detail
 
 
@@ -247,15 +264,20 @@ def test_a_setting_that_is_not_modelled(sides: Sides) -> None:
 
 def test_settings_that_nobody_recorded(sides: Sides) -> None:
     for name in ("settings_mirrored", "kv_blocks_mirrored"):
-        assert sides.check(name, sides.real(meta={"engine": None})).status == "skip"
-        assert sides.check(name, sim=sides.sim(meta={"engine": {}})).status == "skip"
+        assert sides.check(name, sides.real(meta={"engine": None})).status == "unknown"
+        assert sides.check(name, sim=sides.sim(meta={"engine": {}})).status == "unknown"
 
 
-def test_limits_that_one_side_does_not_state(sides: Sides) -> None:
-    engine = {key: value for key, value in ENGINE.items() if key != "max_num_seqs"}
-    found = sides.check("settings_mirrored", sides.real(meta={"engine": engine}))
-    assert found.status == "warn"
-    assert "max_num_seqs" in found.detail
+@pytest.mark.parametrize("key", ["max_num_seqs", "dtype", "async_scheduling"])
+def test_settings_that_one_side_does_not_state(sides: Sides, key: str) -> None:
+    engine = {name: value for name, value in ENGINE.items() if name != key}
+    for runs in (
+        {"real": sides.real(meta={"engine": engine})},
+        {"sim": sides.sim(meta={"engine": engine})},
+    ):
+        found = sides.check("settings_mirrored", **runs)
+        assert found.status == "unknown"
+        assert key in found.detail
 
 
 @pytest.mark.parametrize("key", ["num_gpu_blocks", "block_size"])
@@ -299,7 +321,7 @@ def test_profile_compared_by_hardware_where_the_device_is_unknown(sides: Sides) 
 
 
 def test_profile_unknown(sides: Sides) -> None:
-    assert sides.check("profile_matches", sim=sides.sim(meta={"profile": None})).status == "skip"
+    assert sides.check("profile_matches", sim=sides.sim(meta={"profile": None})).status == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -313,9 +335,9 @@ def test_extrapolated_time(sides: Sides, inside: int, outside: int, status: str)
 
 
 def test_extrapolation_unknown(sides: Sides) -> None:
-    assert sides.check("profile_covers").status == "skip"
+    assert sides.check("profile_covers").status == "unknown"
     sim = sides.sim(steps=[step(0, 5)])
-    assert sides.check("profile_covers", sim=sim).status == "skip"
+    assert sides.check("profile_covers", sim=sim).status == "unknown"
 
 
 def test_overhead(sides: Sides) -> None:
@@ -327,7 +349,7 @@ def test_overhead(sides: Sides) -> None:
     assert found({"mlp_up_proj": 1.0}) == "fail"
     assert found({"mlp_up_proj": 1.0}, async_scheduling=True) == "warn"
     assert found({"mlp_up_proj": 1.1, "overhead": -0.1}) == "pass"  # a compiled engine
-    assert found(None) == "skip"
+    assert found(None) == "unknown"
     blind = sides.sim(meta={"operator_shares": None, "counts_engine_time": False})
     assert sides.check("overhead_counted", sim=blind).status == "fail"
 
@@ -346,7 +368,7 @@ def test_calibration(sides: Sides) -> None:
     assert found(tuned([real.run_id])).status == "fail"
     assert found(tuned(["w" * 64])).status == "fail"
     assert found({"params": {"calibrated_on": [real.run_id]}}).status == "fail"
-    assert found(tuned(None)).status == "skip"
+    assert found(tuned(None)).status == "unknown"
 
 
 # generator_on_time
@@ -398,7 +420,7 @@ def test_a_request_that_waits_for_a_step_that_begins_meanwhile_is_not_late(sides
 
 def test_lateness_from_the_metadata(sides: Sides) -> None:
     rows = [{**row, "sent_time_ns": None} for row in steady(24)]
-    assert sides.check("generator_on_time", sides.real(rows)).status == "skip"
+    assert sides.check("generator_on_time", sides.real(rows)).status == "unknown"
     for late, status in ((4 * MS, "pass"), (6 * MS, "fail")):
         real = sides.real(rows, meta={"lateness": {"p99_ns": late}})
         assert sides.check("generator_on_time", real).status == status
@@ -420,17 +442,17 @@ def test_warm_up(sides: Sides) -> None:
 
     assert found(warm, {"passes": 1, "requests": 24}) == "pass"
     assert found(warm, {"passes": 0, "requests": 0}) == "fail"
-    assert found(warm, None) == "skip"
+    assert found(warm, None) == "unknown"
     assert found(cold, {"passes": 1}) == "warn"
     assert found(cold, None) == "fail"
 
 
-def test_a_cold_start_that_hardly_matters_warns(sides: Sides) -> None:
+def test_a_cold_start_that_hardly_matters_is_no_failure(sides: Sides) -> None:
     # 360 ms too long at first, where a request takes 100 + 2 x 5000 ms.
     long = steady(24, tokens=3, itl=5000, gap=20_000)
     cold = [request(0, 0, [460, 5460, 10_460]), *long[1:]]
     found = sides.check("warmed_up", sides.real(cold, meta={"warmup": None}), sides.sim(long))
-    assert found.status == "warn"
+    assert found.status == "unknown"
     assert "the first TTFT is 460 ms where 100 ms would be usual" in found.detail
 
 
@@ -465,19 +487,19 @@ def test_a_preempted_request_may_resume_with_hits(sides: Sides) -> None:
 def test_cached_tokens_where_the_simulation_knows_none(sides: Sides, tmp_path: Path) -> None:
     blind = sides.sim(steady(24, cached=None))
     real = sides.real(steady(24, cached=8))
-    assert sides.check("prefix_cache_cold", real, blind).status == "warn"
+    assert sides.check("prefix_cache_cold", real, blind).status == "unknown"
     workload = make_workload(tmp_path / "w", [(10, 6, i * 1000 * MS) for i in range(24)])
     found = sides.check("prefix_cache_cold", real, blind, workload=workload)
     assert found.status == "fail"
     unknown = sides.real(steady(24, cached=None))
-    assert sides.check("prefix_cache_cold", unknown, blind).status == "skip"
+    assert sides.check("prefix_cache_cold", unknown, blind).status == "unknown"
     assert sides.check("prefix_cache_cold", sides.real(), blind).status == "pass"
 
 
 def test_a_simulation_with_other_blocks_is_no_measure_of_the_cache(sides: Sides) -> None:
     sim = sides.sim(meta={"engine": {**ENGINE, "num_gpu_blocks": 9}})
     found = sides.check("prefix_cache_cold", sides.real(steady(24, cached=8)), sim)
-    assert found.status == "warn"
+    assert found.status == "unknown"
 
 
 def test_the_workload_tells_what_prompts_share(sides: Sides, tmp_path: Path) -> None:
@@ -533,7 +555,7 @@ def test_a_queue_that_is_long_from_the_start_warns(sides: Sides) -> None:
     rows = [request(i, i * 100, [i * 100 + 100], scheduled=i * 100 + 30) for i in range(12)]
     found = sides.check("below_saturation", sides.real(rows), sides.sim(rows))
     assert found.status == "warn"
-    assert "most requests queue" in found.detail
+    assert "a 1% error of step time moves ttft_p90" in found.detail
 
 
 def test_saturation_shows_in_ttft_where_the_queue_is_unknown(sides: Sides) -> None:
@@ -601,7 +623,7 @@ def test_samples(sides: Sides) -> None:
         return sides.check("enough_samples", real, sim)
 
     sim = sides.sim()
-    enough = found([sides.real(), sides.real()], sim)
+    enough = found([sides.real(), sides.real(), sides.real()], sim)
     assert enough.status == "pass"
     assert "p99 of 24 requests" in enough.detail
     assert "p95" not in enough.detail
@@ -634,10 +656,22 @@ def test_lengths(sides: Sides) -> None:
     assert sides.check("lengths_as_produced", two).status == "warn"
 
 
-def test_an_override_is_recorded_and_a_pass_stays_one(sides: Sides) -> None:
-    sim = sides.sim(steady(24, gap=900))
-    assert sides.check("same_workload", sim=sim, overrides=["same_workload"]).status == "overridden"
-    assert sides.check("same_workload", overrides=["same_workload"]).status == "pass"
+def test_what_is_accepted_says_so_and_a_pass_stays_one(sides: Sides) -> None:
+    blind = sides.sim(meta={"operator_shares": {"mlp_up_proj": 1.0}})
+    assert sides.check("overhead_counted", sim=blind).status == "fail"
+    accepted = sides.check("overhead_counted", sim=blind, accept=["overhead_counted"])
+    assert accepted.status == "accepted"
+    assert sides.check("overhead_counted", accept=["overhead_counted"]).status == "pass"
+
+
+def test_a_setting_that_differs_cannot_be_accepted_one_that_is_unknown_can(sides: Sides) -> None:
+    accept = {"accept": ["settings_mirrored"]}
+    other = sides.sim(meta={"engine": {**ENGINE, "max_num_seqs": 3}})
+    found = sides.check("settings_mirrored", sim=other, **accept)
+    assert found.status == "fail"
+    assert "cannot be accepted" in found.detail
+    silent = sides.sim(meta={"engine": {}})
+    assert sides.check("settings_mirrored", sim=silent, **accept).status == "accepted"
 
 
 def test_the_worst_of_several_runs_counts(sides: Sides) -> None:

@@ -70,32 +70,32 @@ def test_error_rows_are_left_out_on_both_sides(tmp_path: Path) -> None:
         "real_ns": 10 * MS,
         "sim_ns": 11 * MS,
         "error": pytest.approx(0.1),
-        "noise": None,
+        "run_sd": None,
+        "interval": None,
     }
     (found,) = [check for check in comparison.checks if check.name == "enough_samples"]
     assert "1 of 2 left out because they failed" in found.detail
 
 
 def ttft_p50(*real: float, sim: float) -> Figure:
-    return Figure(METRICS["ttft"], STATISTICS[0], real, sim)
+    return Figure(METRICS["ttft"], STATISTICS[0], real, (sim,))
 
 
-def test_real_figure_is_the_median_and_noise_the_largest_distance() -> None:
-    assert ttft_p50(90.0, 100.0, 130.0, sim=110.0).to_json() == {
-        "real_ns": 100,
-        "sim_ns": 110,
-        "error": pytest.approx(0.1),
-        "noise": pytest.approx(0.3),
-    }
+def test_the_real_figure_is_the_geometric_mean_and_its_spread_that_of_the_logs() -> None:
+    found = ttft_p50(90.0, 100.0, 130.0, sim=110.0).to_json()
+    logs = np.log([90.0, 100.0, 130.0])
+    assert found["real_ns"] == round(float(np.exp(logs.mean())))
+    assert found["sim_ns"] == 110
+    assert found["error"] == pytest.approx(110 / float(np.exp(logs.mean())) - 1)
+    assert found["run_sd"] == pytest.approx(float(logs.std(ddof=1)))
+    low, high = found["interval"]
+    assert low < found["error"] < high
 
 
 def test_a_zero_in_reality_has_no_relative_error() -> None:
-    assert ttft_p50(0.0, 0.0, sim=5.0).to_json() == {
-        "real_ns": 0,
-        "sim_ns": 5,
-        "error": None,
-        "noise": None,
-    }
+    found = ttft_p50(0.0, 0.0, sim=5.0).to_json()
+    assert (found["real_ns"], found["sim_ns"]) == (0, 5)
+    assert (found["error"], found["run_sd"], found["interval"]) == (None, None, None)
     assert ttft_p50(0.0, sim=0.0).error == 0.0
 
 
@@ -104,9 +104,8 @@ def test_percentiles_are_taken_per_run_not_of_pooled_requests(tmp_path: Path) ->
     slow = real_run(tmp_path / "b", steady(4, ttft=120))
     sim = sim_run(tmp_path / "sim", steady(4, ttft=110))
     entry = compare_runs([fast, slow], sim).metrics["ttft"]["p99"]
-    assert entry["real_ns"] == 110 * MS
-    assert entry["noise"] == pytest.approx(10 / 110)
-    assert entry["error"] == 0
+    assert entry["real_ns"] == pytest.approx((100 * 120) ** 0.5 * MS, abs=1)
+    assert entry["run_sd"] == pytest.approx(np.log(1.2) / 2**0.5)
 
 
 def test_without_token_times_only_itl_is_missing(tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_one_token_each_leaves_tpot_and_itl_out(tmp_path: Path) -> None:
     comparison = compare_runs([real_run(tmp_path / "real", rows)], sim_run(tmp_path / "sim", rows))
     assert comparison.metrics["tpot"] is None
     assert comparison.metrics["itl"] is None
-    assert comparison.metrics["e2e"]["p50"]["error"] == 0
+    assert comparison.metrics["e2e"]["p50"]["error"] == pytest.approx(0, abs=1e-9)
     assert "single token" in comparison.figures.unavailable["tpot"]
 
 
@@ -147,7 +146,7 @@ def test_no_request_finished(tmp_path: Path) -> None:
         [real_run(tmp_path / "real", rows)], sim_run(tmp_path / "sim", [request(0, 0, [1, 2])])
     )
     assert set(comparison.metrics.values()) == {None}
-    assert comparison.verdict == "inconclusive"
+    assert comparison.judged().verdict == "inconclusive"
 
 
 def test_a_simulation_made_before_is_cut_to_what_was_produced(tmp_path: Path) -> None:
@@ -166,7 +165,7 @@ def test_what_cannot_be_cut_is_not_guessed(tmp_path: Path) -> None:
     real = real_run(tmp_path / "real", [request(0, 0, [10, 20, 30], asked=5)])
     sim = sim_run(tmp_path / "sim", [request(0, 0, [10, 22, 34, 46, 58])], token_times=False)
     comparison = compare_runs([real], sim)
-    assert comparison.metrics["ttft"]["p50"]["error"] == 0
+    assert comparison.metrics["ttft"]["p50"]["error"] == pytest.approx(0, abs=1e-9)
     for metric in ("tpot", "e2e", "normalized_e2e", "makespan"):
         assert comparison.metrics[metric] is None
         assert "no token times to cut" in comparison.figures.unavailable[metric]
@@ -176,8 +175,8 @@ def test_figures_have_no_empty_values(tmp_path: Path) -> None:
     real = real_run(tmp_path / "real", steady(4), token_times=False)
     figures = compare_runs([real], sim_run(tmp_path / "sim", steady(4))).flat_figures()
     assert figures["ttft_p50_real_ns"] == 100 * MS
-    assert figures["makespan_error"] == 0
-    assert "ttft_p50_noise" not in figures
+    assert figures["makespan_error"] == pytest.approx(0, abs=1e-9)
+    assert "ttft_p50_run_sd" not in figures
     assert not any(name.startswith("itl") for name in figures)
 
 
@@ -211,6 +210,6 @@ def test_invariants(tmp_path_factory: pytest.TempPathFactory, rows: list) -> Non
     sim = sim_run(tmp_path_factory.mktemp("runs") / "sim", requests)
     comparison = compare_runs([run, run], sim)
     figures = comparison.flat_figures()
-    errors = [value for name, value in figures.items() if name.endswith(("_error", "_noise"))]
+    errors = [value for name, value in figures.items() if name.endswith(("_error", "_sd"))]
     assert errors
-    assert set(errors) == {0.0}
+    assert errors == pytest.approx([0.0] * len(errors), abs=1e-12)

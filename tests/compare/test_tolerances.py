@@ -1,41 +1,62 @@
-"""Tolerances: names, floors, noise; and the verdict that follows."""
+"""Tolerances: their one syntax, and what is refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import get_type_hints
 
 import pytest
 
-from pytest_gpusim.checks import Check
-from pytest_gpusim.compare import Comparison, compare_runs, document_of, parse_tolerances
-from pytest_gpusim.compare.figures import Figure, Figures
-from pytest_gpusim.compare.judging.tolerances import Judgement, judge, read_tolerances
-from pytest_gpusim.compare.judging.verdict import verdict_of
-from pytest_gpusim.errors import CheckFailed, UsageError
-from pytest_gpusim.report.terminal import failure_lines
-from tests.compare.runs import MS, real_run, sim_run, steady
+from pytest_gpusim.compare import Tolerance, parse_tolerances
+from pytest_gpusim.compare.judging.tolerances import default_limits, duration_ns, read_limits
+from pytest_gpusim.compare.metrics import AGREEMENTS, HEADLINES, MS, Tolerances, all_figures
+from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.report.tolerance_file import read_tolerance_file
 
 
-def judged(given: dict[str, float], real_ms: list[float], sim_ms: float) -> Judgement:
-    (limit,) = read_tolerances(given)
-    real = tuple(value * MS for value in real_ms)
-    figure = Figure(limit.metric, limit.statistic, real, sim_ms * MS)
-    return judge(limit, Figures({limit.name: figure}, {}))
-
-
-def test_parsing() -> None:
-    assert parse_tolerances("ttft_p50=0.10, makespan=0.05,floor_ms=2") == {
-        "ttft_p50": 0.10,
-        "makespan": 0.05,
-        "floor_ms": 2.0,
+def test_a_command_line() -> None:
+    given = parse_tolerances("ttft_p50=0.10, makespan=5%,tpot_p50=5%:0.1ms")
+    limits = {limit.name: (limit.relative, limit.floor) for limit in read_limits(given)}
+    assert limits == {
+        "ttft_p50": (0.10, 0.5 * MS),
+        "makespan": (0.05, 0.5 * MS),
+        "tpot_p50": (0.05, 0.1 * MS),
     }
+
+
+@pytest.mark.parametrize(
+    "given", [0.1, "0.1", "10%", Tolerance(0.1), {"rel": 0.1}, {"rel": "10%"}], ids=str
+)
+def test_one_tolerance_in_every_way(given: object) -> None:
+    (limit,) = read_limits({"e2e_p90": given})  # type: ignore[dict-item]
+    assert (limit.relative, limit.floor) == (0.1, 0.5 * MS)
+
+
+def test_floors_have_a_unit() -> None:
+    for given in ("0.1:2ms", Tolerance(0.1, "2ms"), {"rel": 0.1, "abs": "2000us"}):
+        (limit,) = read_limits({"ttft_p50": given})
+        assert limit.floor == 2 * MS
+    (limit,) = read_limits({"goodput": Tolerance(0.1, 0.02)})
+    assert limit.floor == 0.02
+    assert [duration_ns(text, "it") for text in ("1s", "20 ms", "3us", "4ns")] == [
+        1e9,
+        20e6,
+        3e3,
+        4.0,
+    ]
+
+
+def test_the_default_floors_are_those_of_the_documents() -> None:
+    floors = {name: metric.floor / MS for name, metric, _ in all_figures() if metric.unit == "ns"}
+    assert floors["ttft_p50"] == floors["e2e_p99"] == floors["makespan"] == 0.5
+    assert floors["tpot_p50"] == floors["itl_mean"] == floors["normalized_e2e_p90"] == 0.05
+    assert floors["queue_delay_p50"] == 2
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ttft_p50", "expected <metric>_<stat>=N"),
+        ("ttft_p50", "expected <name>=<tolerance>"),
         ("ttft=0.1", "unknown tolerance 'ttft'"),
         ("ttft_p42=0.1", "unknown tolerance 'ttft_p42'"),
         ("makespan_p50=0.1", "unknown tolerance 'makespan_p50'"),
@@ -44,7 +65,11 @@ def test_parsing() -> None:
         ("ttft_p50=nan", "at least 0"),
         ("ttft_p50=inf", "at least 0"),
         ("ttft_p50=0.1,ttft_p50=0.2", "given twice"),
-        ("", "expected <metric>_<stat>=N"),
+        ("ttft_p50=0.1:2", "with its unit"),
+        ("ttft_mape=0.1:2ms", "has no floor"),
+        ("ttft_p50=0.1,noise_factor=1.5", "noise never widens a tolerance"),
+        ("ttft_floor_ms=2", "give each figure its floor"),
+        ("", "expected <name>=<tolerance>"),
     ],
 )
 def test_what_is_no_tolerance(text: str, message: str) -> None:
@@ -52,136 +77,53 @@ def test_what_is_no_tolerance(text: str, message: str) -> None:
         parse_tolerances(text)
 
 
-def test_the_name_of_a_metric_may_hold_an_underscore() -> None:
-    (limit,) = read_tolerances({"normalized_e2e_p95": 0.2})
+def test_a_name_may_hold_an_underscore() -> None:
+    (limit,) = read_limits({"normalized_e2e_p95": 0.2})
     assert (limit.metric.name, limit.statistic.name) == ("normalized_e2e", "p95")
+    assert read_limits({"throughput": 0.1})[0].name == "request_throughput"
 
 
-def test_a_tolerance_holds_up_to_its_bound() -> None:
-    assert judged({"ttft_p50": 0.10}, [100], 110).outcome == "pass"
-    assert judged({"ttft_p50": 0.10}, [100], 90).outcome == "pass"
-    assert judged({"ttft_p50": 0.10}, [100], 110.1).outcome == "fail"
-    assert judged({"ttft_p50": 0.10}, [100], 89.9).outcome == "fail"
+def test_what_is_judged_when_nobody_says() -> None:
+    assert {limit.name: limit.relative for limit in default_limits()} == dict.fromkeys(
+        ("ttft_p50", "ttft_p90", "tpot_p50", "tpot_p90", "e2e_p50", "e2e_p90"), 0.10
+    )
 
 
-def test_the_floor_forgives_small_absolute_errors() -> None:
-    # 40% of 1 ms is 0.4 ms: below the floor of 0.5 ms for TTFT, above that of 0.05 ms for TPOT.
-    assert judged({"ttft_p50": 0.10}, [1.0], 1.4).outcome == "pass"
-    assert "absolute floor" in judged({"ttft_p50": 0.10}, [1.0], 1.4).reason
-    assert judged({"tpot_p50": 0.10}, [1.0], 1.4).outcome == "fail"
-    assert judged({"ttft_p50": 0.10, "floor_ms": 0}, [1.0], 1.4).outcome == "fail"
-    assert judged({"ttft_p50": 0.10, "floor_ms": 7}, [30], 23.4).outcome == "pass"
+def test_the_names_for_type_checkers_are_all_names() -> None:
+    respects = {f"{metric}_{each.name}" for metric in HEADLINES for each in AGREEMENTS}
+    figures = {name for name, _, _ in all_figures()}
+    names = set(get_type_hints(Tolerances, localns={"Given": object}))
+    assert names == figures | respects | {"throughput"}
 
 
-def test_a_floor_of_one_metric_goes_before_that_of_all() -> None:
-    for given in (
-        {"floor_ms": 9, "ttft_floor_ms": 1, "ttft_p50": 0, "e2e_p50": 0},
-        {"ttft_floor_ms": 1, "floor_ms": 9, "ttft_p50": 0, "e2e_p50": 0},
-    ):
-        floors = {limit.metric.name: limit.floor_ns for limit in read_tolerances(given)}
-        assert floors == {"ttft": 1 * MS, "e2e": 9 * MS}
+def test_a_toml_file(tmp_path: Path) -> None:
+    path = tmp_path / "tolerances.toml"
+    path.write_text(
+        '[tolerances]\nttft_p50 = 0.10\ntpot_p50 = { rel = 0.05, abs = "0.1ms" }\ne2e_p50 = "5%"\n'
+    )
+    limits = read_limits(read_tolerance_file(path))
+    assert [(limit.name, limit.relative) for limit in limits] == [
+        ("ttft_p50", 0.10),
+        ("tpot_p50", 0.05),
+        ("e2e_p50", 0.05),
+    ]
+    assert limits[1].floor == 0.1 * MS
 
 
-def test_a_zero_in_reality_is_judged_by_the_floor() -> None:
-    assert judged({"queue_delay_p50": 0.1}, [0], 0.3).outcome == "pass"
-    assert judged({"queue_delay_p50": 0.1}, [0], 0.6).outcome == "fail"
-
-
-def test_noise_above_the_tolerance_is_inconclusive() -> None:
-    # Median 100, noise 20%: an error of 25% may be noise, one of 31% may not.
-    assert judged({"ttft_p50": 0.10}, [80, 100, 120], 105).outcome == "inconclusive"
-    assert judged({"ttft_p50": 0.10}, [80, 100, 120], 125).outcome == "inconclusive"
-    assert judged({"ttft_p50": 0.10}, [80, 100, 120], 131).outcome == "fail"
-    assert judged({"ttft_p50": 0.20}, [80, 100, 120], 105).outcome == "pass"
-    assert judged({"ttft_p50": 0.20}, [80, 100, 120], 125).outcome == "fail"
-
-
-def check(name: str, status: Any) -> Check:
-    return Check(name, status, "")
-
-
-def test_verdict_rules() -> None:
-    def outcome(value: Any) -> Judgement:
-        return Judgement("ttft_p50", value, 1, 1, 0.0, 0.1, 0.0, None)
-
-    fine = [check("same_workload", "pass"), check("warmed_up", "skip")]
-    assert verdict_of(fine, []) == "pass"
-    assert verdict_of([*fine, check("below_saturation", "warn")], [outcome("pass")]) == "pass"
-    assert verdict_of(fine, [outcome("inconclusive"), outcome("pass")]) == "inconclusive"
-    assert verdict_of(fine, [outcome("inconclusive"), outcome("fail")]) == "fail"
-    # Another case than the real one: no figure counts.
-    assert verdict_of([check("kv_blocks_mirrored", "fail")], [outcome("pass")]) == "fail"
-    assert verdict_of([check("kv_blocks_mirrored", "overridden")], [outcome("pass")]) == "pass"
-    # A bad measurement: neither do they, but the simulator is not to blame.
-    assert verdict_of([check("prefix_cache_cold", "fail")], [outcome("fail")]) == "inconclusive"
-    both = [check("prefix_cache_cold", "fail"), check("same_workload", "fail")]
-    assert verdict_of(both, []) == "fail"
-
-
-def why(comparison: Comparison) -> str:
-    return "\n".join(failure_lines(document_of(comparison)))
-
-
-def test_what_does_not_hold_is_told(tmp_path: Path) -> None:
-    real = [real_run(tmp_path / f"real{k}", steady(24, ttft=100 + k)) for k in range(3)]
-    comparison = compare_runs(real, sim_run(tmp_path / "sim", steady(24, ttft=2)))
-    comparison = comparison.judged({"ttft_p50": 0.10, "tpot_p50": 0.05})
-    with pytest.raises(CheckFailed, match="ttft_p50 did not hold"):
-        comparison.require_pass()
-    for part in (
-        "ttft_p50",
-        "real 101.0 ms",
-        "simulated 2.000 ms",
-        "error -98.0%",
-        "tolerance 10.0%",
-        "noise 1.0%",
-        "likely cause: most of the error lies in prefill",
-    ):
-        assert part in why(comparison)
-    assert "tpot_p50" not in why(comparison)
-    assert [item.outcome for item in comparison.judgements] == ["fail", "pass"]
-
-
-def test_what_holds_is_judged_too(tmp_path: Path) -> None:
-    real = real_run(tmp_path / "real", steady(24))
-    comparison = compare_runs([real], sim_run(tmp_path / "sim", steady(24, ttft=105)))
-    (found,) = comparison.judged({"ttft_p50": 0.10}).judgements
-    assert (found.outcome, found.error) == ("pass", pytest.approx(0.05))
-    assert why(comparison) == ""
-    with pytest.raises(UsageError):
-        comparison.judged({"ttft_median": 0.1})
-
-
-def test_a_metric_that_is_not_available_cannot_be_judged(tmp_path: Path) -> None:
-    real = real_run(tmp_path / "real", steady(24), token_times=False)
-    comparison = compare_runs([real], sim_run(tmp_path / "sim", steady(24)))
-    comparison = comparison.judged({"itl_p50": 0.1})
-    assert comparison.verdict == "inconclusive"
-    assert "the run has no token times" in why(comparison)
-
-
-def test_a_failed_check_fails_although_all_tolerances_hold(tmp_path: Path) -> None:
-    real = real_run(tmp_path / "real", steady(24))
-    engine = {**real.meta["engine"], "num_gpu_blocks": 9}
-    sim = sim_run(tmp_path / "sim", steady(24), meta={"engine": engine})
-    comparison = compare_runs([real], sim).judged({"ttft_p50": 0.10})
-    with pytest.raises(CheckFailed, match="kv_blocks_mirrored"):
-        comparison.require_pass()
-    assert "num_gpu_blocks is 512 in real, 9 in the simulation" in why(comparison)
-    overridden = compare_runs([real], sim, overrides=["kv_blocks_mirrored"])
-    assert overridden.judged({"ttft_p50": 0.10}).verdict == "pass"
-    with pytest.raises(UsageError, match="unknown check 'kv_blocks'"):
-        compare_runs([real], sim, overrides=["kv_blocks"])
-
-
-def test_noise_factor_widens_a_tolerance_to_the_noise() -> None:
-    # 10% off, 8% noise: beyond 5%, within 1.5 times the noise, and not within once the noise.
-    outcomes = {}
-    for factor in (0.0, 1.0, 1.5):
-        judgement = judged({"ttft_p50": 0.05, "noise_factor": factor}, [9.2, 10, 10.8], 11)
-        outcomes[factor] = (judgement.outcome, round(judgement.tolerance, 3))
-    assert outcomes == {
-        0.0: ("inconclusive", 0.05),
-        1.0: ("fail", 0.08),
-        1.5: ("pass", 0.12),
-    }
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tolerance]\nttft_p50 = 0.1\n", "no such table"),
+        ("[tolerances]\n", "an empty one"),
+        ("[tolerances]\nttft_p42 = 0.1\n", "unknown tolerance 'ttft_p42'"),
+        ('[tolerances]\nttft_p50 = { abs = "2ms" }\n', "expected rel"),
+        ("[tolerances\n", "not TOML"),
+    ],
+)
+def test_a_toml_file_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.toml").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read_tolerance_file(tmp_path / "t.toml")
+    assert "t.toml" in str(error.value)
+    with pytest.raises(InputError, match="no such file"):
+        read_tolerance_file(tmp_path / "absent.toml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from jsonschema import ValidationError, validate
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.schema import comparison_schema
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
-from pytest_gpusim.report.directory import update_comparison, write_comparison
+from pytest_gpusim.report.directory import read_document, update_comparison, write_comparison
+from pytest_gpusim.report.terminal import comparison_lines
 from tests.compare.runs import MS, real_run, request, sim_run, steady
 
 
@@ -53,12 +55,19 @@ def test_the_files_of_the_contract(tmp_path: Path) -> None:
         "real_runs",
         "sim_run",
         "metrics",
+        "throughput",
+        "goodput",
+        "distribution",
         "checks",
+        "judgements",
         "verdict",
     ]
+    assert document["schema_version"] == 2
     assert document["real_runs"] == ["real0", "real1"]
-    assert document["metrics"]["ttft"]["p50"]["real_ns"] == 100.5 * MS
-    assert document["metrics"]["makespan"]["noise"] == pytest.approx(0.5 / 23200.5)
+    # Geometric means of 100 and 101 ms, and of 23,200 and 23,201 ms.
+    assert document["metrics"]["ttft"]["p50"]["real_ns"] == round(10_100**0.5 * MS)
+    spread = math.log(23_201 / 23_200) / 2**0.5
+    assert document["metrics"]["makespan"]["run_sd"] == pytest.approx(spread, rel=1e-3)
     assert len(document["checks"]) == len(CHECKS)
 
 
@@ -86,7 +95,9 @@ def test_tables(tmp_path: Path) -> None:
         "real_ns": str(150 * MS),
         "sim_ns": str(130 * MS),
         "error": "-0.133333333",
-        "noise": "",
+        "run_sd": "",
+        "low": "",
+        "high": "",
     }
     assert found["makespan", ""]["sim_ns"] == str(650 * MS)
     first, second = rows(tmp_path / "out" / "tables" / "requests.csv")
@@ -101,15 +112,44 @@ def test_judging_brings_the_directory_up_to_date(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, ttft=150)
     out = tmp_path / "out"
     write_comparison(comparison, out)
-    assert read(out / "comparison.json")["verdict"] == "pass"
+    assert read(out / "comparison.json")["verdict"] == "not_judged"
     update_comparison(comparison.judged({"ttft_p50": 0.10}), out)
-    assert read(out / "comparison.json")["verdict"] == "fail"
-    (judged,) = read(out / "run_meta.json")["judgements"]
+    document = read(out / "comparison.json")
+    assert document["verdict"] == "fail"
+    (judged,) = document["judgements"]
     assert (judged["name"], judged["outcome"]) == ("ttft_p50", "fail")
+    assert judged["interval"][0] < judged["error"] < judged["interval"][1]
     assert "**fail**: off by more than the tolerance" in (out / "summary.md").read_text()
     assert not [path for path in out.rglob("*") if "partial" in path.name]
-    update_comparison(comparison.judged({"ttft_p50": 0.60}), out)
-    assert read(out / "comparison.json")["verdict"] == "pass"
+
+
+def test_a_document_of_the_first_schema_is_still_read(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_comparison(comparison_of(tmp_path), out)
+    document, meta = read(out / "comparison.json"), read(out / "run_meta.json")
+    figure = {"real_ns": 100, "sim_ns": 110, "error": 0.1, "noise": 0.02}
+    statistics = dict.fromkeys(("p50", "p90", "p95", "p99", "mean"), figure)
+    metrics = dict.fromkeys(document["metrics"], statistics) | {"makespan": figure}
+    checks = [
+        {"name": "same_workload", "status": "pass", "detail": ""},
+        {"name": "overhead_counted", "status": "overridden", "detail": "said"},
+    ]
+    first = {"schema_version": 1, "real_runs": ["a"], "sim_run": "b", "metrics": metrics,
+             "checks": checks, "verdict": "pass"}  # fmt: skip
+    judgement = {"name": "ttft_p50", "outcome": "pass", "real_ns": 100, "sim_ns": 110,
+                 "error": 0.1, "tolerance": 0.2, "floor_ns": 5e5, "noise": 0.02,
+                 "reason": ""}  # fmt: skip
+    (out / "comparison.json").write_text(json.dumps(first))
+    for judgements, verdict in (([judgement], "pass"), ([], "not_judged")):
+        (out / "run_meta.json").write_text(json.dumps({**meta, "judgements": judgements}))
+        found = read_document(out)
+        assert found.comparison["verdict"] == verdict
+        assert found.comparison["metrics"]["ttft"]["p50"]["interval"] is None
+        assert [check["status"] for check in found.comparison["checks"]] == ["pass", "accepted"]
+        assert comparison_lines(found)
+    (out / "comparison.json").write_text(json.dumps({**first, "schema_version": 3}))
+    with pytest.raises(InputError, match="newer than the 2"):
+        read_document(out)
 
 
 def test_what_is_not_available_is_null_with_the_reason(tmp_path: Path) -> None:
@@ -117,7 +157,7 @@ def test_what_is_not_available_is_null_with_the_reason(tmp_path: Path) -> None:
     write_comparison(compare_runs([real], sim_run(tmp_path / "sim", steady(24))), tmp_path / "out")
     document = read(tmp_path / "out" / "comparison.json")
     assert document["metrics"]["itl"] is None
-    assert document["metrics"]["ttft"]["p50"]["noise"] is None
+    assert document["metrics"]["ttft"]["p50"]["interval"] is None
     assert "itl: real: the run has no token times" in json.dumps(document["checks"])
     assert "no token times" in (tmp_path / "out" / "summary.md").read_text()
     assert "no token times" in (tmp_path / "out" / "report.html").read_text()
@@ -126,7 +166,7 @@ def test_what_is_not_available_is_null_with_the_reason(tmp_path: Path) -> None:
 def test_a_comparison_without_a_finished_request_can_be_written(tmp_path: Path) -> None:
     real = real_run(tmp_path / "real", [request(0, 0, [], asked=2, error="Crash")])
     sim = sim_run(tmp_path / "sim", [request(0, 0, [1, 2])])
-    write_comparison(compare_runs([real], sim), tmp_path / "out")
+    write_comparison(compare_runs([real], sim).judged(), tmp_path / "out")
     document = read(tmp_path / "out" / "comparison.json")
     assert document["verdict"] == "inconclusive"
     assert set(document["metrics"].values()) == {None}

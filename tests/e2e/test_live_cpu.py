@@ -56,7 +56,7 @@ def test_live_then_recorded(session):
     assert (read_run(runs[0]).requests["status"] == "ok").all()
     (comparison,) = (root / "live" / "comparisons").iterdir()
     metrics = json.loads((comparison / "comparison.json").read_text())["metrics"]
-    assert metrics["ttft"]["p50"]["noise"] is not None
+    assert metrics["ttft"]["p50"]["run_sd"] is not None
 
     recorded = ["--gpusim-recordings", str(root / "live" / "recordings")]
     session.runpytest_subprocess("--gpusim-real", "recorded", *recorded).assert_outcomes(passed=1)

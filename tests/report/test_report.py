@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,21 +18,34 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
 from pytest_gpusim.report.directory import read_document, update_comparison, write_comparison
 from pytest_gpusim.report.html import write_session_report
-from pytest_gpusim.report.terminal import comparison_lines, session_lines
-from tests.compare.runs import MS, real_run, sim_run, steady
+from pytest_gpusim.report.terminal import comparison_lines, failure_lines, session_lines
+from tests.compare.runs import MS, PROFILE, real_run, sim_run, steady
 
 
-def written(path: Path, *, ttft: float = 105, model: str = "tiny/model") -> Written:
+def written(
+    path: Path, *, ttft: float = 105, model: str = "tiny/model", profile: Any = PROFILE
+) -> Written:
     path.mkdir()
     real = [
         real_run(path / f"real{k}", steady(24, ttft=100 + k), meta={"model": model})
-        for k in range(2)
+        for k in range(3)
     ]
     steps = [
-        {"step": i, "start_ns": i * 20 * MS, "duration_ns": 20 * MS, "num_sequences": 1}
+        {
+            "step": i,
+            "start_ns": i * 20 * MS,
+            "duration_ns": 20 * MS,
+            "num_sequences": 1,
+            "extrapolated": 0,
+        }
         for i in range(5)
     ]
-    sim = sim_run(path / "sim", steady(24, ttft=ttft), steps=steps, meta={"profile": None})
+    sim = sim_run(
+        path / "sim",
+        steady(24, ttft=ttft),
+        steps=steps,
+        meta={"profile": {**profile, "model": model} if profile else None, "calibrated_on": []},
+    )
     comparison = compare_runs(real, sim)
     out = path / "comparison"
     write_comparison(comparison, out)
@@ -117,7 +131,7 @@ def test_one_page_over_a_session(tmp_path: Path, good: Written, bad: Written) ->
     assert len(inner) == 2
     assert set(inner) <= page.anchors
     assert not [link for link in page.links if not link.startswith(("#", "data:"))]
-    assert re.search(r"1 pass, 1 fail, 0 inconclusive", text)
+    assert re.search(r"1 pass, 1 fail, 0 inconclusive, 0 not judged", text)
     assert [path.name for path in out.parent.iterdir()] == ["session.html"]
 
 
@@ -131,34 +145,51 @@ def test_an_incomplete_comparison_is_named(tmp_path: Path) -> None:
 
 def test_terminal(bad: Written) -> None:
     text = "\n".join(comparison_lines(bad.document()))
-    assert re.search(r"TTFT p50 .*100\.5 ms .*200\.0 ms .*\+99\.0% .*0\.5% .*10\.0% .*fail", text)
-    assert re.search(r"TPOT p50 .*pass", text)
-    assert re.search(r"profile_matches .*skip", text)
+    assert re.search(r"TTFT p50 .*101\.0 ms .*200\.0 ms .*\+98\.0% .*\[\+94\.\d%, .*1\.0%", text)
+    assert re.search(r"ttft_p50 .*\+98\.0% .*10\.0% .*tolerance .*fail", text)
+    assert re.search(r"tpot_p50 .*pass", text)
+    assert re.search(r"overhead_counted .*pass", text)
+    assert "request throughput: real" in text
+    assert "TTFT of single requests: error per request 0.9" in text
     assert text.endswith("verdict: fail")
     line = "\n".join(session_lines([bad.path]))
-    assert re.search(r"\+99\.0% \(0\.5%\) .*fail", line)
-    assert re.search(r"TTFT +100\.5 ms +200\.0 ms +\+99\.0% ±0\.5% ", line)
+    assert re.search(r"\+98\.0% ±\d\.\d%.*fail", line)
+    assert re.search(r"TTFT +101\.0 ms +200\.0 ms +\+98\.0%", line)
     assert re.search(r"makespan +23\.20 s ", line)
-    assert " - most of the error lies in prefill: 100.5 ms real, 200.0 ms simulated" in line
+    assert " - most of the error lies in prefill: 101.0 ms real, 200.0 ms simulated" in line
 
 
 def test_terminal_and_summary_say_where_the_error_comes_from(bad: Written) -> None:
     terminal = "\n".join(comparison_lines(bad.document()))
     summary = (bad.path / "summary.md").read_text()
-    assert re.search(r"prefill +│ +100\.5 ms │ +200\.0 ms │ +\+49\.6%", terminal)
-    assert "| prefill | 100.5 ms | 200.0 ms | +49.6% |" in summary
+    assert re.search(r"prefill +│ +101\.0 ms │ +200\.0 ms │ +\+49\.3%", terminal)
+    assert "| prefill | 101.0 ms | 200.0 ms | +49.3% |" in summary
     assert "### By prompt length" not in summary  # all prompts are of one length
     assert "| mlp_up_proj | 80.0% |" in summary
 
 
-def test_a_verdict_that_rests_on_checks_alone_says_so(tmp_path: Path) -> None:
-    comparison = written(tmp_path / "a")
-    assert comparison_lines(comparison.document())[-1] == "verdict: pass"
-    unjudged = comparison.comparison.judged({})
-    update_comparison(unjudged, comparison.path)
-    assert comparison_lines(document_of(unjudged))[-1] == "verdict: pass (checks only)"
-    assert "pass (checks only)" in (comparison.path / "report.html").read_text()
-    assert "**Verdict: pass (checks only)**" in (comparison.path / "summary.md").read_text()
+def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path) -> None:
+    unjudged = written(tmp_path / "a").comparison.judged({})
+    path = tmp_path / "a" / "comparison"
+    update_comparison(unjudged, path)
+    assert comparison_lines(document_of(unjudged))[-1] == "verdict: not judged"
+    assert "**Verdict: not judged**" in (path / "summary.md").read_text()
+    page = (path / "report.html").read_text()
+    assert '<span class="pill verdict not_judged">not judged</span>' in page
+
+
+def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
+    silent = written(tmp_path / "a", profile=None).comparison
+    assert silent.judged().verdict == "inconclusive"
+    text = "\n".join(failure_lines(document_of(silent.judged())))
+    assert "check profile_matches is unknown" in text
+    assert "state it, or accept profile_matches" in text
+    accept = ["profile_matches"]
+    accepted = silent.judged(accept=accept)
+    assert accepted.verdict == "pass"
+    assert comparison_lines(document_of(accepted))[-1] == (
+        "verdict: pass (profile_matches accepted)"
+    )
 
 
 def test_a_long_name_does_not_break_the_session_table(tmp_path: Path) -> None:

@@ -1,25 +1,44 @@
-"""The named checks that say whether a comparison's figures can be trusted."""
+"""The named checks that say whether a comparison's figures can be trusted.
+
+A check compares what both sides say. Where one side is silent, it is ``unknown``, not a pass;
+``skip`` says that it does not apply.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
-from pytest_gpusim.checks import Check
 from pytest_gpusim.compare.checks import (  # noqa: F401 - each module declares its checks
     cancelling,
     clock,
     measurement,
     prefix_cache,
     profile,
+    repeats,
+    roles,
+    saturation,
     settings,
+    units,
     workload,
 )
-from pytest_gpusim.compare.checks.declaration import DECLARED, Declaration, Protects
+from pytest_gpusim.compare.checks.declaration import (
+    DECLARED,
+    Accept,
+    ComparisonCheck,
+    Declaration,
+    Protects,
+)
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.errors import UsageError
 
-__all__ = ["CHECKS", "Declaration", "Protects", "require_known", "run_checks"]
+__all__ = [
+    "CHECKS",
+    "ComparisonCheck",
+    "Declaration",
+    "Protects",
+    "require_acceptable",
+    "run_checks",
+]
 
 CHECKS: dict[str, Declaration] = {
     declared.name: declared for declared in sorted(DECLARED, key=lambda declared: declared.rank)
@@ -27,20 +46,19 @@ CHECKS: dict[str, Declaration] = {
 """All checks by name, in the order of their ranks."""
 
 
-def require_known(names: Collection[str]) -> None:
-    """Raise `UsageError` on a name that is not one of `CHECKS`."""
+def require_acceptable(names: Collection[str]) -> None:
+    """Raise `UsageError` on a name that is no check, or one of which nothing can be accepted."""
     for name in names:
         if name not in CHECKS:
             raise UsageError(f"unknown check {name!r}; known are {', '.join(CHECKS)}")
+        if CHECKS[name].accept is Accept.NEVER:
+            raise UsageError(
+                f"check {name!r} cannot be accepted: without it the figures say nothing; state "
+                "what a run does not say, or compare other runs"
+            )
 
 
-def run_checks(sides: Sides, overrides: Collection[str] = ()) -> list[Check]:
-    """Run all checks; a failure that is named in ``overrides`` gets the status ``overridden``."""
-    require_known(overrides)
-    found = [declared.run(sides) for declared in CHECKS.values()]
-    return [
-        replace(check, status="overridden")
-        if check.status == "fail" and check.name in overrides
-        else check
-        for check in found
-    ]
+def run_checks(sides: Sides, accept: Collection[str] = ()) -> tuple[ComparisonCheck, ...]:
+    """Run all checks; what may be accepted of those named in ``accept`` is."""
+    require_acceptable(accept)
+    return tuple(declared.run(sides, name in accept) for name, declared in CHECKS.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from pytest_gpusim.checks import Check, Status
 from pytest_gpusim.compare.sides import Sides
@@ -21,6 +22,28 @@ class Protects(Enum):
     MEASUREMENT = "that the real measurement is sound"
 
 
+class Accept(Enum):
+    """What a user may accept of a check, by its name."""
+
+    NEVER = "nothing: it must be known and hold"
+    UNKNOWN = "that it could not be judged"
+    FAILURE = "that it could not be judged, or failed"
+
+
+@dataclass(frozen=True)
+class ComparisonCheck(Check):
+    """What a check of a comparison found.
+
+    ``needed``: a verdict of ``pass`` needs it known and holding.
+    """
+
+    needed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The four fields, as JSON values."""
+        return {**super().to_json(), "needed": self.needed}
+
+
 @dataclass(frozen=True)
 class Declaration:
     """A check of a comparison.
@@ -29,6 +52,8 @@ class Declaration:
         name: Its name in ``comparison.json``.
         protects: What it protects.
         rank: Its place in every list, the most decisive first.
+        needed: Whether a verdict of ``pass`` needs it.
+        accept: What a user may accept of it.
         cause: As a likely cause of wrong figures, in words; empty where it explains nothing.
         judge: Looks at the two sides.
     """
@@ -36,13 +61,22 @@ class Declaration:
     name: str
     protects: Protects
     rank: int
+    needed: bool
+    accept: Accept
     cause: str
     judge: CheckFunction
 
-    def run(self, sides: Sides) -> Check:
-        """What it finds."""
+    def run(self, sides: Sides, accepted: bool = False) -> ComparisonCheck:
+        """What it finds; ``accepted``: the user accepts what may be accepted of it."""
         status, detail = self.judge(sides)
-        return Check(self.name, status, detail)
+        if accepted and (
+            (status == "unknown" and self.accept is not Accept.NEVER)
+            or (status == "fail" and self.accept is Accept.FAILURE)
+        ):
+            status = "accepted"
+        elif accepted and status == "fail":
+            detail += "; that cannot be accepted"
+        return ComparisonCheck(self.name, status, detail, self.needed)
 
 
 DECLARED: list[Declaration] = []
@@ -50,12 +84,18 @@ DECLARED: list[Declaration] = []
 
 
 def check(
-    protects: Protects, *, rank: int, cause: str = ""
+    protects: Protects,
+    *,
+    rank: int,
+    needed: bool = False,
+    accept: Accept = Accept.UNKNOWN,
+    cause: str = "",
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Declare a function as the check of its name."""
 
     def declare(judge: CheckFunction) -> CheckFunction:
-        DECLARED.append(Declaration(judge.__name__, protects, rank, cause, judge))
+        name = judge.__name__
+        DECLARED.append(Declaration(name, protects, rank, needed, accept, cause, judge))
         return judge
 
     return declare
@@ -74,7 +114,7 @@ def ms(nanoseconds: float) -> str:
     return f"{nanoseconds / 1e6:,.3g} ms"
 
 
-_ORDER = ("pass", "skip", "warn", "fail")
+_ORDER = ("pass", "skip", "warn", "unknown", "fail")
 
 
 def worst(findings: list[Finding]) -> Finding:

@@ -1,11 +1,11 @@
-"""Can the real measurement be trusted: on time, warmed up, below the knee?"""
+"""Can the real measurement be trusted: on time, warmed up?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, ms, worst
+from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, ms, worst
 from pytest_gpusim.compare.sides import Sides
 
 if TYPE_CHECKING:
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 LATE_NS, LATE_SHARE, LATE_REQUESTS = 1e6, 0.05, 0.05
 COLD_FACTOR, COLD_NS, COLD_SHARE = 2.0, 50e6, 0.05
-QUEUE_SHARE = 0.25
 MIN_TREND = 6
 
 
-@check(Protects.MEASUREMENT, rank=90, cause="the load was not the one that was asked for")
+@check(
+    Protects.MEASUREMENT,
+    rank=90,
+    needed=True,
+    accept=Accept.FAILURE,
+    cause="the load was not the one that was asked for",
+)
 def generator_on_time(sides: Sides) -> Finding:
     """Requests were sent when the workload says.
 
@@ -42,7 +47,7 @@ def _on_time(run: Run, metrics: RunMetrics) -> Finding:
         stated = run.meta.get("lateness")
         worst = stated.get("p99_ns", stated.get("max_ns")) if isinstance(stated, Mapping) else None
         if not isinstance(worst, int | float):
-            return "skip", f"{run.run_id} does not say when requests were sent"
+            return "unknown", f"{run.run_id} does not say when requests were sent"
         said = f"{run.run_id}: p99 of lateness {ms(worst)}, allowed {ms(slack)}"
         return ("fail" if worst > slack else "pass"), said
     arrival = rows["arrival_time_ns"].to_numpy(dtype="float64")
@@ -73,13 +78,19 @@ def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
     return np.where(start[between] < sent, end[between], arrival)
 
 
-@check(Protects.MEASUREMENT, rank=80, cause="the real engine was cold")
+@check(
+    Protects.MEASUREMENT,
+    rank=80,
+    needed=True,
+    accept=Accept.FAILURE,
+    cause="the real engine was cold",
+)
 def warmed_up(sides: Sides) -> Finding:
     """Each real run was preceded by a warm-up, and its first request shows no first use.
 
     A cold start shows as a first TTFT that is, against the simulated one, more than twice as long
     as that of the other requests, and by more than 50 ms. Where no warm-up is recorded, it fails
-    if the delay is more than 5% of the median E2E, and warns otherwise.
+    if the delay is more than 5% of the median E2E, and is unknown otherwise.
     """
     findings = [_warm(sides, run, metrics) for run, metrics in sides.pairs()]
     return worst(findings)
@@ -91,10 +102,10 @@ def _warm(sides: Sides, run: Run, metrics: RunMetrics) -> Finding:
     if stated is None:
         if cold:
             weighty = cold.excess_ns > COLD_SHARE * float(metrics.requests["e2e"].median())
-            return ("fail" if weighty else "warn"), (
+            return ("fail" if weighty else "unknown"), (
                 f"{run.run_id}: no warm-up is recorded, and {cold.text}"
             )
-        return "skip", f"{run.run_id} does not record a warm-up; its first request shows no sign"
+        return "unknown", f"{run.run_id} does not record a warm-up; its first request shows no sign"
     if not _was_warmed(stated):
         return "fail", f"{run.run_id} was measured without a warm-up"
     if cold:
@@ -131,44 +142,3 @@ def _cold_start(real: RunMetrics, sim: RunMetrics) -> _ColdStart | None:
         text = f"the first TTFT is {ms(first)} where {ms(usual)} would be usual: a first use"
         return _ColdStart(first - usual, text)
     return None
-
-
-@check(Protects.MEASUREMENT, rank=110, cause="the load magnifies small errors")
-def below_saturation(sides: Sides) -> Finding:
-    """The queue does not grow over the real run.
-
-    Near saturation a small error of capacity becomes an error of any size in TTFT. Warns where the
-    queue delay (the TTFT, where that is unknown) of the last third of the arrivals exceeds that of
-    the first third by a quarter of the median E2E, or the median queue delay is as long as that.
-    """
-    return worst([_load(run, metrics) for run, metrics in sides.pairs()])
-
-
-def _load(run: Run, metrics: RunMetrics) -> Finding:
-    import numpy as np
-
-    rows = metrics.requests.sort_values("arrival_time_ns", kind="stable")
-    if len(rows) < MIN_TREND:
-        return "skip", f"{run.run_id}: {len(rows)} requests are too few to see a queue grow"
-    known = "queue_delay" not in metrics.unavailable
-    wait = rows["queue_delay" if known else "ttft"].to_numpy()
-    third = len(wait) // 3
-    growth = float(wait[-third:].mean() - wait[:third].mean())
-    typical = float(np.median(rows["e2e"]))
-    arrivals = rows["arrival_time_ns"].to_numpy()
-    ends = arrivals + rows["e2e"].to_numpy()
-    span = float(arrivals[-1] - arrivals[0])
-    served = len(rows) / float(ends.max() - arrivals[0]) * 1e9 if ends.max() > arrivals[0] else 0.0
-    asked = (
-        f"{(len(rows) - 1) / span * 1e9:.3g} requests/s arrive" if span else "all arrive at once"
-    )
-    name = "queue delay" if known else "TTFT"
-    said = (
-        f"{run.run_id}: {asked}, {served:.3g}/s are served; {name} grows by {ms(max(growth, 0.0))} "
-        f"over the run, median E2E {ms(typical)}"
-    )
-    if growth > QUEUE_SHARE * typical:
-        return "warn", f"{said}: saturated, so small errors of capacity are magnified"
-    if known and float(np.median(wait)) > QUEUE_SHARE * typical:
-        return "warn", f"{said}: most requests queue, so small errors of capacity are magnified"
-    return "pass", said

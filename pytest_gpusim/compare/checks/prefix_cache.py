@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, worst
+from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, worst
 from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.errors import GpusimError
 
@@ -21,7 +21,13 @@ UNEXPLAINED_SHARE = 0.01
 _VOCAB = 2**31
 
 
-@check(Protects.MEASUREMENT, rank=50, cause="the prefix cache was warm")
+@check(
+    Protects.MEASUREMENT,
+    rank=50,
+    needed=True,
+    accept=Accept.FAILURE,
+    cause="the prefix cache was warm",
+)
 def prefix_cache_cold(sides: Sides) -> Finding:
     """No cached token that the workload does not explain.
 
@@ -36,14 +42,18 @@ def prefix_cache_cold(sides: Sides) -> Finding:
 def _cold_cache(sides: Sides, run: Run) -> Finding:
     rows = run.finished.set_index("request_id")
     if rows["num_cached_tokens"].isna().all():
-        return "skip", f"{run.run_id} does not record cached tokens"
+        if engine(run).get("enable_prefix_caching") is False:
+            return "pass", f"{run.run_id}: prefix caching was off"
+        if run.meta.get("prefix_cache_reset") is True:
+            return "pass", f"{run.run_id}: the prefix cache was reset before the run"
+        return "unknown", f"{run.run_id} does not record cached tokens"
     hits = rows["num_cached_tokens"].fillna(0).astype("int64")
     total = int(hits.sum())
     if total == 0:
         return "pass", f"{run.run_id}: no prompt token came from the cache"
     expected = _expected(sides, run)
     if expected is None:
-        return "warn", (
+        return "unknown", (
             f"{run.run_id}: {total} prompt tokens came from the cache; neither the workload nor a "
             "simulation with the same KV blocks says how many there should be"
         )

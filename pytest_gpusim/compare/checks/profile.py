@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, ms
+from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed, ms
 from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.runs.identity import names_of
@@ -12,7 +12,13 @@ from pytest_gpusim.runs.identity import names_of
 COVERED, UNCOVERED = 0.01, 0.10
 
 
-@check(Protects.CASE, rank=40, cause="the profile is of another case")
+@check(
+    Protects.CASE,
+    rank=40,
+    needed=True,
+    accept=Accept.UNKNOWN,
+    cause="the profile is of another case",
+)
 def profile_matches(sides: Sides) -> Finding:
     """Model, device, dtype, engine mode and parallelism of the profile are those of the real run.
 
@@ -20,7 +26,7 @@ def profile_matches(sides: Sides) -> Finding:
     """
     profile = sides.sim.meta.get("profile")
     if not isinstance(profile, dict) or not profile:
-        return "skip", f"{sides.sim.run_id} does not say which profile it was made from"
+        return "unknown", f"{sides.sim.run_id} does not say which profile it was made from"
     differing: list[str] = []
     compared: list[str] = []
 
@@ -54,17 +60,23 @@ def profile_matches(sides: Sides) -> Finding:
             hold(key, profiled.get(key), settings.get(key), where)
     if differing:
         return "fail", listed(list(dict.fromkeys(differing)))
-    if not compared:
-        return "skip", "profile and real runs state no model or device that could be compared"
+    silent = ["model"] if "model" not in compared else []
+    silent += [] if {"device_name", "hardware"} & set(compared) else ["device_name"]
+    if silent:
+        return "unknown", f"{', '.join(silent)}: not stated by both the profile and the real runs"
     version = engine(sides.real[0]).get("engine_version")
     if profile.get("engine_version") and version and profile["engine_version"] != version:
         return "warn", f"profiled with engine {profile['engine_version']}, measured with {version}"
-    if not {"device_name", "hardware"} & set(compared):
-        return "warn", f"{', '.join(dict.fromkeys(compared))} agree; the device is not stated"
     return "pass", f"{', '.join(dict.fromkeys(compared))} agree"
 
 
-@check(Protects.CASE, rank=70, cause="the run went beyond what was profiled")
+@check(
+    Protects.CASE,
+    rank=70,
+    needed=True,
+    accept=Accept.FAILURE,
+    cause="the run went beyond what was profiled",
+)
 def profile_covers(sides: Sides) -> Finding:
     """Hardly any simulated time lies outside the profiled ranges.
 
@@ -72,7 +84,7 @@ def profile_covers(sides: Sides) -> Finding:
     """
     share = extrapolated_share(sides)
     if share is None:
-        return "skip", f"{sides.sim.run_id} does not say which steps were extrapolated"
+        return "unknown", f"{sides.sim.run_id} does not say which steps were extrapolated"
     said = f"{share:.1%} of the simulated time lies outside the profiled ranges"
     if share <= COVERED:
         return "pass", said
@@ -81,7 +93,13 @@ def profile_covers(sides: Sides) -> Finding:
     return ("warn" if share <= UNCOVERED else "fail"), f"{said}, {rule}; {fix}"
 
 
-@check(Protects.CASE, rank=60, cause="the simulated steps hold no engine time")
+@check(
+    Protects.CASE,
+    rank=60,
+    needed=True,
+    accept=Accept.FAILURE,
+    cause="the simulated steps hold no engine time",
+)
 def overhead_counted(sides: Sides) -> Finding:
     """The engine's own time per iteration is part of the simulated step.
 
@@ -91,8 +109,10 @@ def overhead_counted(sides: Sides) -> Finding:
     shares = operator_shares(sides.sim.meta)
     if sides.sim.meta.get("counts_engine_time") is False:
         return "fail", f"the simulator of {sides.sim.run_id} counts no engine time per iteration"
+    if shares is None and sides.sim.meta.get("counts_engine_time") is True:
+        return "pass", f"{sides.sim.run_id} states that it counts the engine's time"
     if shares is None:
-        return "skip", f"{sides.sim.run_id} does not say what its step times hold"
+        return "unknown", f"{sides.sim.run_id} does not say what its step times hold"
     share = shares.get("overhead", 0.0)
     if share:  # less than none where a compiled engine's steps undercut the eager operators
         return "pass", f"engine time per iteration is {share:.1%} of the simulated step time"
@@ -128,24 +148,28 @@ def engine_time_stated(profile: Any) -> str | None:
     return None
 
 
-@check(Protects.CASE, rank=140)
+@check(Protects.CASE, rank=45, needed=True, accept=Accept.NEVER)
 def not_calibrated_on(sides: Sides) -> Finding:
-    """No real run of this comparison was used to tune the profile or the simulator.
+    """No real run of this workload was used to tune the profile or the simulator.
 
     Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids, and
-    digests of runs, workloads and requests.
+    digests of runs, workloads and requests. Any run of a workload that was fitted on counts as
+    fitted on.
     """
-    sources = [sides.sim.meta.get("params"), sides.sim.meta.get("profile")]
+    sources = [sides.sim.meta.get(key) for key in ("params", "profile")] + [sides.sim.meta]
     statements = [
         source["calibrated_on"]
         for source in sources
         if isinstance(source, dict) and isinstance(source.get("calibrated_on"), list)
     ]
     if not statements:
-        return "skip", "neither the profile nor the simulator says what it was calibrated on"
+        return "unknown", "neither the profile nor the simulator says what it was calibrated on"
     used = {str(item) for statement in statements for item in statement}
+    workloads = {sides.sim.meta.get("workload_digest")} - {None}
+    if sides.workload is not None:
+        workloads.add(sides.workload.digest)
     for run in sides.real:
-        names = names_of(run) | {run.path.name}
+        names = names_of(run) | {run.path.name, *workloads}
         if used & names:
             return "fail", (
                 f"the simulation was calibrated on {sorted(used & names)[0]}, which it is judged "
@@ -157,6 +181,9 @@ def not_calibrated_on(sides: Sides) -> Finding:
 
 def extrapolated_share(sides: Sides) -> float | None:
     """Share of the simulated step time in steps outside the profiled ranges; None if unknown."""
+    stated = sides.sim.meta.get("extrapolated_share")
+    if isinstance(stated, int | float):
+        return float(stated)
     steps = sides.sim.steps
     if steps is None or steps.empty or steps["extrapolated"].isna().all():
         return None

@@ -14,13 +14,26 @@ _OTHERS = tuple(s.name for s in modelled() if s.mirrored and s.name not in _BLOC
 _ESSENTIAL = frozenset(s.name for s in modelled() if s.essential)
 
 
-@check(Protects.CASE, rank=20, cause="the simulated engine was set up otherwise")
+@check(
+    Protects.CASE,
+    rank=20,
+    needed=True,
+    cause="the simulated engine was set up otherwise",
+)
 def settings_mirrored(sides: Sides) -> Finding:
-    """Every engine setting that both sides state is the same, KV blocks apart."""
+    """Every engine setting that must be the same is stated on both sides and is, KV blocks apart.
+
+    What neither side states is unknown only where nothing can be judged without it.
+    """
     return _mirrored(sides, _OTHERS)
 
 
-@check(Protects.CASE, rank=30, cause="the simulated engine had another KV cache")
+@check(
+    Protects.CASE,
+    rank=30,
+    needed=True,
+    cause="the simulated engine had another KV cache",
+)
 def kv_blocks_mirrored(sides: Sides) -> Finding:
     """Both sides have the same number of KV blocks of the same size."""
     status, detail = _mirrored(sides, _BLOCKS)
@@ -34,9 +47,10 @@ def kv_blocks_mirrored(sides: Sides) -> Finding:
 def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
     simulated = engine(sides.sim)
     if not simulated:
-        return "skip", f"{sides.sim.run_id} records no engine settings"
-    if not any(engine(run) for run in sides.real):
-        return "skip", "the real runs record no engine settings"
+        return "unknown", f"{sides.sim.run_id} records no engine settings"
+    silent = [run.run_id for run in sides.real if not engine(run)]
+    if silent:
+        return "unknown", f"{listed(silent)}: no engine settings are recorded"
     different: dict[tuple[str, str], str] = {}
     unstated: set[str] = set()
     compared: set[str] = set()
@@ -59,13 +73,13 @@ def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
     if different:
         fix = f"simulate with --engine {sides.real[0].path}"
         return "fail", f"{listed(list(different.values()))}; {fix}"
-    if not compared:
-        return "skip", f"no run states {', '.join(keys)} on both sides"
-    missing = [key for key in keys if key in _ESSENTIAL and key not in compared]
-    if missing:
-        return "warn", f"{', '.join(missing)}: not stated on both sides, so not known to agree"
-    note = f"; on one side only: {', '.join(sorted(unstated))}" if unstated else ""
-    return "pass", f"{len(compared)} settings agree{note}"
+    missing = {key for key in keys if key in _ESSENTIAL and key not in compared}
+    if missing | unstated:
+        return "unknown", (
+            f"{', '.join(sorted(missing | unstated))}: not stated on both sides, so not known to "
+            "agree"
+        )
+    return "pass", f"{len(compared)} settings agree"
 
 
 def _value(settings: dict[str, Any], key: str) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, ms
+from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed, ms
+from pytest_gpusim.compare.judging.tolerances import FEW_RUNS, STRICT, STRICT_RUNS
 from pytest_gpusim.compare.metrics import STATISTICS
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.runs.writer import OWN_WORKLOAD
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
 MIN_REQUESTS = 20
+SLOWEST_SHARE = 0.10
 MAX_ERROR_SHARE = 0.05
 # Between passes of a client that stamps what it really sent: its own jitter, no other load.
 JITTER_NS, JITTER_SHARE = 5e6, 0.02
@@ -23,7 +25,13 @@ JITTER_NS, JITTER_SHARE = 5e6, 0.02
 CLOCK_GRAIN_NS = 1e3
 
 
-@check(Protects.CASE, rank=10, cause="the two sides served different requests")
+@check(
+    Protects.CASE,
+    rank=10,
+    needed=True,
+    accept=Accept.NEVER,
+    cause="the two sides served different requests",
+)
 def same_workload(sides: Sides) -> Finding:
     """Same ids, arrivals (but for one shift of the clock) and prompt lengths in every run.
 
@@ -31,8 +39,8 @@ def same_workload(sides: Sides) -> Finding:
     turns that must be the same, and when requests were due, where both sides tell.
     Output lengths may be those asked for or those that the real run produced, and the prompt of a
     failed request need not be known. Where digests differ although lengths agree, prompts may
-    share other prefixes: a warning. So is the jitter of a client's clock between repeated runs, up
-    to 5 ms or 2% of the median gap.
+    share other prefixes: it fails. The jitter of a client's clock between repeated runs, up to 5 ms
+    or 2% of the median gap, is a warning.
     """
     expected = _arrivals(sides.real[0])
     jitter = 0.0
@@ -55,7 +63,7 @@ def same_workload(sides: Sides) -> Finding:
         rows = f"{len(expected)} requests, same load ({_load(sides.real[0])}) and prompt lengths"
     unknown = digests.count(None)
     if len({digest for digest in digests if digest}) > 1 and not _derived(sides):
-        return "warn", f"{rows}, but the workload digests differ: prompts may share other prefixes"
+        return "fail", f"{rows}, but the workload digests differ: prompts may share other prefixes"
     if jitter:
         return "warn", (
             f"{len(expected)} requests, same prompt lengths; arrivals of repeated runs, by the "
@@ -93,9 +101,10 @@ def lengths_as_produced(sides: Sides) -> Finding:
 
 @check(Protects.MEASUREMENT, rank=130)
 def enough_samples(sides: Sides) -> Finding:
-    """Enough requests, few errors, and more than one real run.
+    """Enough requests and real runs, few errors, no rows absent, and the slowest among them.
 
-    Also says which metrics are not available, and why.
+    Also says which metrics are not available, and why. Fails where rows are missing, and where what
+    failed on one side is what takes longest on the other: then the tail is cut off.
     """
     counts = [len(metrics.requests) for metrics in (*sides.real_metrics, sides.sim_metrics)]
     smallest, runs = min(counts), len(sides.real)
@@ -114,14 +123,44 @@ def enough_samples(sides: Sides) -> Finding:
         said += f", {failed} of {total} left out because they failed"
     if failed > MAX_ERROR_SHARE * total:
         return "fail", "; ".join([f"{said}: more than {MAX_ERROR_SHARE:.0%}", *notes])
+    absent = _rows_absent(sides) or _tail_cut_off(sides)
+    if absent:
+        return "fail", "; ".join([f"{said}: {absent}", *notes])
     trouble = []
+    asked = STRICT_RUNS if any(limit.relative <= STRICT for limit in sides.limits) else FEW_RUNS
     if runs == 1:
         trouble.append("one real run: its noise is not known; measure with --repeat")
+    elif runs < asked:
+        trouble.append(f"fewer than {asked} real runs")
     if smallest < MIN_REQUESTS:
         trouble.append(f"fewer than {MIN_REQUESTS} requests")
     if trouble or failed:
         return "warn", "; ".join([said, *trouble, *notes])
     return "pass", "; ".join([said, *notes])
+
+
+def _rows_absent(sides: Sides) -> str | None:
+    """Rows that the contract asks for, failed requests included, and that nobody has."""
+    ids = sides.real[0].requests["request_id"]
+    if sides.workload is not None:
+        known = {request.request_id for request in sides.workload.requests}
+    else:
+        known = set(range(int(ids.min()), int(ids.max()) + 1))
+    gone = sorted(known - {int(i) for i in ids})
+    return f"requests {', '.join(map(str, gone[:3]))} have no row" if gone else None
+
+
+def _tail_cut_off(sides: Sides) -> str | None:
+    """Failed requests that are, where they did not fail, the slowest of all."""
+    if not sides.left_out:
+        return None
+    for run in (sides.sim, *sides.real):
+        done = run.finished.set_index("request_id")
+        lasted = (done["completion_time_ns"] - done["arrival_time_ns"]).astype("float64")
+        ranks = lasted.rank(pct=True).reindex(sorted(sides.left_out)).dropna()
+        if len(ranks) and float(ranks.min()) >= 1 - SLOWEST_SHARE:
+            return f"they are among the slowest {SLOWEST_SHARE:.0%} of {run.run_id}"
+    return None
 
 
 def _arrivals(run: Run) -> pd.DataFrame:

@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_gpusim.checks import Check
-from pytest_gpusim.compare.checks import CHECKS
-from pytest_gpusim.compare.judging.tolerances import Judgement
+from pytest_gpusim.compare.checks import CHECKS, ComparisonCheck
+from pytest_gpusim.compare.judging.judgement import Judgement
 
 
 def likely_causes(
-    checks: Sequence[Check], judgements: Sequence[Judgement], attribution: Mapping[str, Any]
+    checks: Sequence[ComparisonCheck],
+    judgements: Sequence[Judgement],
+    attribution: Mapping[str, Any],
 ) -> list[str]:
     """One line each, the likeliest first; empty where nothing is wrong.
 
-    Checks that failed come first, then what the attribution of the error points at, then checks
-    that warned.
+    Checks that failed come first, for another case explains everything; then what the attribution
+    of the error points at, by how much of the error it explains; then what was accepted although it
+    failed or is not known, and what is only a warning.
     """
     explaining = [check for check in checks if CHECKS[check.name].cause]
-    failed = [check for check in explaining if check.status in ("fail", "overridden")]
-    off = [judgement for judgement in judgements if judgement.outcome == "fail"]
+    failed = [check for check in explaining if check.status == "fail"]
+    off = any(judgement.outcome == "fail" for judgement in judgements)
     if not off and not failed:
         return []
-    warned = [check for check in explaining if check.status == "warn"]
-    return [
-        *(_as_cause(check) for check in failed),
-        *(attribution.get("findings", ()) if off else ()),
-        *(_as_cause(check) for check in warned),
-    ]
+    found = []
+    if off:
+        pairs = zip(attribution["findings"], attribution["explained"], strict=True)
+        found = [
+            text if share is None else f"{text} ({share:.0%} of the error of the mean E2E)"
+            for text, share in pairs
+        ]
+    weaker = [check for check in explaining if check.status in ("accepted", "unknown", "warn")]
+    return [*map(_as_cause, failed), *found, *(map(_as_cause, weaker) if off else ())]
 
 
-def _as_cause(check: Check) -> str:
-    return f"{CHECKS[check.name].cause} ({check.name}): {check.detail}"
+def _as_cause(check: ComparisonCheck) -> str:
+    maybe = "" if check.status == "fail" else "perhaps "
+    return f"{maybe}{CHECKS[check.name].cause} ({check.name}): {check.detail}"

@@ -1,156 +1,196 @@
-"""Tolerances: how far a simulated figure may lie from the real one.
+"""Tolerances: how far a simulated figure may lie from the real one, in one syntax everywhere.
 
 A tolerance is relative, with an absolute floor: an error below the floor is never held against the
-simulation, for a percentage of a very small time says nothing. The floor is 0.5 ms, and 0.05 ms
-for the metrics per token; ``floor_ms=2`` sets it for all metrics, ``ttft_floor_ms=2`` for one.
-``noise_factor=1.5`` widens each tolerance to at least so many times the noise of its figure, for
-machines that cannot be had quiet.
+simulation, for a percentage of a very small time says nothing. It is written
+
+- in Python: ``0.10``, ``"10%"``, ``"10%:2ms"``, or ``Tolerance(rel=0.10, abs="2ms")``;
+- on the command line: ``ttft_p50=0.10,tpot_p50=5%:0.1ms``;
+- in TOML: ``ttft_p50 = 0.10`` or ``ttft_p50 = { rel = 0.10, abs = "2ms" }`` below ``[tolerances]``.
+
+Beside figures (``<metric>_<statistic>``, ``makespan``, ``request_throughput``, ``goodput``), limits
+can be put on how single requests agree: ``ttft_mape``, ``ttft_wasserstein`` (upper limits),
+``ttft_rank_correlation`` (a lower one).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
-from pytest_gpusim.compare.figures import Figures
-from pytest_gpusim.compare.metrics import METRICS, MS, Metric, Statistic, find_figure
+from pytest_gpusim.compare.metrics import (
+    HEADLINES,
+    METRICS,
+    Agreement,
+    Metric,
+    Statistic,
+    figure_name,
+    find_agreement,
+    find_figure,
+)
 from pytest_gpusim.errors import UsageError
 
-Verdict = Literal["pass", "fail", "inconclusive"]
-
-_FLOOR = "floor_ms"
-_NOISE_FACTOR = "noise_factor"
-_EXAMPLE = "such as ttft_p50=0.10,tpot_p50=0.05"
+DEFAULT_RELATIVE = 0.10
+FEW_RUNS, STRICT_RUNS, STRICT = 3, 5, 0.05
+"""How many real runs are worth starting with, in general and where a tolerance is `STRICT`."""
+_EXAMPLE = "such as ttft_p50=0.10,tpot_p50=5%:0.1ms"
+_UNITS_NS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
+_GONE = {
+    "noise_factor": "noise never widens a tolerance: measure more runs, or allow more",
+    "floor_ms": "give each figure its floor, such as ttft_p50=0.10:2ms",
+}
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far one figure may be off.
+    """How far a figure may be off: the larger of the two.
 
-    The largest of ``relative`` to the real one, ``floor_ns``, and ``noise_factor`` times the noise.
+    Attributes:
+        rel: Relative to the real figure.
+        abs: A floor below which no error counts, such as ``"2ms"``; a plain number where the figure
+            is no time. None: the metric's own.
+    """
+
+    rel: float
+    abs: str | float | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A tolerance put on one figure, or on one way that single requests agree.
+
+    Attributes:
+        name: ``ttft_p50``.
+        metric: Of what.
+        statistic: Under which statistic, or in which respect.
+        relative: The relative tolerance, or the limit itself for an `Agreement`.
+        floor: In the metric's unit.
+        default: Whether nobody asked for it by name.
     """
 
     name: str
     metric: Metric
-    statistic: Statistic
+    statistic: Statistic | Agreement
     relative: float
-    floor_ns: float
-    noise_factor: float = 0.0
+    floor: float
+    default: bool = False
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A figure held against its tolerance; ``reason`` says why it is not a plain pass."""
-
-    name: str
-    outcome: Verdict
-    real_ns: int | None
-    sim_ns: int | None
-    error: float | None
-    tolerance: float
-    floor_ns: float
-    noise: float | None
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON values."""
-        return dict(vars(self))
+Given = Tolerance | float | int | str | Mapping[str, Any]
 
 
-def parse_tolerances(text: str) -> dict[str, float]:
-    """Read ``ttft_p50=0.10,tpot_p50=0.05,floor_ms=2,noise_factor=1.5``.
-
-    Raises:
-        UsageError: Not of that form, or an unknown name or impossible value.
-    """
-    found: dict[str, float] = {}
-    for item in text.split(","):
-        name, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise UsageError(f"tolerance {item.strip()!r}: expected <metric>_<stat>=N, {_EXAMPLE}")
-        if name in found:
-            raise UsageError(f"tolerance {name!r} is given twice")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise UsageError(f"tolerance {name}={value}: expected a number, {_EXAMPLE}") from None
-    read_tolerances(found)
-    return found
-
-
-def read_tolerances(given: Mapping[str, float]) -> list[Tolerance]:
-    """Tolerances by name, such as ``{"ttft_p50": 0.10, "makespan": 0.05, "floor_ms": 2}``.
-
-    Raises:
-        UsageError: An unknown name, or a value that is not a number of at least 0.
-    """
-    floors = {name: metric.floor_ns for name, metric in METRICS.items()}
-    relative: dict[str, float] = {}
-    noise_factor = 0.0
-    for name, value in given.items():
-        number = _number(name, value)
-        if name == _NOISE_FACTOR:
-            noise_factor = number
-        elif name == _FLOOR:
-            floors.update({m: number * MS for m in METRICS if f"{m}_{_FLOOR}" not in given})
-        elif name.endswith(f"_{_FLOOR}") and name.removesuffix(f"_{_FLOOR}") in METRICS:
-            floors[name.removesuffix(f"_{_FLOOR}")] = number * MS
-        else:
-            find_figure(name)
-            relative[name] = number
-    return [
-        Tolerance(name, metric, statistic, value, floors[metric.name], noise_factor)
-        for name, value in relative.items()
-        for metric, statistic in (find_figure(name),)
-    ]
-
-
-def judge(tolerance: Tolerance, figures: Figures) -> Judgement:
-    """Hold one figure against its tolerance.
-
-    The error passes within the tolerance or the floor, whichever is larger. Where the noise of the
-    real runs exceeds that, the measurement is too coarse to judge by: the figure fails if the
-    error exceeds tolerance and noise together, and is inconclusive otherwise.
-    """
-    figure = figures.by_name.get(tolerance.name)
-    noise = figure.noise if figure is not None else None
-    # What is held against the figure, so that every report shows it.
-    relative = max(tolerance.relative, tolerance.noise_factor * (noise or 0.0))
-    limits = {"tolerance": relative, "floor_ns": tolerance.floor_ns}
-    if figure is None:
-        reason = f"not available: {figures.unavailable[tolerance.metric.name]}"
-        return Judgement(
-            tolerance.name, "inconclusive", None, None, None, noise=None, reason=reason, **limits
+def default_limits() -> tuple[Limit, ...]:
+    """What is judged when nobody says: TTFT, TPOT and E2E at p50 and p90 within 10%."""
+    return tuple(
+        Limit(
+            figure_name(METRICS[name], statistic),
+            METRICS[name],
+            statistic,
+            DEFAULT_RELATIVE,
+            METRICS[name].floor,
+            default=True,
         )
-    real, sim, error = round(figure.real_value), round(figure.sim), figure.error
-    # Judged on the exact ratio where there is one: the times are rounded to whole ns.
-    off = abs(sim - real) if error is None else abs(error) * real
-    # Half a ns: a time of the contract is exact to no more.
-    allowed = max(relative * real, tolerance.floor_ns) + 0.5
-    spread = (noise or 0.0) * real
-    outcome: Verdict
-    if spread > allowed:
-        too_coarse = f"real runs differ by {noise:.1%}, more than the tolerance"
-        if off > allowed + spread:
-            outcome, reason = "fail", f"off by more than tolerance and noise together; {too_coarse}"
-        else:
-            outcome, reason = "inconclusive", f"{too_coarse}; measure again on a quiet machine"
-    elif off <= allowed:
-        outcome = "pass"
-        within = off <= relative * real + 0.5
-        reason = "" if within else f"within the absolute floor of {tolerance.floor_ns / 1e6:g} ms"
-    else:
-        outcome, reason = "fail", "off by more than the tolerance"
-    return Judgement(
-        tolerance.name, outcome, real, sim, error, noise=noise, reason=reason, **limits
+        for name in HEADLINES
+        for statistic in METRICS[name].statistics
+        if statistic.name in ("p50", "p90")
     )
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"tolerance {name}={value!r}: expected a number, {_EXAMPLE}")
+def read_limits(given: Mapping[str, Given]) -> tuple[Limit, ...]:
+    """Tolerances by name, such as ``{"ttft_p50": 0.10, "tpot_p50": Tolerance(0.05, "0.1ms")}``.
+
+    Raises:
+        UsageError: An unknown name, or an impossible value.
+    """
+    return tuple(_limit(name, value) for name, value in given.items())
+
+
+def parse_tolerances(text: str) -> dict[str, str]:
+    """Read ``ttft_p50=0.10,tpot_p50=5%:0.1ms``; the values stay as they are written.
+
+    Raises:
+        UsageError: Not of that form, an unknown name, or an impossible value.
+    """
+    found: dict[str, str] = {}
+    for item in text.split(","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise UsageError(f"tolerance {item.strip()!r}: expected <name>=<tolerance>, {_EXAMPLE}")
+        if name in found:
+            raise UsageError(f"tolerance {name!r} is given twice")
+        found[name] = value
+    read_limits(found)
+    return found
+
+
+def duration_ns(text: Any, what: str) -> float:
+    """A time such as ``"2ms"``, in ns.
+
+    Raises:
+        UsageError: Not a time with a unit.
+    """
+    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(ns|us|µs|ms|s)\s*", str(text))
+    try:
+        value = float(match.group(1)) * _UNITS_NS[match.group(2)] if match else -1.0
+    except ValueError:
+        value = -1.0
     if not isfinite(value) or value < 0:
+        raise UsageError(f"{what}: expected a time with its unit, such as '2ms', found {text!r}")
+    return value
+
+
+def _limit(name: str, value: Given) -> Limit:
+    for gone, instead in _GONE.items():
+        if name == gone or name.endswith(f"_{gone}"):
+            raise UsageError(f"tolerance {name!r} is no more: {instead}")
+    tolerance = _tolerance(name, value)
+    relative = _number(name, tolerance.rel)
+    agreement = find_agreement(name)
+    if agreement is not None:
+        metric, respect = agreement
+        if tolerance.abs is not None:
+            raise UsageError(f"tolerance {name}: is a limit itself, and has no floor")
+        return Limit(name, metric, respect, relative, 0.0)
+    metric, statistic = find_figure(name)
+    return Limit(
+        figure_name(metric, statistic), metric, statistic, relative, _floor(name, metric, tolerance)
+    )
+
+
+def _tolerance(name: str, value: Given) -> Tolerance:
+    if isinstance(value, Tolerance):
+        return value
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"rel", "abs"}
+        if unknown or "rel" not in value:
+            raise UsageError(f"tolerance {name}: expected rel and, if at all, abs, found {value!r}")
+        return Tolerance(_number(name, value["rel"]), value.get("abs"))
+    if isinstance(value, str):
+        relative, _, floor = value.partition(":")
+        return Tolerance(_number(name, relative), floor.strip() or None)
+    return Tolerance(_number(name, value))
+
+
+def _floor(name: str, metric: Metric, tolerance: Tolerance) -> float:
+    if tolerance.abs is None:
+        return metric.floor
+    if metric.unit == "ns":
+        return duration_ns(tolerance.abs, f"floor of tolerance {name}")
+    return _number(f"{name}, its floor", tolerance.abs)
+
+
+def _number(name: str, value: Any) -> float:
+    number = value
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            number = None
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise UsageError(f"tolerance {name}={value!r}: expected a number, {_EXAMPLE}")
+    if not isfinite(number) or number < 0:
         raise UsageError(f"tolerance {name}={value!r}: expected a number of at least 0")
-    return float(value)
+    return float(number)

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from pytest_gpusim.checks import Check
-from pytest_gpusim.compare.checks import CHECKS, Protects
-from pytest_gpusim.compare.judging.tolerances import Judgement, Verdict
+from pytest_gpusim.compare.checks import CHECKS, ComparisonCheck, Protects
+from pytest_gpusim.compare.judging.judgement import Judgement
+
+Verdict = Literal["pass", "fail", "inconclusive", "not_judged"]
 
 
-def verdict_of(checks: Sequence[Check], judgements: Sequence[Judgement]) -> Verdict:
-    """The verdict on a comparison. Checks come before tolerances; the first rule that fits holds.
+def verdict_of(
+    checks: Sequence[ComparisonCheck], judgements: Sequence[Judgement], *, asked: bool = True
+) -> Verdict:
+    """The verdict on a comparison; the first rule that fits holds.
 
-    1. A failed check that is not overridden and protects the case: ``fail``. The two sides are
-       not the same case, so no figure is evidence for the simulator.
-    2. A failed check that protects the measurement: ``inconclusive``. The real side must be
-       measured again, whatever the figures say.
+    1. A needed check that failed: ``fail``, judged or not. So does any other that protects the
+       case: the two sides are not the same, and no figure is evidence for the simulator.
+    2. Nothing was asked: ``not_judged``.
     3. A figure outside its tolerance: ``fail``.
-    4. A figure that could not be judged (noise above the tolerance, metric not available):
+    4. A figure that straddles it or cannot be judged, no figure at all, a needed check that could
+       not be judged (``unknown``), or another check of the measurement that failed:
        ``inconclusive``.
-    5. Otherwise ``pass``. Warnings and skipped checks do not change the verdict.
+    5. Otherwise ``pass``. Warnings, what was accepted, and checks that do not apply change nothing.
+
+    Args:
+        checks: What every check found.
+        judgements: What the figures came to.
+        asked: Whether tolerances were given, by a user or by default.
     """
-    failed = {CHECKS[check.name].protects for check in checks if check.status == "fail"}
-    if Protects.CASE in failed:
+    failed = [check for check in checks if check.status == "fail"]
+    if any(check.needed or CHECKS[check.name].protects is Protects.CASE for check in failed):
         return "fail"
-    if failed:
-        return "inconclusive"
+    if not asked:
+        return "not_judged"
     outcomes = {judgement.outcome for judgement in judgements}
     if "fail" in outcomes:
         return "fail"
-    return "inconclusive" if "inconclusive" in outcomes else "pass"
+    unknown = any(check.needed and check.status == "unknown" for check in checks)
+    if failed or unknown or "inconclusive" in outcomes or not outcomes:
+        return "inconclusive"
+    return "pass"

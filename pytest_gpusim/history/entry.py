@@ -1,0 +1,141 @@
+"""One line of a history: one figure of one comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.artifacts import SCHEMA_VERSION
+from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of one comparison.
+
+    Attributes:
+        case: What was compared, by name.
+        test: The test's id; empty where none made it.
+        session: The session that appended it.
+        time: When, ISO 8601, UTC.
+        commit: The commit of the working directory; None outside a repository.
+        device: ``device_name`` of the real runs.
+        engine: Version and mode of the real engine, such as ``0.32.0 eager``.
+        simulator: What simulated.
+        workload_digest: Of the workload; None where nobody recorded it.
+        profiling_digest: Of the profile; likewise.
+        figure: ``ttft_p50``.
+        outcome: What a judgement said; None where the figure was not judged.
+        verdict: Of the comparison.
+        num_runs: Real runs, n.
+        mean: Mean of ln(figure) over them, m.
+        run_sd: Its standard deviation, s, without a history; None for one run.
+        offset: ln(simulated) - m, d.
+        low: Lower end of the interval of d; None where it is not known.
+        high: Upper end.
+        run_digests: Of the real runs: a recording that is replayed has the same.
+    """
+
+    case: str
+    test: str
+    session: str
+    time: str
+    commit: str | None
+    device: str | None
+    engine: str
+    simulator: str | None
+    workload_digest: str | None
+    profiling_digest: str | None
+    figure: str
+    outcome: str | None
+    verdict: str
+    num_runs: int
+    mean: float
+    run_sd: float | None
+    offset: float
+    low: float | None
+    high: float | None
+    run_digests: tuple[str, ...]
+
+    @property
+    def error(self) -> float:
+        """(sim - real) / real."""
+        return math.expm1(self.offset)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the error."""
+        if self.low is None or self.high is None:
+            return None
+        return math.expm1(self.low), math.expm1(self.high)
+
+    @property
+    def series(self) -> tuple[str, str, str | None, str | None]:
+        """What is one line of a chart: case, figure, device and simulator."""
+        return self.case, self.figure, self.device, self.simulator
+
+    @property
+    def basis(self) -> tuple[str | None, str | None]:
+        """What a comparison over time starts anew with: workload and profile."""
+        return self.workload_digest, self.profiling_digest
+
+    def to_json(self) -> dict[str, Any]:
+        """The line."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self),
+            "run_digests": list(self.run_digests),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: Path, where: str) -> Entry:
+        """Read a line.
+
+        Raises:
+            InputError: A field is missing or of another kind.
+        """
+        names = [each.name for each in fields(cls)]
+        missing = [name for name in names if name not in document]
+        if missing:
+            raise InputError(path, f"{where}, {missing[0]}", "is missing in this history")
+        values = {name: document[name] for name in names}
+        for name in ("mean", "offset"):
+            if isinstance(values[name], bool) or not isinstance(values[name], int | float):
+                raise InputError(path, f"{where}, {name}", f"expected a number: {values[name]!r}")
+        return cls(**{**values, "run_digests": tuple(values["run_digests"] or ())})
+
+
+def entries_of(document: ComparisonDocument, *, session: str, test: str = "") -> list[Entry]:
+    """The lines of a comparison, one for each figure that has a ratio."""
+    meta, comparison = document.meta, document.comparison
+    judged = {item["name"]: item["outcome"] for item in comparison["judgements"]}
+    mode = meta.get("engine_mode") or "unknown mode"
+    return [
+        Entry(
+            case=meta.get("case") or document.title,
+            test=test,
+            session=session,
+            time=meta["written_at"],
+            commit=meta.get("git_commit"),
+            device=meta.get("device_name"),
+            engine=f"{meta.get('engine_version') or 'unknown version'} {mode}",
+            simulator=meta.get("simulator"),
+            workload_digest=meta.get("workload_digest"),
+            profiling_digest=meta.get("profiling_digest"),
+            figure=name,
+            outcome=judged.get(name),
+            verdict=comparison["verdict"],
+            num_runs=found["num_runs"],
+            mean=found["mean_log"],
+            run_sd=found["run_sd"],
+            offset=found["offset"],
+            low=found["low"],
+            high=found["high"],
+            run_digests=tuple(meta["run_digests"]),
+        )
+        for name, found in meta["estimates"].items()
+    ]

@@ -1,0 +1,100 @@
+"""A history on a terminal, and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_gpusim.compare.format import interval, percent, signed_percent
+from pytest_gpusim.history.alerts import find_alerts, lost_cases
+from pytest_gpusim.history.entry import Entry
+
+_BAR = 21
+
+
+def case_lines(entries: Sequence[Entry], figures: Sequence[str] = ()) -> list[str]:
+    """One case over commits: a line for each comparison and figure, its error drawn beside it.
+
+    Args:
+        entries: Of the case, in order of time.
+        figures: Which; default: those that were judged, else TTFT, TPOT and E2E at p50.
+    """
+    shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
+    shown = shown or ["ttft_p50", "tpot_p50", "e2e_p50"]
+    alerts = {id(alert.now) for alert in find_alerts(entries)}
+    lines = []
+    for figure in shown:
+        rows = [one for one in entries if one.figure == figure]
+        if not rows:
+            continue
+        reach = max(*(abs(one.error) for one in rows), 0.01)
+        lines.append(f"{rows[0].case}: {figure}, error from {-reach:.1%} to {reach:+.1%}")
+        basis = rows[0].basis
+        for one in rows:
+            notes = []
+            if one.basis != basis:
+                notes.append("another workload or profile: starts anew")
+            if id(one) in alerts:
+                notes.append("worse")
+            basis = one.basis
+            lines.append(
+                f"  {one.time[:16]} {(one.commit or '-')[:10]:10} {_drawn(one.error, reach)} "
+                f"{signed_percent(one.error):>7} {interval(one.interval):>18} n={one.num_runs} "
+                f"runs vary by {percent(one.run_sd)} {one.outcome or one.verdict}"
+                + (f"  <- {', '.join(notes)}" if notes else "")
+            )
+    return lines
+
+
+def overview_lines(entries: Sequence[Entry]) -> list[str]:
+    """A line for each case: how often it was compared, when last, with which verdict."""
+    lines = []
+    for case in sorted({one.case for one in entries}):
+        own = [one for one in entries if one.case == case]
+        last = max(own, key=lambda one: one.time)
+        sessions = len({one.session for one in own})
+        lines.append(f"{case}: {sessions} sessions, last {last.time[:16]}: {last.verdict}")
+    return [*lines, *alarm_lines(entries)]
+
+
+def alarm_lines(entries: Sequence[Entry]) -> list[str]:
+    """What is worse in the newest session of each case, and which cases are lost."""
+    newest = {one.case: one.session for one in sorted(entries, key=lambda one: one.time)}
+    worse = [alert for alert in find_alerts(entries) if newest[alert.now.case] == alert.now.session]
+    lines = [f"worse: {alert}" for alert in worse]
+    return lines + [f"lost: {case} is not compared any more" for case in lost_cases(entries)]
+
+
+def _drawn(error: float, reach: float) -> str:
+    """An error as a mark on a line whose middle is zero."""
+    half = _BAR // 2
+    place = half + round(half * error / reach)
+    cells = ["·"] * _BAR
+    cells[half] = "|"
+    cells[place] = "o"
+    return "".join(cells)
+
+
+def draw_case(entries: Sequence[Entry], figures: Sequence[str], out: Path) -> None:
+    """Draw errors over time with their intervals, as SVG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
+    shown = shown or ["ttft_p50", "tpot_p50", "e2e_p50"]
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "history", "font.size": 9}):
+        figure = Figure(figsize=(8, 1.2 + 1.6 * len(shown)), layout="tight")
+        axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+        for axis, name in zip(axes, shown, strict=True):
+            rows = [one for one in entries if one.figure == name]
+            errors = [100 * one.error for one in rows]
+            ends = [one.interval or (one.error, one.error) for one in rows]
+            below = [error - 100 * low for error, (low, _) in zip(errors, ends, strict=True)]
+            above = [100 * high - error for error, (_, high) in zip(errors, ends, strict=True)]
+            axis.axhline(0, color="#94a3b8", lw=1)
+            axis.errorbar(range(len(rows)), errors, [below, above], fmt="o-", color="#d9480f", ms=4)
+            axis.set_title(name, loc="left")
+            axis.set_ylabel("error, %")
+            axis.set_xticks(range(len(rows)), [(one.commit or one.time)[:7] for one in rows])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

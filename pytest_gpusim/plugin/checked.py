@@ -1,0 +1,127 @@
+"""What ``sim_vs_real`` returns: a comparison in a test, and its `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
+
+import pytest
+
+from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.plugin.judging import JUDGING, tolerances_of
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare import Comparison
+    from pytest_gpusim.compare.judging.verdict import Verdict
+    from pytest_gpusim.compare.metrics import Tolerances
+
+
+class CheckedComparison:
+    """A comparison in a test: its figures, its directory (``path``), and `check`."""
+
+    def __init__(self, comparison: Comparison, path: Path, item: pytest.Item) -> None:
+        self.comparison = comparison
+        self.path = path
+        self.checked = False
+        self._item = item
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures, in the shape of ``metrics`` in ``comparison.json``."""
+        return self.comparison.metrics
+
+    @property
+    def verdict(self) -> Verdict:
+        """``pass``, ``fail``, ``inconclusive``, or ``not_judged`` before `check`."""
+        return self.comparison.verdict
+
+    def check(
+        self,
+        *,
+        accept: Sequence[str] = (),
+        slo: Mapping[str, str] | None = None,
+        **tolerances: Unpack[Tolerances],
+    ) -> None:
+        """Fail the test unless the verdict is ``pass``.
+
+        Args:
+            accept: Names of checks that may be unknown, or fail where that can be accepted.
+            slo: Limits that ``goodput`` counts within: ``{"ttft": "200ms", "tpot": "20ms"}``.
+            tolerances: By name of the figure: ``ttft_p50=0.10``, ``"10%:2ms"`` or
+                ``Tolerance(rel=0.10, abs="2ms")``. None at all: those of the test's marker
+                ``gpusim_tolerances``, else of the session's file, else TTFT, TPOT and E2E at p50
+                and p90 within 10%.
+        """
+        __tracebackhide__ = True
+        self.checked = True
+        try:
+            given = dict(tolerances) or tolerances_of(self._item)
+            self.comparison = self.comparison.judged(given, accept=accept, slo=slo)  # type: ignore[arg-type]
+        except GpusimError as error:
+            fail(error)
+        self._write()
+        broken = self._failure()
+        if not broken:
+            return
+        if self.verdict == "inconclusive" and self._inconclusive_is_expected():
+            pytest.xfail("; ".join(line.strip() for line in broken[:-1]))
+        raise AssertionError("\n".join(broken))
+
+    def properties(self) -> list[tuple[str, str]]:
+        """Verdict and judgements as properties of the test, for JUnit."""
+        from pytest_gpusim.compare.format import interval, signed_percent
+
+        return [
+            ("gpusim_verdict", self.verdict),
+            *(
+                (
+                    f"gpusim_{item.name}",
+                    f"{item.outcome}: error {signed_percent(item.error)} {interval(item.interval)}",
+                )
+                for item in self.comparison.judgements
+            ),
+        ]
+
+    def require_checked(self) -> None:
+        """What becomes of a comparison that was never checked: it fails where a needed check did,
+        and else warns, or fails where the session says so.
+        """
+        __tracebackhide__ = True
+        if self.checked:
+            return
+        if self.verdict == "fail":
+            raise AssertionError("\n".join(self._failure()))
+        said = (
+            f"{self._item.nodeid}: sim_vs_real() compared and check() was never called: nothing "
+            "was judged"
+        )
+        if self._item.config.stash[JUDGING].unchecked == "fail":
+            pytest.fail(said, pytrace=False)
+        import warnings
+
+        from pytest_gpusim.plugin.judging import UncheckedComparison
+
+        path, line, _ = self._item.location
+        warnings.warn_explicit(UncheckedComparison(said), None, path, (line or 0) + 1)
+
+    def _inconclusive_is_expected(self) -> bool:
+        return self._item.config.stash[JUDGING].inconclusive == "xfail"
+
+    def _write(self) -> None:
+        from pytest_gpusim.report.directory import update_comparison
+
+        update_comparison(self.comparison, self.path)
+
+    def _failure(self) -> list[str]:
+        from pytest_gpusim.compare import document_of
+        from pytest_gpusim.report.terminal import failure_lines
+
+        return failure_lines(document_of(self.comparison, self.path))
+
+
+def fail(error: GpusimError) -> NoReturn:
+    """Fail the test with a user's mistake, in one line."""
+    __tracebackhide__ = True
+    # "from None", or the chain of errors is shown as well.
+    raise pytest.fail.Exception(str(error), pytrace=False) from None
