@@ -163,11 +163,18 @@ def activation_bytes(shape: ModelShape, settings: EngineSettings, dtype: str) ->
     """Peak of what a full batch keeps beside weights and KV cache, on one device: an estimate.
 
     Of each token the residual, the normed, the attention's and the next layer's input, and gate, up
-    and their product of an MLP; or the sampler's copies of the logits of each sequence.
+    and their product of an MLP, or what its experts keep; or the sampler's copies of the logits of
+    each sequence.
     """
     degree = settings.tensor_parallel_size or 1
     tokens, seats = settings.max_num_batched_tokens or 0, settings.max_num_seqs or 0
-    wide = 3 * shape.intermediate_size / degree + 4 * shape.hidden_size
+    inner = 3 * shape.intermediate_size / degree
+    if shape.experts is not None:
+        # For each expert of a token one buffer for gate and up, then for the output, and one for
+        # their product (vllm/model_executor/layers/fused_moe/fused_moe.py: fused_experts_impl).
+        width = shape.experts.width / degree
+        inner = shape.experts.per_token * (max(2 * width, shape.hidden_size) + width)
+    wide = inner + 4 * shape.hidden_size
     layers = tokens * wide * dtype_bytes(dtype)
     sampler = min(seats, tokens) * shape.vocab_size * 4 * _COPIES_OF_LOGITS
     return round(max(layers, sampler))

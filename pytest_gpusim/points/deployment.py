@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
-from pytest_gpusim.deployment.memory import GIB, KvCapacity, weight_bytes
+from pytest_gpusim.deployment.memory import engine_kv_capacity
 from pytest_gpusim.deployment.settings import Deployment, default, release_of
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.points.clients import Client
@@ -21,8 +21,6 @@ BLOCK_SIZE = 16
 _CHECKPOINTS = {("meta-llama/Llama-3.1-70B", "fp8"): "nvidia/Llama-3.3-70B-Instruct-FP8"}
 # What InferenceX ran, where its rows do not say.
 _RELEASE = "0.10.2"
-# A device's memory as PyTorch reports it (vLLM's log: "... GiB total capacity"), in GiB.
-_MEMORY_GIB = {"h100": 79.19, "h200": 139.80, "b200": 178.35}
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
     version = point.vllm_version or _RELEASE
     deployment = Deployment(
         release=release_of(version),
-        memory_gib=_memory_gib(hardware),
+        memory_gib=hardware.usable_memory_gib,
         device_name=tables.device_name,
         world_size=point.tensor_parallel,
         max_model_len=shape.max_position,
@@ -87,7 +85,12 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
         "async_scheduling": client.async_scheduling,
     }
     settings = replace(settings, **{k: v for k, v in stated.items() if v is not None})  # type: ignore[arg-type]
-    capacity = kv_blocks(shape, hardware, settings, tables)
+    capacity = engine_kv_capacity(
+        shape,
+        settings,
+        memory_gib=hardware.usable_memory_gib,
+        utilization=settings.gpu_memory_utilization or 0.9,
+    )
     longest = -(-(point.isl + point.osl) // BLOCK_SIZE)
     if capacity.num_gpu_blocks <= longest:
         raise UsageError(f"the model leaves no room for one request: {capacity}")
@@ -96,30 +99,6 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
         hardware,
         replace(settings, num_gpu_blocks=capacity.num_gpu_blocks),
         expert_parallel,
-    )
-
-
-def kv_blocks(
-    shape: ModelShape, hardware: Hardware, settings: EngineSettings, tables: SiliconTables
-) -> KvCapacity:
-    """The KV blocks of one device, from its memory, the weights and what else takes memory.
-
-    What else: AIConfigurator's figures for the system (``misc: other_mem, nccl_mem``), which stand
-    for activations, CUDA graphs, workspaces and buffers of the collectives.
-    """
-    workers = settings.tensor_parallel_size or 1
-    rest = tables.spec.get("misc") or {}
-    buffers = rest.get("nccl_mem") or {}
-    other = float(rest.get("other_mem", 0)) + float(buffers.get(workers, 0))
-    memory = _memory_gib(hardware) * GIB
-    utilization = settings.gpu_memory_utilization or 0.9
-    dtype = str(settings.dtype)
-    cache = shape.kv_cache_dtype(dtype, settings.kv_cache_dtype)
-    return KvCapacity(
-        memory=round(memory - other / utilization),
-        utilization=utilization,
-        weights=weight_bytes(shape, dtype, workers),
-        block_bytes=(settings.block_size or BLOCK_SIZE) * shape.kv_bytes_per_token(cache, workers),
     )
 
 
@@ -146,7 +125,3 @@ def _refuse_data_parallel(point: Point, shape: ModelShape) -> None:
         )
     if point.moe_tensor_parallel > 1 and point.expert_parallel > 1:
         raise UsageError("experts both cut and dealt out are not modelled")
-
-
-def _memory_gib(hardware: Hardware) -> float:
-    return _MEMORY_GIB.get(hardware.name, float(hardware.memory_gb))

@@ -7,10 +7,12 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pytest_gpusim.bundle import read_bundle, write_bundle
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.profiling.vllm.campaign import Sample
 from pytest_gpusim.profiling.vllm.grid import Shape, shapes_of
 from pytest_gpusim.profiling.vllm.tables import repeatability, tables_of
@@ -45,6 +47,26 @@ def _samples() -> list[Sample]:
             context = shape.decode_context + 0.5 if not shape.prefills else 33.0
             samples.append(Sample(shape, number, wall, context, times))
     return samples
+
+
+def test_experts_are_a_table_of_their_own(tmp_path: Path) -> None:
+    """Layers with experts have no MLP; with them the tables give back the steps' times."""
+    experts = Experts(num_experts=8, per_token=2, width=32)
+    model = replace(MODEL, architecture="Qwen3MoeForCausalLM", experts=experts)
+    mlp = ("mlp_up_proj", "mlp_act", "mlp_down_proj")
+    samples = []
+    for sample in _samples():
+        times = {name: time for name, time in sample.operators.items() if name not in mlp}
+        gone = sum(time for name, time in sample.operators.items() if name in mlp)
+        times["moe"] = gone
+        samples.append(replace(sample, operators=times))
+    tables = tables_of(samples, None, model, ENGINE)
+    moe = tables["moe.csv"].set_index("num_tokens")["time_ns"]
+    # Operators 8 to 10 of 4 layers: (9 + 10 + 11) * tokens * 4000 ns.
+    assert moe[10] == 30 * 10 * 1000
+    assert tables["mlp.csv"]["time_stats.mlp_up_proj.median"].eq(0).all()
+    known = tables_of(_samples(), None, MODEL, ENGINE)
+    pd.testing.assert_frame_equal(tables["overhead.csv"], known["overhead.csv"])
 
 
 def test_tables_hold_times_per_layer_and_per_step(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from vidur.execution_time_predictor.random_forrest_execution_time_predictor impo
 from pytest_gpusim.artifacts import digest_json, package_version
 from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, TP
 from pytest_gpusim.deployment.model import dtype_bytes
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators.vidur.configs import GpusimForestConfig
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
@@ -97,7 +97,16 @@ class BundleForest(RandomForrestExecutionTimePredictor):
 
 
 def forest_config(inputs: SimulationInputs, session: int) -> GpusimForestConfig:
-    """The predictor's settings."""
+    """The predictor's settings.
+
+    Raises:
+        UsageError: The model has experts, which Vidur's predictor does not know.
+    """
+    if inputs.model.experts is not None:
+        raise UsageError(
+            f"predictor=random_forest: Vidur prices no layers with experts ({inputs.model.name}); "
+            "leave the parameter out"
+        )
     # Vidur makes this directory, and puts nothing there.
     own = session_of(session).scratch / "vidur-cache"
     return GpusimForestConfig(**_settings(inputs), session=session, cache_dir=str(own))
