@@ -35,3 +35,9 @@ def trace_data() -> Path:
 def published_data() -> Path:
     """The directory of published runs, ``GPUSIM_PUBLISHED_DATA``."""
     return _shared_directory("GPUSIM_PUBLISHED_DATA", "rtx4090_llama-3.1-8b")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory with ``data`` and ``cases``, ``GPUSIM_SHARED_DATA``."""
+    return _shared_directory("GPUSIM_SHARED_DATA", "cases")

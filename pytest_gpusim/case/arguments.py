@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pytest_gpusim.case.definition import Case
 from pytest_gpusim.case.given import GivenReal, RealFiles, find_real, read_given
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
+from pytest_gpusim.deployment.settings.command_line import is_command
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.generate import WorkloadSpec
@@ -114,6 +115,8 @@ def _engine(engine: EngineArgument | None, places: Sequence[Path], asker: str) -
         return engine
     if isinstance(engine, Mapping):
         return EngineSettings.from_mapping(engine, asker)
+    if isinstance(engine, str) and is_command(engine):
+        return EngineSettings.load(engine)
     return EngineSettings.load(_found(engine, places))
 
 

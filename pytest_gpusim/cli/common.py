@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """``--engine``."""
     parser.add_argument(
         "--engine",
-        type=Path,
-        metavar="FILE|RUN_DIR",
-        help="engine settings: JSON or YAML under vLLM's names, or a run directory",
+        metavar="SETTINGS",
+        help="engine settings: JSON or YAML under vLLM's names (as 'vllm serve --config' has), a "
+        "run directory, a log of vLLM (*.log), or its command line in quotes ('vllm serve …')",
     )
 
 
@@ -73,10 +74,30 @@ def selection_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def engine_of(options: argparse.Namespace) -> EngineSettings:
-    """The settings of ``--engine``; none stated where it was not given."""
+    """The settings of ``--engine``, read once; none stated where it was not given.
+
+    What they leave out is told on standard error.
+    """
     from pytest_gpusim.deployment import EngineSettings
 
-    return EngineSettings.load(options.engine) if options.engine else EngineSettings()
+    if not options.engine:
+        return EngineSettings()
+    known: EngineSettings | None = getattr(options, "engine_settings", None)
+    if known is None:
+        known = options.engine_settings = EngineSettings.load(options.engine)
+        for note in known.notes:
+            print(f"gpusim: {note}", file=sys.stderr)
+    return known
+
+
+def engine_run_of(options: argparse.Namespace) -> Path | None:
+    """The run directory that ``--engine`` names; None where it is anything else."""
+    from pytest_gpusim.deployment.settings.command_line import is_command
+
+    if not options.engine or is_command(options.engine):
+        return None
+    place = Path(options.engine)
+    return place if place.is_dir() else None
 
 
 def add_params(parser: Any, providers: Names[Any]) -> None:

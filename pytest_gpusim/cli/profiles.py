@@ -16,6 +16,7 @@ from pytest_gpusim.cli.common import (
     add_json,
     add_out,
     engine_of,
+    engine_run_of,
     print_json,
 )
 from pytest_gpusim.cli.parser import add_commands_of
@@ -105,7 +106,7 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
     model = registry.model(options.model) if options.model else None
     hardware = registry.hardware.get(options.hardware) if options.hardware else None
     engine = engine_of(options) if options.engine else None
-    device = _device_of(options.engine)
+    device = _device_of(engine_run_of(options))
     checks = check_root(
         options.root,
         registry=registry,
@@ -114,7 +115,7 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
         workload=read_workload(options.workload) if options.workload else None,
         engine=engine,
         device_name=device,
-        engine_from=options.engine,
+        engine_from=Path(options.engine) if options.engine else None,
     )
     ok = not any(check.status == "fail" for check in checks)
     if ok:
@@ -145,9 +146,9 @@ def _interpolation(path: Path, root: Path | None) -> Check:
     return Check(name, "pass", said)
 
 
-def _device_of(engine: Path | None) -> str | None:
+def _device_of(run: Path | None) -> str | None:
     """The device that the run directory of ``--engine`` was measured on; a file names none."""
-    if engine is None or not engine.is_dir():
+    if run is None:
         return None
-    device = read_json(engine / "run_meta.json").get("device_name")
+    device = read_json(run / "run_meta.json").get("device_name")
     return device if isinstance(device, str) else None

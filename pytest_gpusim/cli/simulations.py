@@ -19,6 +19,7 @@ from pytest_gpusim.cli.common import (
     add_params,
     add_profiling_root,
     engine_of,
+    engine_run_of,
     out_of,
     params_of,
 )
@@ -149,9 +150,8 @@ def _clock(options: argparse.Namespace) -> Clock:
     if options.clock is not None:
         clock: Clock = options.clock
         return clock
-    if options.engine is None or not options.engine.is_dir():
-        return "engine"
-    return clock_of(read_json(options.engine / "run_meta.json"))
+    run = engine_run_of(options)
+    return "engine" if run is None else clock_of(read_json(run / "run_meta.json"))
 
 
 def nanoseconds(text: str, option: str) -> int:

@@ -10,8 +10,12 @@ from typing import Any
 from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
 from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
+from pytest_gpusim.deployment.settings.command_line import is_command, read_command, read_script
+from pytest_gpusim.deployment.settings.config_file import read_config, settle_false
+from pytest_gpusim.deployment.settings.log import read_log
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.yaml_documents import read_yaml
+
+_LOGS = (".log", ".txt", ".out")
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,21 @@ class EngineSettings:
         return replace(settings, assumed=words)
 
     @classmethod
-    def load(cls, path: Path | str) -> EngineSettings:
-        """Read settings from a JSON or YAML file, or from a run directory's resolved ones."""
-        path = Path(path)
+    def load(cls, source: Path | str) -> EngineSettings:
+        """Read settings as people have them.
+
+        Args:
+            source: A JSON or YAML file under vLLM's names (``vllm serve --config`` reads the same),
+                a run directory, a log of vLLM (``*.log``, ``*.txt``, ``*.out``), the command that
+                started it (``"vllm serve …"``), or a script with that (``*.sh``).
+
+        Raises:
+            InputError: It cannot be read, or has an unknown setting or a wrong value.
+            UsageError: A setting asks for what is not modelled.
+        """
+        if isinstance(source, str) and is_command(source):
+            return cls.from_mapping(read_command(source, "--engine"), "--engine")
+        path = Path(source)
         if path.is_dir():
             meta = path / "run_meta.json"
             if not meta.exists():
@@ -127,13 +143,19 @@ class EngineSettings:
             if not isinstance(engine, dict):
                 raise InputError(meta, "engine", "the run recorded no engine settings")
             return cls.of_run(document, meta)
-        if path.suffix in (".yaml", ".yml"):
-            document = read_yaml(path)
+        notes: list[str] = []
+        if path.suffix in _LOGS:
+            document, notes = read_log(path)
+        elif path.suffix == ".sh":
+            document = read_command(read_script(path), str(path))
+        elif path.suffix in (".yaml", ".yml"):
+            document, notes = settle_false(read_config(path))
         else:
-            document = read_json(path, fix="give a JSON or YAML file, or a run directory")
+            document = read_json(path, fix="give a JSON or YAML file, a log or a run directory")
         if not isinstance(document, dict):
             raise InputError(path, "", "expected a mapping of engine settings")
-        return cls.from_mapping(document, path)
+        settings = cls.from_mapping(document, path, strict=path.suffix not in _LOGS)
+        return replace(settings, notes=(*settings.notes, *notes))
 
     def to_json(self) -> dict[str, Any]:
         """The stated settings, as JSON values."""

@@ -81,6 +81,7 @@ _MODELLED = (
         "modelled",
         "most tokens of a request, prompt and answer",
         _MODEL,
+        others=("max_seq_len",),
         mirrored=True,
         default=defaults.MAX_MODEL_LEN,
     ),
@@ -305,7 +306,7 @@ _REFUSED = (
         True,
         kind="bool",
         section=_SCHEDULER,
-        others=("chunked_prefill",),
+        others=("chunked_prefill", "chunked_prefill_enabled"),
     ),
     _refused(
         "scheduling_policy",
@@ -438,8 +439,13 @@ def by_name(stated: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in stated.items():
         match = find(key)
         if match is not None and value is not None:
-            named.setdefault(match[0].name, value)
+            named.setdefault(match[0].name, _turned(value, match[1]))
     return named
+
+
+def _turned(value: Any, opposite: bool) -> Any:
+    """``no-key: true`` is ``key: false``."""
+    return not value if opposite and isinstance(value, bool) else value
 
 
 def unmodelled(stated: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
@@ -449,7 +455,7 @@ def unmodelled(stated: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     found = []
     for key, value in stated.items():
         match = find(key)
-        if match is not None and match[0].asks(value, named):
+        if match is not None and match[0].asks(_turned(value, match[1]), named):
             found.append((key, value, match[0].refused or match[0].words))
     return found
 

@@ -40,9 +40,8 @@ class VllmSource:
         parser.add_argument("--hardware", required=True, help="a known name, such as cpu or a100")
         parser.add_argument(
             "--engine",
-            type=Path,
-            metavar="FILE|RUN_DIR",
-            help="the engine settings that the profile must cover",
+            metavar="SETTINGS",
+            help="the engine settings that the profile must cover: a file, log, command or run",
         )
         parser.add_argument("--quick", action="store_true", help="few shapes, two passes")
         parser.add_argument("--passes", type=int, metavar="N", help=f"default {FULL_PASSES}")

@@ -1,0 +1,170 @@
+"""Settings from the lines that vLLM logs at its start.
+
+The wording is that of ``vllm/entrypoints/utils.py`` ("non-default args"), ``v1/engine/core.py``
+(the configuration), ``config/scheduler.py`` (chunked prefill), ``config/vllm.py`` (asynchronous
+scheduling), ``platforms/interface.py`` (block size) and ``v1/core/kv_cache_utils.py`` (KV cache) in
+0.8 to 0.32.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
+from pytest_gpusim.deployment.settings.table import default, find
+from pytest_gpusim.errors import InputError
+
+_MOST_BYTES = 1 << 26
+_LONGEST_LINE = 1 << 17
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_VERSION = re.compile(r"vLLM(?: API server)? version v?(\d+\.\d+\S*)")
+_ARGS = re.compile(r"non-default args: (\{.*\})")
+_CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.*)")
+_PREFILL = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
+_ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
+_BLOCK = re.compile(r"[Ss]etting (?:kv cache|attention) block size to (\d+)")
+_SIZE = re.compile(r"\b(GPU|CPU) KV cache size: ([\d,]+) tokens")
+_CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request")
+_OVERRIDE = re.compile(r"Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d+)")
+# From here on the logged size is concurrency times context (get_kv_cache_capacity), before it is
+# blocks times their size.
+_SIZE_BY_CONCURRENCY_SINCE = (0, 21)
+_PAIRS = re.compile(r"'(\w+)': ('[^']*'|\"[^\"]*\"|[^,{}\[\]]+)")
+
+
+def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The settings that an engine logged at its start, and notes on how they were had.
+
+    Where the log has several starts the last one counts.
+
+    Raises:
+        InputError: It is no text, or vLLM never says its settings in it.
+    """
+    args: dict[str, Any] = {}
+    logged: dict[str, Any] = {}
+    size: tuple[str, int] | None = None
+    starts = 0
+    for line in _lines(path):
+        if match := _VERSION.search(line):
+            logged["engine_version"] = match[1].rstrip(",.")
+        if match := _ARGS.search(line):
+            args, logged, size = _arguments(match[1]), _version_of(logged), None
+        if match := _CONFIG.search(line):
+            starts += 1
+            logged.update(_configuration(match[2]), engine_version=match[1])
+        if match := _PREFILL.search(line):
+            logged["max_num_batched_tokens"] = int(match[1])
+        if match := _ASYNC.search(line):
+            logged["async_scheduling"] = match[1] == "enabled"
+        if match := _BLOCK.search(line):
+            logged["block_size"] = int(match[1])
+        if match := _OVERRIDE.search(line):
+            logged["num_gpu_blocks"] = int(match[1])
+        if match := _SIZE.search(line):
+            size = match[1], int(match[2].replace(",", ""))
+        if match := _CONCURRENCY.search(line):
+            logged["max_model_len"] = int(match[1].replace(",", ""))
+    if not args and not starts and size is None:
+        raise InputError(
+            path,
+            "",
+            "no line of it says how vLLM was set up ('non-default args', 'Initializing a V1 LLM "
+            "engine', 'KV cache size')",
+            "give the log from the engine's start on",
+        )
+    notes = [f"{path}: has {starts} engine starts; the last counts"] if starts > 1 else []
+    found = {**args, **{key: value for key, value in logged.items() if value is not None}}
+    if size is not None and "num_gpu_blocks" not in found:
+        found, how = _with_blocks(found, *size)
+        notes.append(f"{path}: {how}")
+    return found, notes
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES)
+        text = content.decode("utf-8", "replace" if len(content) == _MOST_BYTES else "strict")
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(path, "", f"cannot be read: {error.strerror}") from None
+    for line in text.splitlines():
+        yield _COLOURS.sub("", line[:_LONGEST_LINE])
+
+
+def _version_of(logged: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in logged.items() if key == "engine_version"}
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """The arguments under the table's own names; objects that Python cannot read are left out."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = {key: _literal(value) for key, value in _PAIRS.findall(text)}
+    named = {}
+    for key, value in found.items() if isinstance(found, dict) else ():
+        match = find(str(key))
+        named[match[0].name if match is not None else str(key)] = value
+    return named
+
+
+def _configuration(text: str) -> dict[str, Any]:
+    """The fields of the logged configuration that the table knows."""
+    found: dict[str, Any] = {}
+    for part in _split(text):
+        key, _, value = part.partition("=")
+        match = find(key.strip())
+        if match is not None and match[0].role in ("modelled", "refused"):
+            found[match[0].name] = _literal(value)
+    return found
+
+
+def _split(text: str) -> Iterator[str]:
+    """The parts of ``text`` between the commas outside of brackets and quotes."""
+    depth, quote, begun = 0, "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{<":
+            depth += 1
+        elif letter in ")]}>":
+            depth -= 1
+        elif letter == "," and depth <= 0:
+            yield text[begun:place]
+            begun = place + 1
+    yield text[begun:]
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text.strip()
+
+
+def _with_blocks(found: dict[str, Any], device: str, tokens: int) -> tuple[dict[str, Any], str]:
+    """The settings with the KV blocks of the logged size, and how they follow from it."""
+    version = found.get("engine_version")
+    release = release_of(version) if isinstance(version, str) else None
+    usual = Deployment(release, "cpu" if device == "CPU" else "cuda")
+    size, longest = found.get("block_size"), found.get("max_model_len")
+    source = "as logged"
+    if type(size) is not int or size < 1:
+        size, source = default("block_size", usual), "the default, as none is logged"
+    blocks = tokens // size
+    if usual.known_release >= _SIZE_BY_CONCURRENCY_SINCE and type(longest) is int and longest > 0:
+        # tokens = int(blocks / blocks of a request * context): the least that gives them.
+        each = -(-longest // size)
+        blocks = -(-tokens * each // longest)
+    words = f"{tokens:,} tokens of {device} KV cache, in blocks of {size} ({source}): {blocks}"
+    return {**found, "block_size": size, "num_gpu_blocks": blocks}, words
