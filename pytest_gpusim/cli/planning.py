@@ -10,16 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, write_json
+from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id, write_json
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
     add_fleet,
     add_json,
     add_model_and_hardware,
+    add_out,
     add_params,
     add_profiling_root,
     engine_of,
+    out_of,
     params_of,
     print_json,
 )
@@ -92,6 +94,17 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     )
     add_json(capacity)
     capacity.set_defaults(run=_capacity)
+
+    decide = commands.add_parser("decide", help="does the simulator choose what reality does?")
+    decide.add_argument(
+        "decision", type=Path, metavar="DECISION.toml", help="real and simulated runs, by setting"
+    )
+    decide.add_argument(
+        "--regret", type=float, metavar="F", help="fail where the simulator's choice costs more"
+    )
+    add_json(decide)
+    add_out(decide, str(DEFAULT_ROOT / "decisions"))
+    decide.set_defaults(run=_decide)
 
 
 _ROOT = DEFAULT_ROOT / "sweeps"
@@ -228,3 +241,37 @@ def _spec(options: argparse.Namespace) -> WorkloadSpec:
     )
     spec.check()
     return spec
+
+
+def _decide(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.errors import CheckFailed
+    from pytest_gpusim.planning.charts import draw_decision
+    from pytest_gpusim.planning.decision_file import read_question
+
+    if options.regret is not None and not options.regret >= 0:
+        raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
+    out = out_of(options, "decisions", "decision")
+    question = read_question(options.decision, registry, out / "imported")
+    decisions = question.decisions()
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "decisions": [decision.to_json() for decision in decisions],
+    }
+    lines = [line for decision in decisions for line in decision.lines()]
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "decision.json", document)
+    (out / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw_decision(question, decisions, out / "decision.svg")
+    if options.json:
+        print_json(document)
+    else:
+        print("\n".join(lines))
+        print(out)
+    failed = 0
+    for decision in decisions if options.regret is not None else ():
+        try:
+            decision.check(options.regret)
+        except CheckFailed as error:
+            print(f"gpusim: {error}", file=sys.stderr)
+            failed = error.exit_code
+    return failed

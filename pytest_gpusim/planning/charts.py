@@ -1,4 +1,4 @@
-"""Latency and goodput against load, as an SVG that is the same for the same values."""
+"""Latency and goodput against load, as SVGs that are the same for the same values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.report.charts.canvas import REAL, SIM, STYLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gpusim.planning.capacity import Capacity
+    from pytest_gpusim.planning.decision import Decision
+    from pytest_gpusim.planning.decision_file import Measured, Question
 
 _PANELS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("e2e", "E2E, ms"))
 
@@ -48,3 +52,43 @@ def _mark(panel: Any, capacity: Capacity) -> None:
         panel.axvspan(*capacity.interval, color=REAL, alpha=0.12, linewidth=0)
     if capacity.knee is not None:
         panel.axvline(capacity.knee, color=REAL, linewidth=0.8, linestyle=":")
+
+
+def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) -> None:
+    """Write latency at p90 against load, both sides of each setting, and who chooses which."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "decision"}):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(12, 3.6))
+        figure.subplots_adjust(left=0.05, right=0.78, top=0.88, bottom=0.15, wspace=0.25)
+        panels = figure.subplots(1, len(_PANELS))
+        choices = {
+            name: [word for word, chosen in _choosers(decisions) if chosen == name]
+            for name in question.settings
+        }
+        for number, (name, sides) in enumerate(question.settings.items()):
+            words = ", ".join(dict.fromkeys(choices[name]))
+            label = f"{name} <- {words}" if words else name
+            for panel, (metric, title) in zip(panels, _PANELS, strict=True):
+                key, color = f"{metric}_p90_ns", f"C{number}"
+                for runs, style in ((sides.real, "-"), (sides.simulated, ":")):
+                    loads = sorted(runs)
+                    times = [_mean_ms(runs[load], key) for load in loads]
+                    shown = label if style == "-" else None
+                    panel.plot(loads, times, style, marker=".", color=color, label=shown)
+                panel.set(title=f"{title}, p90", xlabel="load", yscale="log")
+        handles, labels = panels[-1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="center right", title="solid: real, dotted: simulated")
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _choosers(decisions: Sequence[Decision]) -> list[tuple[str, str]]:
+    real = [("real", decision.real_choice.name) for decision in decisions]
+    return real + [("simulated", decision.simulated_choice.name) for decision in decisions]
+
+
+def _mean_ms(runs: Sequence[Measured], key: str) -> float:
+    values = [float(v) for run in runs if (v := run.figures[key]) is not None]
+    return sum(values) / len(values) / 1e6 if values else float("nan")

@@ -6,6 +6,7 @@ good when it is within all of them, and the stated share of requests must be.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,25 @@ class Limits:
                 value = limit.statistic.of(np.asarray(values))
                 found += [limit.name] if value > limit.most_ns else []
         return found
+
+    def margin(self, run: RunMetrics) -> float:
+        """How far the limits are from breaking; less than 0 where they do.
+
+        With statistics minus the logarithm of the worst ratio to its limit, without the goodput
+        above the share.
+        """
+        import numpy as np
+
+        if self.limits[0].statistic is None:
+            return self.goodput(run) - self.share
+        margins = []
+        for limit in self.limits:
+            assert limit.statistic is not None
+            values = run.values(limit.metric)
+            if values is not None and len(values):
+                value = limit.statistic.of(np.asarray(values))
+                margins.append(-math.log(max(value, 1.0) / limit.most_ns))
+        return min(margins, default=math.inf)
 
     def goodput(self, run: RunMetrics) -> float:
         """The share of requests that are within every limit, statistics left aside."""
