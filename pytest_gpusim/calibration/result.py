@@ -31,10 +31,8 @@ class Fitted:
         }
 
     def __str__(self) -> str:
-        return (
-            f"{self.parameter.words}: {self.value_ns / 1e6:.3g} ms "
-            f"({self.low_ns / 1e6:.3g} to {self.high_ns / 1e6:.3g})"
-        )
+        value, low, high = (round(x) / 1e6 for x in (self.value_ns, self.low_ns, self.high_ns))
+        return f"{self.parameter.words}: {value:.3g} ms ({low:.3g} to {high:.3g})"
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,9 @@ def compose(
         most = max(tokens) * shape.hidden_size * width
         tables[ALL_REDUCE] = all_reduce_table(link, workers, most)
         notes.append(
-            f"all-reduces by a ring over links of {link.bytes_per_ns:g} GB/s and "
-            f"{link.latency_ns:g} ns a hop; emb includes that of the embedding, which is split by "
-            "vocabulary, lm_head the all-gather of the logits"
+            f"all-reduces by {'one exchange' if workers == 2 else 'a ring'} over links of "
+            f"{link.bytes_per_ns:g} GB/s and {link.latency_ns:g} ns a hop; emb includes that "
+            "of the embedding, which is split by vocabulary, lm_head the all-gather of the logits"
         )
     block_size = _positive(effective.get("block_size"), 16)
     pure = joint[(joint["prefill_chunk"] == 0) | (joint["n_decode"] == 0)]

@@ -101,7 +101,9 @@ def _head_norms(
     degree, smallest = files.tensor_parallel, series.first_valid_index()
     single = wide["layernorm"].get(smallest) if "layernorm" in wide else None
     if single is not None and series[smallest] < _TWO_KERNELS * single:
-        words = f"qk_norm is the mean of two norms, of all heads: taken {2 / degree:g} times"
+        words = (
+            f"qk_norm is the mean of two norms of all heads: taken twice, for 1/{degree} of them"
+        )
         return series * (2 / degree), words
     for folder in files.siblings if degree > 1 else ():
         other = _dense(_table(folder, DENSE)).get("qk_norm")
