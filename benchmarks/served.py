@@ -55,6 +55,16 @@ TRIED = (
     ("fp8", replace(_DENSE, quantization=Quantization("fp8")), "bfloat16"),
     ("fp8 in blocks", replace(_DENSE, quantization=Quantization("fp8_block")), "bfloat16"),
     (
+        "MiniMax-M2 (sigmoid router, norms over all heads)",
+        replace(
+            _EXPERTS,
+            architecture="MiniMaxM2ForCausalLM",
+            qk_norm_over_heads=True,
+            intermediate_size=512,
+        ),
+        "float32",
+    ),
+    (
         "experts of fp8 in blocks",
         replace(_EXPERTS, quantization=Quantization("fp8_block")),
         "bfloat16",
@@ -124,7 +134,8 @@ def _compared(shape: ModelShape, out: Path, repeat: int, full: bool) -> str:
 
 def _tried(shape: ModelShape, dtype: str, out: Path) -> str:
     """What becomes of an engine of this shape: that it runs, or why not, in vLLM's words."""
-    place = out / f"tried-{shape.quantization.scheme}-{shape.architecture}"  # type: ignore[union-attr]
+    scheme = shape.quantization.scheme if shape.quantization is not None else "plain"
+    place = out / f"tried-{scheme}-{shape.architecture}"
     model = _written(replace(shape, torch_dtype=dtype), place, {**_SETTINGS, "dtype": dtype})
     given = ["--model", model, "--engine", place / "engine.json", "--workload", out / "workload"]
     command = [sys.executable, "-m", "pytest_gpusim", "measure", "--backend", "vllm", *given]

@@ -15,6 +15,7 @@ from pytest_gpusim.bundle.schema import (
     ALL_REDUCE,
     MIXED_ATTENTION,
     MLP,
+    MOE,
     OVERHEAD,
     PER_SEQUENCE,
     Bundle,
@@ -65,7 +66,7 @@ def coverage(bundle: Bundle, workload: Workload, engine: EngineSettings) -> list
     """The features in which a workload can leave the profiled ranges; empty where it cannot."""
     bounds = step_bounds(workload, engine)
     degree = engine.tensor_parallel_size or 1
-    tables = operator_tables(bundle, bundle.model_shape, degree)
+    tables = operator_tables(bundle, bundle.model_shape, degree, engine.enable_expert_parallel)
     found = [*_ranges(_features(bundle, tables, bounds, engine), bounds)]
     found += _chunks(tables.attention, bounds)
     # Without a skew fit decodes are priced at their mean context alone, not also at the longest.
@@ -94,6 +95,9 @@ def _features(
 ) -> Iterator[Feature]:
     _, (tokens, _) = tables.by_tokens["attn_pre_proj"]
     yield MLP, "num_tokens", _axis(tokens, 0), 1, bounds.tokens
+    if "moe" in tables.by_tokens:
+        _, (tokens, _) = tables.by_tokens["moe"]
+        yield MOE, "num_tokens", _axis(tokens, 0), 1, bounds.tokens
     yield from _attention_features(tables.attention, bounds)
     for name, (sequences, _) in tables.by_sequences.items():
         yield PER_SEQUENCE, f"{name} sequences", _axis(sequences, 0), 1, bounds.sequences

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.bundle.schema import (
     ALL_REDUCE,
     ATTENTION,
+    EP,
     LAYER_OPERATORS,
     MIXED_ATTENTION,
     MLP,
+    MLP_OPERATORS,
+    MOE,
     OPTIONAL_LAYER_OPERATORS,
     OVERHEAD,
     PER_SEQUENCE,
@@ -80,10 +83,17 @@ class Series:
         return f"{self.what}{where} by {size}"
 
 
+def operators_of(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    """Those of some operators that the model has: layers of experts have no MLP."""
+    if bundle.moe is None or bundle.model_shape.num_dense_layers:
+        return list(names)
+    return [name for name in names if name not in MLP_OPERATORS]
+
+
 def series_of(bundle: Bundle) -> Iterator[Series]:
     """Every line of every table."""
     mlp = bundle.mlp
-    for name in (*MATRIX_PRODUCTS, *LIGHT_OPERATORS):
+    for name in operators_of(bundle, (*MATRIX_PRODUCTS, *LIGHT_OPERATORS)):
         if time_column(name) in mlp:
             # A kernel chosen for larger sizes may be faster: single products are not ordered.
             yield from _series(
@@ -130,6 +140,8 @@ def _small_series(bundle: Bundle) -> Iterator[Series]:
             )
     if bundle.overhead is not None:
         yield from _engine_time_series(bundle, bundle.overhead)
+    if bundle.moe is not None:
+        yield from _series(bundle.moe, MOE, "experts", "num_tokens", (TP, EP), time)
     if bundle.all_reduce is not None:
         yield from _series(bundle.all_reduce, ALL_REDUCE, "all-reduce", "size_bytes", (TP,), time)
     if bundle.send_recv is not None:

@@ -13,6 +13,7 @@ from pytest_gpusim.bundle.schema import (
     ATTENTION,
     MIXED_ATTENTION,
     MLP,
+    MOE,
     OVERHEAD,
     PER_SEQUENCE,
     SEND_RECV,
@@ -20,7 +21,12 @@ from pytest_gpusim.bundle.schema import (
     Bundle,
     time_column,
 )
-from pytest_gpusim.bundle_checks.series import LIGHT_OPERATORS, MATRIX_PRODUCTS, Series
+from pytest_gpusim.bundle_checks.series import (
+    LIGHT_OPERATORS,
+    MATRIX_PRODUCTS,
+    Series,
+    operators_of,
+)
 from pytest_gpusim.tables import line_of
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ _DISAGREEMENT = 2.0
 def time_findings(bundle: Bundle) -> list[str]:
     """Times that are zero or empty where work is done."""
     found = []
-    for operator in MATRIX_PRODUCTS:
+    for operator in operators_of(bundle, MATRIX_PRODUCTS):
         found += _not_positive(bundle, MLP, bundle.mlp, time_column(operator))
     prefill = bundle.attention["is_prefill"]
     for rows, operator in ((prefill, "attn_prefill"), (~prefill, "attn_decode")):
@@ -52,6 +58,7 @@ def time_findings(bundle: Bundle) -> list[str]:
         (PER_SEQUENCE, bundle.per_sequence),
         (ALL_REDUCE, bundle.all_reduce),
         (SEND_RECV, bundle.send_recv),
+        (MOE, bundle.moe),
     ):
         if small is not None:
             found += _not_positive(bundle, name, small, "time_ns")
@@ -87,7 +94,7 @@ def zero_findings(bundle: Bundle) -> list[str]:
     """Operators other than matrix products that take no time at any size."""
     return [
         f"{MLP}: column {time_column(name)} is zero throughout"
-        for name in LIGHT_OPERATORS
+        for name in operators_of(bundle, LIGHT_OPERATORS)
         if time_column(name) in bundle.mlp
         and len(times := bundle.mlp[time_column(name)].dropna())
         and not times.any()

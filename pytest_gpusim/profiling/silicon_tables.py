@@ -162,14 +162,14 @@ class SiliconTables:
 
         The collector runs these products, and no others, without a CUDA graph (``collector/vllm/
         collect_gemm.py: use_cuda_graph``), so a small one takes as long as its launches, 60 to 180
-        us. Up to twice the least time of any product of so many rows, the product with one scale a
-        tensor stands for it, which was measured in a graph and reads as many bytes.
+        us. Where the product with one scale a tensor, which was measured in a graph and reads as
+        many bytes, takes less than the least of them with so many rows, it stands for it.
         """
         rows, times = self.gemm_ms(n, k, "fp8_block")
         one_scale = dict(zip(*self.gemm_ms(n, k, "fp8"), strict=True))
         launches = self._gemm("fp8_block").groupby("m")["latency"].min()
         return rows, [
-            time if time > 2 * launches[m] else min(time, one_scale.get(m, time))
+            time if one_scale.get(m, time) > launches[m] else min(time, one_scale.get(m, time))
             for m, time in zip(rows, times, strict=True)
         ]
 

@@ -183,7 +183,7 @@ def _moe(bundle: Bundle, tensor_parallel_size: int, expert_parallel: bool | None
             "make the bundle again from a source that measures experts",
         )
     rows = _of_size(bundle.moe, tensor_parallel_size, path)
-    known = sorted(rows[EP].unique())
+    known = sorted({int(size) for size in rows[EP]})
     wanted = tensor_parallel_size if expert_parallel else 1
     if expert_parallel is None and len(known) == 1:
         wanted = known[0]

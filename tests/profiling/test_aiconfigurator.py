@@ -288,6 +288,8 @@ def test_experts_are_those_of_the_moe_table(tmp_path: Path) -> None:
         & (frame["moe_tp_size"] == 2) & (frame["moe_ep_size"] == 1)
         & (frame["distribution"] == "power_law_1.2") & (frame["num_tokens"] == 64)
     ]  # fmt: skip
+    checks = check_bundle(out, registry=builtin_registry(), model=shape)
+    assert not [check for check in checks if check.status == "fail"]
     router = dict(zip(*tables.gemm_ms(128, 2048), strict=True))[64]
     found = bundle.moe[bundle.moe["num_tokens"] == 64]["time_ns"].iloc[0]
     assert found / 1e6 == pytest.approx(rows["latency"].iloc[0] + router, abs=1e-5)
