@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
+from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
 
 MODEL = "Qwen/Qwen3-0.6B"
 HERE = Path(__file__).parent
@@ -13,6 +13,22 @@ ENGINES = HERE / "engines"
 WORKLOADS = ("spaced", "poisson", "burst")
 # Drawn after the simulator was done: nothing was chosen with an eye on them.
 UNSEEN = (("spaced", 101), ("poisson", 102), ("burst", 103))
+# Clients that wait for their answers, and conversations; drawn after the simulator was done, too.
+CLOSED = (
+    WorkloadSpec("closed", 20, None, 201, Lengths(32, 192), Lengths(8, 32), concurrency=1),
+    WorkloadSpec("closed", 24, None, 204, Lengths(32, 192), Lengths(8, 32), concurrency=4),
+    WorkloadSpec("closed", 24, None, 208, Lengths(32, 192), Lengths(8, 32), concurrency=8),
+    WorkloadSpec(
+        "poisson",
+        24,
+        0.12,
+        202,
+        Lengths(32, 192),
+        Lengths(8, 32),
+        turns=Lengths(2, 2),
+        think_time=Seconds(1.0, 4.0),
+    ),
+)
 
 # Requests per second. One thread takes about a quarter of a second for a decode step and ten
 # milliseconds for a prompt token: the spaced requests never meet, the others stay below the knee.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.cases import ENGINES, MODEL, UNSEEN, WORKLOADS, cpu_workload
+from benchmarks.cases import CLOSED, ENGINES, MODEL, UNSEEN, WORKLOADS, cpu_workload
 from pytest_gpusim.case import Case
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.workload.generate import WorkloadSpec, generate_workload
@@ -24,6 +24,7 @@ REPEAT = 3
 ENGINE = ENGINES / "qwen3-0.6b-cpu.yaml"
 # Measured on two cores: the profile's full grid; start of an engine and a pass without idling.
 _PROFILE_S, _WARM_UP_S = 14 * 60, 90
+_ANSWER_S = 4  # of one client alone
 
 
 def main() -> int:
@@ -34,11 +35,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the quick profiling grid")
     parser.add_argument("--profile", type=Path, help="a bundle measured before, not a new one")
     parser.add_argument("--unseen", action="store_true", help="the cases with seeds of their own")
+    parser.add_argument(
+        "--only", choices=("closed",), help="the clients that wait for their answers alone"
+    )
     options = parser.parse_args()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     out: Path = options.out or Path("tmp") / "live" / stamp
     cases = UNSEEN if options.unseen else [(name, 0) for name in WORKLOADS]
     specs = [cpu_workload(name, seed) for name, seed in cases]
+    if options.only == "closed":
+        specs = list(CLOSED)
     print(f"bench-live: about {_minutes(options, specs)} minutes; artifacts in {out}", flush=True)
     finished = []
     code = 0
@@ -99,17 +105,25 @@ def _stages(
         "simulate and compare",
         [
             *(sys.executable, "-m", "pytest", "benchmarks", "-m", "cpu and not prereq"),
-            *("-k", "unseen" if options.unseen else "not unseen"),
+            *("-k", _selection(options)),
             *("--gpusim-real", "recorded", "--gpusim-recordings", str(recordings)),
             *("--gpusim-artifacts", str(out), "--gpusim-report", str(out / "report.html")),
         ],
     )
 
 
+def _selection(options: argparse.Namespace) -> str:
+    if options.only == "closed":
+        return "test_closed_loop"
+    return "test_qwen3 and unseen" if options.unseen else "test_qwen3 and not unseen"
+
+
 def _minutes(options: argparse.Namespace, specs: Sequence[WorkloadSpec]) -> int:
-    arrivals = sum(spec.requests / spec.rate for spec in specs)
+    passes = sum(
+        spec.requests / spec.rate if spec.rate else spec.requests * _ANSWER_S for spec in specs
+    )
     profile = 0.0 if options.profile else _PROFILE_S / 4 if options.quick else _PROFILE_S
-    return round((profile + len(specs) * _WARM_UP_S + options.repeat * arrivals) / 60)
+    return round((profile + len(specs) * _WARM_UP_S + options.repeat * passes) / 60)
 
 
 if __name__ == "__main__":

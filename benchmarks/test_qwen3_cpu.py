@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cases import MODEL, UNSEEN, WORKLOADS, cpu_workload
+from benchmarks.cases import CLOSED, MODEL, UNSEEN, WORKLOADS, cpu_workload
 
 pytestmark = pytest.mark.cpu
 
 _seen = [pytest.param(cpu_workload(name), id=name) for name in WORKLOADS]
 _unseen = [pytest.param(cpu_workload(name, seed), id=f"{name}-unseen") for name, seed in UNSEEN]
+
+_closed = [pytest.param(spec, id=spec.short_name) for spec in CLOSED]
 
 
 @pytest.mark.prereq
@@ -23,4 +25,11 @@ def test_qwen3(sim_vs_real, workload):
     comparison = sim_vs_real(model=MODEL, workload=workload)
     # The aim, or one and a half times what the real runs differ by. TPOT and E2E at p90 are not
     # held to it: the slow moments of a shared machine are in the real ones (docs/accuracy.md).
+    comparison.check(ttft_p50=0.05, ttft_p90=0.05, tpot_p50=0.05, e2e_p50=0.05, noise_factor=1.5)
+
+
+@pytest.mark.parametrize("workload", _closed, indirect=True)
+def test_closed_loop(sim_vs_real, workload):
+    """Clients that wait for their answers, and conversations of two turns."""
+    comparison = sim_vs_real(model=MODEL, workload=workload)
     comparison.check(ttft_p50=0.05, ttft_p90=0.05, tpot_p50=0.05, e2e_p50=0.05, noise_factor=1.5)

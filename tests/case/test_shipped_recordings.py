@@ -6,25 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import ENGINES, MODEL, RECORDINGS, UNSEEN, WORKLOADS, cpu_workload
+from benchmarks.cases import CLOSED, ENGINES, MODEL, RECORDINGS, UNSEEN, WORKLOADS, cpu_workload
 from pytest_gpusim.case import Case, Settings
 from pytest_gpusim.case.recorded import recorded
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.workload.generate import WorkloadSpec
 
-CASES = [(name, 0) for name in WORKLOADS] + list(UNSEEN)
+OPEN = [cpu_workload(name, seed) for name, seed in [*((name, 0) for name in WORKLOADS), *UNSEEN]]
 
 
-def _case(arrivals: str, seed: int) -> Case:
+def _case(spec: WorkloadSpec) -> Case:
     registry = builtin_registry()
     engine = EngineSettings.load(ENGINES / "qwen3-0.6b-cpu.yaml")
-    spec = cpu_workload(arrivals, seed)
     return Case(registry.model(MODEL), registry.hardware.get("cpu"), spec, engine=engine)
 
 
-@pytest.mark.parametrize(("arrivals", "seed"), CASES)
-def test_every_case_has_its_recording(arrivals: str, seed: int, tmp_path: Path) -> None:
-    case = _case(arrivals, seed)
+@pytest.mark.parametrize("spec", [*OPEN, *CLOSED], ids=lambda spec: spec.short_name)
+def test_every_case_has_its_recording(spec: WorkloadSpec, tmp_path: Path) -> None:
+    case = _case(spec)
+    if spec in CLOSED and not (RECORDINGS / case.case_name).is_dir():
+        pytest.skip("not recorded yet: python -m benchmarks.live --only closed")
     settings = Settings(builtin_registry(), tmp_path, tmp_path, recordings=RECORDINGS)
     real = recorded(case, settings)
     assert len(real.runs) >= 3  # fewer give no noise floor to speak of
@@ -32,8 +34,9 @@ def test_every_case_has_its_recording(arrivals: str, seed: int, tmp_path: Path) 
 
 
 def test_no_recording_is_of_no_case() -> None:
-    names = {_case(arrivals, seed).case_name for arrivals, seed in CASES}
-    assert {place.name for place in RECORDINGS.iterdir() if place.is_dir()} == names
+    names = [_case(spec).case_name for spec in (*OPEN, *CLOSED)]
+    assert len(set(names)) == len(names)
+    assert {place.name for place in RECORDINGS.iterdir() if place.is_dir()} <= set(names)
 
 
 def test_recordings_are_small_and_tell_no_paths() -> None:
