@@ -3,10 +3,11 @@
 Prompts come from the workload that the run names, where that still exists with the same digest;
 else nothing is known of what they share. Failed requests stay, with the lengths that they were
 asked for, and are counted: a comparison pairs requests by id, and holds neither lengths nor times
-of failed ones against each other. What a failed request does not know of itself comes from that
-workload, else it is one token. The option ``drop_failed`` leaves them out here; ids then change, so
-that such a workload's simulations do not compare with the run. Where ids change,
-``source_request_ids`` in the metadata says which request of the run each one is.
+of failed ones against each other. Those that the server refused at once are marked as refused, and
+not simulated. What a failed request does not know of itself comes from that workload, else it is
+one token. The option ``drop_failed`` leaves them out here; ids then change, so that such a
+workload's simulations do not compare with the run. Where ids change, ``source_request_ids`` in the
+metadata says which request of the run each one is.
 
 Under a limit of requests at once, and in conversations, requests are due as that workload says:
 when the run could send them is for the simulation to find.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import GpusimError, GpusimWarning, InputError
 from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.runs.importers.base import is_refusal
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.trace import Workload, read_workload
@@ -52,15 +54,17 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         trace.prompts = workload.prompts
         trace.tokenizer_ref = workload.meta.get("tokenizer_ref")
         trace.load = workload.load
-        if workload.refused and not chosen.drop_failed:
-            trace.counts["refused_not_simulated"] = len(workload.refused)
     trace.records = _records(run, rows, workload)
+    refused = sum(record.refused for record in trace.records)
+    if refused:
+        trace.counts["refused_not_simulated"] = refused
     write_trace(trace, out, chosen)
 
 
 def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[TraceRequest]:
     asked = {r.request_id: r for r in workload.requests} if workload else {}
     decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"])
+    refused = _refused(rows) | (workload.refused if workload else frozenset())
     records = []
     for number, arrival, prefill, tokens, status in zip(
         rows["request_id"].tolist(),
@@ -76,7 +80,8 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
                 raise InputError(
                     run.path, f"request_id {number}", f"is not in the workload {workload.path}"
                 )
-            records.append(TraceRequest(arrival, max(prefill, 1), max(tokens, 1), None, number))
+            lengths = max(prefill, 1), max(tokens, 1)
+            records.append(TraceRequest(arrival, *lengths, None, number, refused=number in refused))
             continue
         if status == "error":
             prefill, tokens = known.num_prefill_tokens, tokens or known.num_decode_tokens
@@ -89,10 +94,17 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
                 known.prompt_id,
                 number,
                 workload.sessions.get(number),
-                number in workload.refused,
+                number in refused,
             )
         )
     return records
+
+
+def _refused(rows: pd.DataFrame) -> set[int]:
+    """Requests that the server refused at once: no token came, and the error is of that kind."""
+    failed = rows[(rows["status"] == "error") & rows["first_token_time_ns"].isna()]
+    said = zip(failed["request_id"], failed["error_type"], failed["error_msg"], strict=True)
+    return {int(number) for number, *words in said if is_refusal(*words)}
 
 
 def _workload_of(run: Run, moved_to: Path | str | None) -> Workload | None:

@@ -11,7 +11,7 @@ PARAMETERS = (
     ),
     Parameter("served_model", "text", "the model's name at the server"),
     Parameter("timeout", "number", "seconds for each request", 600.0),
-    Parameter("max_concurrency", "integer", "requests under way at once"),
+    Parameter("max_concurrency", "integer", "requests under way at once, beside an open loop"),
     Parameter("tokenizer", "text", "a local tokenizer, for servers that refuse token ids"),
     Parameter("device_name", "text", "the device of a server on another machine"),
     Parameter("warmup", "yes or no", "whether the workload runs once before it is measured", True),

@@ -275,7 +275,7 @@ def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
 
 
 _REFUSAL = re.compile(
-    r"\b(400|401|403|404|405|413|422|429|503)\b|bad request|unprocessable|too large"
+    r"(?<!\d)(400|401|403|404|405|413|422|429|503)(?!\d)|bad request|unprocessable|too large"
     r"|too many requests|service unavailable|context length|max_model_len|maximum model length",
     re.IGNORECASE,
 )
