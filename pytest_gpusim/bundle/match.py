@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.bundle.commands import profile_command
 from pytest_gpusim.bundle.metadata import identity_findings
 from pytest_gpusim.bundle.schema import META, Bundle
+from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.quantization import method_has
 from pytest_gpusim.errors import InputError
 
@@ -123,7 +124,7 @@ def _of_engine(engine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_dtype(value: Any) -> Any:
-    return value.removeprefix("torch.") if isinstance(value, str) else value
+    return plain_dtype(value) if isinstance(value, str) else value
 
 
 def _has_degree(meta: Mapping[str, Any], degree: Any) -> bool:

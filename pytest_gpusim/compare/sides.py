@@ -70,3 +70,9 @@ class Sides:
 def engine(run: Run) -> dict[str, Any]:
     """The resolved engine settings that the run recorded; empty where it recorded none."""
     return dict(run.meta.get("engine") or {})
+
+
+def assumed(run: Run) -> dict[str, str]:
+    """The settings among them that nobody stated, and what they were taken from, in words."""
+    found = run.meta.get("assumed")
+    return {str(key): str(words) for key, words in found.items()} if isinstance(found, dict) else {}

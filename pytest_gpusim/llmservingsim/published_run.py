@@ -117,7 +117,8 @@ def read_published(directory: Path, registry: Registry) -> PublishedRun:
         derived = derive_blocks(meta, cluster, model, engine)
         notes += derived.notes
         run.capacity = derived.terms
-        run.engine = replace(engine, num_gpu_blocks=derived.num_gpu_blocks)
+        blocks = EngineSettings(num_gpu_blocks=derived.num_gpu_blocks)
+        run.engine = engine.merged(blocks, f"computed: {derived.terms['formula']}")
     return run
 
 
@@ -175,7 +176,7 @@ def _with_limits(engine: EngineSettings, profile: ProfileFiles) -> tuple[EngineS
         if type(value) is not int or value < 1:
             value, source = max(default, engine.max_num_seqs or 1), "vLLM's default"
         limit: Any = {key: value}
-        engine = replace(engine, **limit)
+        engine = engine.merged(EngineSettings(**limit), source)
         notes.append(f"{key} is not stated; taken from {source}, {value}")
     return engine, notes
 

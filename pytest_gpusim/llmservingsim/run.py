@@ -61,6 +61,7 @@ def write_run_of(path: Path, meta: Mapping[str, Any], meta_path: Path, out: Path
             "model": stated.text_or_none("model"),
             "device_name": stated.record_or_empty("hardware").text_or_none("device_name"),
             "engine": settings.to_json(),
+            "assumed": dict(settings.assumed),
             "started_at": meta.get("started_at"),
             "ended_at": meta.get("finished_at"),
         },
@@ -149,21 +150,26 @@ def engine_settings(meta: Mapping[str, Any], path: Path) -> tuple[EngineSettings
     version = meta.get("vllm_version")
     stated["engine_version"] = None if version is None else str(version)
     usual = Deployment(release=release_of(stated["engine_version"]))
+    words, assumed = f"default of vLLM {version or 'of an unknown release'}", {}
     if "async_scheduling" not in stated:
         stated["async_scheduling"] = default("async_scheduling", usual)
+        assumed["async_scheduling"] = words
         word = "on" if stated["async_scheduling"] else "off"
         notes.append(f"async_scheduling is not stated; vLLM {version or 'latest'} has it {word}")
     for key in ("block_size", "enable_prefix_caching"):
         if key not in stated:
             stated[key] = default(key, usual)
+            assumed[key] = words
             notes.append(f"{key} is not stated; taken as vLLM's default, {stated[key]}")
     key = "scheduler_reserve_full_isl"
     if key not in stated and not default(key, usual):
         stated[key] = False
+        assumed[key] = words
         notes.append(f"{key} is not in vLLM {version}'s configuration; taken as off")
     settings = EngineSettings.from_mapping(stated, path, strict=False)
     # The blocks are stated, or derived from the machine's memory: never from these alone.
-    return replace(settings, gpu_memory_utilization=None, kv_cache_memory_bytes=None), notes
+    settings = replace(settings, gpu_memory_utilization=None, kv_cache_memory_bytes=None)
+    return replace(settings, assumed=assumed), notes
 
 
 def _two_files(files: Sequence[Path]) -> tuple[Path, Path]:

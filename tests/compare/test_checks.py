@@ -280,6 +280,26 @@ def test_settings_that_one_side_does_not_state(sides: Sides, key: str) -> None:
         assert key in found.detail
 
 
+def test_a_setting_that_was_assumed_of_the_real_engine_is_unknown(sides: Sides) -> None:
+    assumed = {"async_scheduling": "default of vLLM 0.23"}
+    for value in (ENGINE["async_scheduling"], not ENGINE["async_scheduling"]):
+        engine = {**ENGINE, "async_scheduling": value}
+        real = sides.real(meta={"engine": engine, "assumed": assumed})
+        found = sides.check("settings_mirrored", real, sim=sides.sim(meta={"engine": ENGINE}))
+        assert found.status == "unknown"
+        assert found.detail.startswith("async_scheduling: not stated on both sides")
+
+
+def test_what_the_simulation_assumed_is_said_where_the_run_does_not_state_it(sides: Sides) -> None:
+    sim = sides.sim(meta={"engine": ENGINE, "assumed": {"async_scheduling": "default of vLLM 9"}})
+    assert sides.check("settings_mirrored", sim=sim).status == "pass"
+    silent = {key: value for key, value in ENGINE.items() if key != "async_scheduling"}
+    found = sides.check("settings_mirrored", sides.real(meta={"engine": silent}), sim=sim)
+    assert found.status == "unknown"
+    value = ENGINE["async_scheduling"]
+    assert f"simulated with async_scheduling={value!r} (default of vLLM 9)" in found.detail
+
+
 @pytest.mark.parametrize("key", ["num_gpu_blocks", "block_size"])
 def test_another_number_of_blocks(sides: Sides, key: str) -> None:
     sim = sides.sim(meta={"engine": {**ENGINE, key: 8}})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.settings import SETTINGS, find, first_stated, modelled, unmodelled
+from pytest_gpusim.deployment.settings.document import BEGIN, END, tables
 from pytest_gpusim.errors import InputError
 
 
@@ -113,3 +115,10 @@ def test_what_is_not_followed_is_said_by_name() -> None:
         "port: not simulated, concerns the server alone",
         "attention-backend: not simulated, decides how long steps take: the profile has it",
     )
+
+
+def test_the_document_is_made_from_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    made = text.partition(f"{BEGIN}\n")[2].partition(f"\n{END}")[0]
+    again = "python -m pytest_gpusim.deployment.settings.document"
+    assert made == tables(), f"docs/settings.md: put there what '{again}' prints"

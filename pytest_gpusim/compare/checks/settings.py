@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
-from pytest_gpusim.compare.sides import Sides, engine
+from pytest_gpusim.compare.sides import Sides, assumed, engine
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.settings import brief, modelled, unmodelled
 
@@ -55,7 +55,8 @@ def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
     unstated: set[str] = set()
     compared: set[str] = set()
     for run in sides.real:
-        stated = engine(run)
+        # What was assumed of the real engine is not known of it.
+        stated = {key: value for key, value in engine(run).items() if key not in assumed(run)}
         for key in keys:
             ours, theirs = _value(stated, key), _value(simulated, key)
             if ours is None or theirs is None:
@@ -73,11 +74,13 @@ def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
     if different:
         fix = f"simulate with --engine {sides.real[0].path}"
         return "fail", f"{listed(list(different.values()))}; {fix}"
-    missing = {key for key in keys if key in _ESSENTIAL and key not in compared}
-    if missing | unstated:
+    missing = {key for key in keys if key in _ESSENTIAL and key not in compared} | unstated
+    if missing:
+        sources = assumed(sides.sim)
+        taken = [f"{k}={simulated[k]!r} ({sources[k]})" for k in sorted(missing) if k in sources]
         return "unknown", (
-            f"{', '.join(sorted(missing | unstated))}: not stated on both sides, so not known to "
-            "agree"
+            f"{', '.join(sorted(missing))}: not stated on both sides, so not known to agree"
+            + (f"; simulated with {listed(taken)}" if taken else "")
         )
     return "pass", f"{len(compared)} settings agree"
 

@@ -29,15 +29,17 @@ def _named_method(value: Any, beside: Mapping[str, Any]) -> bool:
 
 
 def _whole_budget(value: Any, beside: Mapping[str, Any]) -> bool:
-    """vLLM writes the batch's token limit here where nothing else is asked for."""
+    """It is max_num_batched_tokens, which vLLM writes here where nothing else is asked for."""
     return bool(value == beside.get("max_num_batched_tokens"))
 
 
 def _all_seats(value: Any, beside: Mapping[str, Any]) -> bool:
+    """It is max_num_seqs."""
     return bool(value == beside.get("max_num_seqs"))
 
 
 def _vllms_own(value: Any, beside: Mapping[str, Any]) -> bool:
+    """It is one of vLLM's own."""
     return "vllm.v1.core.sched." in str(value)
 
 

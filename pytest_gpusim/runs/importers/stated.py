@@ -111,9 +111,9 @@ def _same_model(found: Any, said: str | None) -> bool:
 
 
 def _assumed(meta: Mapping[str, Any]) -> set[str]:
-    """Settings that the importer took from defaults: its notes begin with their names."""
-    notes = _texts(_import_of(meta).get("notes"))
-    return {note.split(" ", 1)[0] for note in notes if " is not stated" in note}
+    """Settings that the importer took from defaults."""
+    found = meta.get("assumed")
+    return set(found) if isinstance(found, Mapping) else set()
 
 
 def _texts(value: Any) -> list[str]:
@@ -154,6 +154,8 @@ def _with_stated(meta: Mapping[str, Any], stated: Stated, notes: Sequence[str]) 
     merged = {**meta, **said, "params": {**kept, "import": found}}
     if "engine" in said:
         merged["engine"] = {**_engine_of(meta), **said["engine"]}
+        left = meta.get("assumed") or {}
+        merged["assumed"] = {k: words for k, words in left.items() if k not in said["engine"]}
     return merged
 
 
