@@ -10,6 +10,7 @@ from pytest_gpusim.compare.metrics import HEADLINES
 from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
 from pytest_gpusim.compare.sides import Sides
+from pytest_gpusim.compare.state import real_state, state_findings
 from pytest_gpusim.compare.steps import compare_steps
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def attribute(sides: Sides) -> dict[str, Any]:
         contributes to the error of the mean E2E), ``frontend`` (mean simulated delays between
         client and engine, which those of a client's clock hold), ``by_position`` and
         ``by_prompt_length`` (mean errors in parts of the run), ``operators`` (share of the
-        simulated time), ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``spread``
+        simulated time), ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``state``
+        (the real run's own state, priced by the model; see `state.real_state`), ``spread``
         (see `spread_of_requests`), ``sensitivity`` (of each figure to a step time, see
         `sensitivity.sensitivity`), ``findings``: what stands out, in words, what explains most of
         the error first, and ``explained``: how much of the error of the mean E2E each of these
@@ -48,6 +50,7 @@ def attribute(sides: Sides) -> dict[str, Any]:
         "operators": dict(sorted(shares.items(), key=lambda item: -item[1])) if shares else None,
         "extrapolated_share": extrapolated_share(sides),
         "steps": compare_steps(with_steps, sides.sim) if with_steps is not None else None,
+        "state": real_state(sides, requests),
         "spread": spread_of_requests(sides),
         "sensitivity": sensitivity(sides.real_metrics[0]) or None,
     }
@@ -164,6 +167,8 @@ def _findings(found: dict[str, Any]) -> list[_Finding]:
 
     said = [_Finding(text, share(part)) for text, part in _phase_findings(phases)]
     said += [_Finding(text, share(part)) for text, part in _step_findings(found["steps"], whole)]
+    for text, part in state_findings(found["state"]):
+        said.append(_Finding(text, None if part is None else share(part)))
     outside = found["extrapolated_share"]
     if outside is not None and outside > NOTABLE:
         text = f"{outside:.0%} of the simulated time is extrapolated beyond the profile"

@@ -60,6 +60,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
     )
     yield _parts("Over the course of the run (means)", "arrival", found["by_position"], _seconds)
     yield _parts("By prompt length (means)", "prompt tokens", found["by_prompt_length"], _span)
+    yield from _state(found.get("state") or {})
     yield TextTable(
         "The same request from one real run to the next",
         ("metric", "varies by", "lifts the real p90 by", "error against the p90 of medians"),
@@ -81,6 +82,40 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
     if found["extrapolated_share"] is not None:
         shares.append(("outside the profiled ranges", percent(found["extrapolated_share"])))
     yield TextTable("Simulated time by operator", ("operator", "share"), shares)
+
+
+def _state(state: Mapping[str, Any]) -> Iterator[TextTable]:
+    """Real over modelled time of the real run's own batches."""
+    yield TextTable(
+        "The real run's own state against the profile, by period",
+        ("time", "sequences that decode", "real time over modelled"),
+        [
+            (_seconds(row["from"], row["to"]), f"{row['batch']:.1f}", _over(row["ratio"]))
+            for row in state.get("by_period") or ()
+        ],
+    )
+    yield TextTable(
+        "The same by batch size",
+        ("sequences", "at the start", "later"),
+        [
+            (_span(row["from"], row["to"]), _over(row["early"]), _over(row["late"]))
+            for row in state.get("by_batch") or ()
+        ],
+    )
+    first = state.get("first_request") or {}
+    rows = [
+        (words, signed_percent(state[key]))
+        for words, key in (("profile", "profile"), ("first uses", "first_use"))
+        if key in state
+    ]
+    if first:
+        rows.append(("first request's TTFT over the simulated", milliseconds(first["excess_ns"])))
+        rows.append(("… the others', at the median", milliseconds(first["others_ns"])))
+    yield TextTable("What that adds to the mean E2E", ("what", ""), rows)
+
+
+def _over(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.3f}"
 
 
 def _steps(steps: Mapping[str, Any]) -> Iterator[Sequence[str]]:
