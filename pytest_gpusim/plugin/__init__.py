@@ -12,6 +12,8 @@ import pytest
 from pytest_gpusim import hookspec
 from pytest_gpusim.errors import GpusimError, UsageError
 from pytest_gpusim.plugin import judging
+from pytest_gpusim.plugin.planning import gpusim_decisions as gpusim_decisions
+from pytest_gpusim.plugin.planning import gpusim_sweep as gpusim_sweep
 from pytest_gpusim.plugin.remembering import append_session
 from pytest_gpusim.plugin.session import (
     COMPARISON_PROPERTY,

@@ -177,3 +177,15 @@ def test_files_that_make_no_sense_are_refused(
     grid.write_text(grid.read_text().replace(*change))
     with pytest.raises(InputError, match=says):
         read_question(grid, registry(), tmp_path / "store")
+
+
+def test_the_fixture_judges_what_a_choice_costs(grid: Path, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        def test_choice(gpusim_decisions):
+            by_capacity, *_ = gpusim_decisions({str(grid)!r})
+            by_capacity.check(regret=0.0)
+            assert by_capacity.real_choice.name == "16 seats"
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

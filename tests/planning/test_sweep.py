@@ -123,3 +123,25 @@ def test_another_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("")
     with pytest.raises(UsageError, match="is no sweep"):
         run(tmp_path, tmp_path / "mine")
+
+
+def test_the_fixture_runs_a_grid(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    write_grid(tmp_path)
+    pytester.makeconftest(
+        """
+        from tests.factories import TINY
+
+        def pytest_gpusim_register(registry):
+            registry.add_model(TINY)
+        """
+    )
+    pytester.makepyfile(
+        f"""
+        def test_grid(gpusim_sweep):
+            sweep = gpusim_sweep({str(tmp_path / "grid.toml")!r})
+            assert not sweep.failed
+            assert len(sweep.rows) == 4
+            assert gpusim_sweep({str(tmp_path / "grid.toml")!r}).reused == 4
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
