@@ -27,6 +27,7 @@ class RunMetrics:
             request and token; None where the run has no token times.
         unavailable: Metric -> why it cannot be had.
         cut: Requests whose token series was cut to a given length.
+        after_answers: Requests that were sent when others were answered, not at a set time.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class RunMetrics:
     itl: np.ndarray | None
     unavailable: Mapping[str, str] = field(default_factory=dict)
     cut: int = 0
+    after_answers: frozenset[int] = frozenset()
 
     @property
     def makespan(self) -> float:
@@ -123,7 +125,16 @@ def measure_run(
     if tokens is not None:
         itl = _gaps(tokens[tokens["request_id"].isin(requests.index)])
     reasons = {**_unavailable(requests, itl, run.run_id), **unavailable}
-    return RunMetrics(run.run_id, requests, itl, reasons, cut)
+    return RunMetrics(run.run_id, requests, itl, reasons, cut, _after_answers(run))
+
+
+def _after_answers(run: Run) -> frozenset[int]:
+    if run.is_open_loop:
+        return frozenset()
+    rows = run.requests
+    if "due_time_ns" in rows.columns:
+        rows = rows[(rows["arrival_time_ns"] > rows["due_time_ns"]).fillna(True)]
+    return frozenset(rows["request_id"].tolist())
 
 
 def _as_floats(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_gpusim.compare import Comparison, compare_runs
+from pytest_gpusim.compare.measure import measure_run
+from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.writer import rewrite_run
@@ -115,3 +117,16 @@ def test_a_refused_request_is_left_out_and_counted(tmp_path: Path, bundle: Any) 
     comparison = compare_runs([real], sim, workload=workload)
     assert finding(comparison, "same_workload")[0] == "pass"
     assert "1 of 24 left out because they failed" in finding(comparison, "enough_samples")[1]
+
+
+def test_clients_that_wait_for_answers_do_not_magnify_errors(tmp_path: Path, bundle: Any) -> None:
+    """A hundredth more a step makes all of a closed loop a hundredth longer, and later sent."""
+    closed = make_workload(tmp_path / "w", ROWS, load=Load(4))
+    real, _ = sides(bundle, tmp_path, closed, closed)
+    metrics = measure_run(real)
+    assert len(metrics.after_answers) == 20
+    assert sensitivity(metrics)["ttft_p50"] == pytest.approx(1.0)
+    burst = make_workload(tmp_path / "b", [(p, d, n * 20_000) for n, (p, d, _) in enumerate(ROWS)])
+    (tmp_path / "open").mkdir()
+    open_loop, _ = sides(bundle, tmp_path / "open", burst, burst)
+    assert sensitivity(measure_run(open_loop))["ttft_p50"] > 1.01
