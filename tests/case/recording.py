@@ -32,13 +32,14 @@ def make_recording(
     runs = []
     for number, factor in enumerate(factors):
         out = scratch / f"real-{number}"
-        _write_slowed(simulated, out, factor, workload)
+        write_slowed(simulated, out, factor, workload)
         runs.append(out)
     write_recording(place, workload_dir=workload.path, bundle_dir=bundle.path, run_dirs=runs)
     return workload.path
 
 
-def _write_slowed(simulated, out, factor, workload):
+def write_slowed(simulated, out, factor, workload):
+    """A real run whose times since arrival are those of a simulated one times a factor."""
     requests = simulated.requests.copy()
     arrival = requests["arrival_time_ns"]
     for column in ("scheduled_time_ns", "first_token_time_ns", "completion_time_ns"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pytest_gpusim.runs import read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import read_workload
 from tests.case.bench import write_bench
-from tests.case.recording import REQUESTS
+from tests.case.recording import REQUESTS, write_slowed
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
 DEVICE = "Synthetic processor, 2 cores"
@@ -26,7 +27,8 @@ def material(tmp_path_factory):
     bundle = make_bundle(root / "profile")
     workload = make_workload(root / "workload", REQUESTS)
     simulate(SimulationInputs(TINY, CPU, workload, bundle, ENGINE, root / "simulated", {}))
-    run = read_run(root / "simulated")
+    write_slowed(read_run(root / "simulated"), root / "slowed", 1.01, workload)
+    run = read_run(root / "slowed")
     write_bench(run, root / "result.json", TINY.name)
     (root / "engine.json").write_text(json.dumps(ENGINE.to_json()))
     return root
@@ -54,7 +56,17 @@ def simulate_like(gpusim, material, workload, engine):
     )[-1]  # fmt: skip
 
 
-CHECK = ("--check", "ttft_p50=0.02,tpot_p50=0.02")
+def compared(gpusim, real, sim):
+    """Compare, judge: one run, whose spread nobody knows, decides nothing, and says so."""
+    # The client's share is part of its times, and no profile here knows it.
+    assert "verdict: fail" in gpusim("compare", real, sim, code=1)
+    compare = ("compare", real, sim, "--accept", "clock_counted")
+    assert "verdict: not judged (clock_counted accepted)" in gpusim(*compare)
+    lines = gpusim(*compare, "--check", "ttft_p50=0.02,tpot_p50=0.02", code=1)
+    assert "verdict: inconclusive (clock_counted accepted)" in lines
+    (ttft,) = (line for line in lines if line.startswith("  ttft_p50: "))
+    assert "one real run, whose spread is not known: measure 5" in ttft
+    assert abs(float(re.search(r"error ([+-][\d.]+)%", ttft)[1])) < 5
 
 
 def test_a_result_is_compared_without_a_word_about_it(gpusim, material):
@@ -62,8 +74,8 @@ def test_a_result_is_compared_without_a_word_about_it(gpusim, material):
     made = gpusim("workload", "import", "run", result)
     assert made[0].startswith("run: tmp/real_runs/vllm-bench-")
     sim = simulate_like(gpusim, material, made[-1], material / "engine.json")
-    gpusim("compare", result, sim, *CHECK)
-    gpusim("compare", made[0].removeprefix("run: "), sim, *CHECK)
+    for real in (result, made[0].removeprefix("run: ")):
+        compared(gpusim, real, sim)
 
 
 def test_a_result_with_what_is_known_of_it_is_recorded(gpusim, material):
@@ -94,7 +106,7 @@ def test_a_result_with_what_is_known_of_it_is_recorded(gpusim, material):
     assert late.tolist() == pytest.approx([0, 20_000] * 12, abs=10)
 
     sim = simulate_like(gpusim, material, material / "workload", "real")
-    gpusim("compare", "real", sim, *CHECK)
+    compared(gpusim, "real", sim)
     gpusim(
         "record", "--workload", material / "workload", "--profile", material / "profile",
         "real", "--out", "recorded",

@@ -156,10 +156,11 @@ def _tail_cut_off(sides: Sides) -> str | None:
         return None
     for run in (sides.sim, *sides.real):
         done = run.finished.set_index("request_id")
-        lasted = (done["completion_time_ns"] - done["arrival_time_ns"]).astype("float64")
-        ranks = lasted.rank(pct=True).reindex(sorted(sides.left_out)).dropna()
-        if len(ranks) and float(ranks.min()) >= 1 - SLOWEST_SHARE:
-            return f"they are among the slowest {SLOWEST_SHARE:.0%} of {run.run_id}"
+        for end in ("first_token_time_ns", "completion_time_ns"):
+            lasted = (done[end] - done["arrival_time_ns"]).astype("float64")
+            ranks = lasted.rank(pct=True).reindex(sorted(sides.left_out)).dropna()
+            if len(ranks) and float(ranks.min()) >= 1 - SLOWEST_SHARE:
+                return f"they are among the slowest {SLOWEST_SHARE:.0%} of {run.run_id}"
     return None
 
 

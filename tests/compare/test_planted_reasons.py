@@ -1,0 +1,326 @@
+"""Reasons for which a simulation looked right and was not: each planted, named, and no pass.
+
+Every case is a simulation that is right, or looks right, and runs that would let it pass if one
+looked at figures alone. The system is that of `benchmarks.verdicts.synthetic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.verdicts.synthetic import (
+    ENGINE,
+    REAL,
+    SIMULATED,
+    Load,
+    Times,
+    load,
+    make_run,
+    noisy,
+    serve,
+)
+from pytest_gpusim.compare import Comparison, compare_runs
+from pytest_gpusim.compare.measure import measure_run
+from pytest_gpusim.compare.sensitivity import sensitivity
+from pytest_gpusim.runs import Run
+
+WORK = load(60, seed=3, utilisation=0.4)
+
+
+@dataclass
+class Planted:
+    """The two sides, right until something is planted."""
+
+    work: Load = WORK
+    real: list[Times] = field(default_factory=list)
+    sim: Times | None = None
+    real_meta: Mapping[str, Any] = field(default_factory=lambda: dict(REAL))
+    sim_meta: Mapping[str, Any] = field(default_factory=lambda: dict(SIMULATED))
+    real_rows: Mapping[str, Any] = field(default_factory=dict)
+    tolerances: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(11)
+        if not self.real:
+            self.real = [
+                noisy(self.work, rng, sigma_run=0.004, sigma_request=0.02) for _ in range(3)
+            ]
+        if self.sim is None:
+            self.sim = serve(self.work)
+
+    def runs(self) -> tuple[list[Run], Run]:
+        assert self.sim is not None
+        real = [
+            make_run(self.work, times, self.real_meta, name=f"real-{place}", **self.real_rows)
+            for place, times in enumerate(self.real)
+        ]
+        return real, make_run(self.work, self.sim, self.sim_meta, name="sim")
+
+    def comparison(self) -> Comparison:
+        return compare_runs(*self.runs()).judged(self.tolerances)
+
+
+def without(meta: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if key not in keys}
+
+
+def changed(meta: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    return {**meta, **values}
+
+
+def engine_without(*keys: str) -> dict[str, Any]:
+    return changed(REAL, engine=without(ENGINE, *keys))
+
+
+def status(comparison: Comparison, name: str) -> str:
+    return next(check.status for check in comparison.checks if check.name == name)
+
+
+def test_nothing_planted_passes() -> None:
+    comparison = Planted().comparison()
+    assert comparison.verdict == "pass", [
+        check for check in comparison.checks if check.status not in ("pass", "skip")
+    ]
+    assert not [check for check in comparison.checks if check.status in ("fail", "unknown")]
+
+
+def slowed(times: Times, factor: Any, work: Load = WORK) -> Times:
+    """Latencies times a factor, of all or of each request."""
+    return Times(
+        work.arrival + (times.scheduled - work.arrival) * factor,
+        work.arrival + (times.first - work.arrival) * factor,
+        times.per_token * factor,
+    )
+
+
+RIGHT = serve(WORK)
+NOISY = Planted().real
+FIRST_TEN = np.where(np.arange(60) < 10, 1.8, 1.0)
+SLOWEST = np.where(
+    RIGHT.first - WORK.arrival >= np.quantile(RIGHT.first - WORK.arrival, 0.8), 0.5, 1.0
+)
+LONG_OUTPUTS = np.where(WORK.output > np.median(WORK.output), 1.25, 0.8)
+MEAN = Times(
+    WORK.arrival,
+    WORK.arrival + (RIGHT.first - WORK.arrival).mean(),
+    np.full(60, RIGHT.per_token.mean()),
+)
+MEANS = {"ttft_mean": 0.1, "e2e_mean": 0.1}
+
+# Reason -> (what is planted, the check that names it, its status, the verdict).
+REASONS: dict[str, tuple[Planted, str, str, str]] = {
+    "nobody states the profile": (
+        Planted(sim_meta=without(SIMULATED, "profile")),
+        "profile_matches", "unknown", "inconclusive",
+    ),
+    "nobody states a calibration": (
+        Planted(sim_meta=changed(SIMULATED,
+                                 profile=without(SIMULATED["profile"], "calibrated_on"))),
+        "not_calibrated_on", "unknown", "inconclusive",
+    ),
+    "calibrated on another run of the same workload": (
+        Planted(sim_meta=changed(SIMULATED, profile={**SIMULATED["profile"],
+                                                     "calibrated_on": ["synthetic"]})),
+        "not_calibrated_on", "fail", "fail",
+    ),
+    "nobody states the scheduler's limits": (
+        Planted(real_meta=engine_without("max_num_seqs", "max_num_batched_tokens")),
+        "settings_mirrored", "unknown", "inconclusive",
+    ),
+    "settings are stated on one side only": (
+        Planted(real_meta=engine_without("enable_prefix_caching", "dtype")),
+        "settings_mirrored", "unknown", "inconclusive",
+    ),
+    "KV blocks are unstated": (
+        Planted(real_meta=engine_without("num_gpu_blocks")),
+        "kv_blocks_mirrored", "unknown", "inconclusive",
+    ),
+    "nobody recorded extrapolation": (
+        Planted(sim_meta=without(SIMULATED, "extrapolated_share")),
+        "profile_covers", "unknown", "inconclusive",
+    ),
+    "nobody recorded engine time": (
+        Planted(sim_meta=without(SIMULATED, "operator_shares")),
+        "overhead_counted", "unknown", "inconclusive",
+    ),
+    "nobody recorded the cache": (
+        Planted(real_rows={"cached": None}),
+        "prefix_cache_cold", "unknown", "inconclusive",
+    ),
+    "the cache was warm": (
+        Planted(real_rows={"cached": 48}),
+        "prefix_cache_cold", "fail", "fail",
+    ),
+    "nobody recorded a warm-up": (
+        Planted(real_meta=without(REAL, "warmup")),
+        "warmed_up", "unknown", "inconclusive",
+    ),
+    "the sender was late": (
+        Planted(real_rows={"sent": WORK.arrival + 0.02}),
+        "generator_on_time", "fail", "fail",
+    ),
+    "a digest differs": (
+        Planted(sim_meta=changed(SIMULATED, workload_digest="another")),
+        "same_workload", "fail", "fail",
+    ),
+    "the slowest rows failed": (
+        Planted(real_rows={"failed": RIGHT.first - WORK.arrival
+                           >= np.sort(RIGHT.first - WORK.arrival)[-2]}),
+        "enough_samples", "fail", "inconclusive",
+    ),
+    "the same real run is given three times": (
+        Planted(real=[NOISY[0]] * 3),
+        "roles", "fail", "fail",
+    ),
+    "a run is compared with its copy under another name": (
+        Planted(sim=NOISY[1]),
+        "roles", "fail", "fail",
+    ),
+    "roles are swapped": (
+        Planted(real_meta=SIMULATED, sim_meta=REAL),
+        "roles", "fail", "fail",
+    ),
+    "nobody says which run is real": (
+        Planted(real_meta=without(REAL, "run_type")),
+        "roles", "unknown", "inconclusive",
+    ),
+    "one repeat is 30% slower than the others": (
+        Planted(real=[*NOISY[:2], slowed(NOISY[2], 1.3)], sim=slowed(RIGHT, 1.08),
+                tolerances={"e2e_p50": 0.5}),
+        "real_runs_agree", "fail", "inconclusive",
+    ),
+    "latencies are in µs beside arrivals in ns": (
+        Planted(real=[slowed(times, 1e-3) for times in NOISY], tolerances={"e2e_p50": 2000.0}),
+        "units", "fail", "fail",
+    ),
+    "both sides may be by other clocks": (
+        Planted(real_meta=without(REAL, "clock"), tolerances={"ttft_p50": 0.1}),
+        "clock_counted", "unknown", "inconclusive",
+    ),
+    "a warm-up that only the first ten requests show": (
+        Planted(real=[slowed(times, FIRST_TEN) for times in NOISY]),
+        "steady", "fail", "fail",
+    ),
+    "a constant mean for every request": (
+        Planted(sim=MEAN, tolerances=MEANS),
+        "no_cancelling_errors", "fail", "fail",
+    ),
+    "the slowest fifth is halved": (
+        Planted(sim=slowed(RIGHT, SLOWEST), tolerances={"ttft_p50": 0.1, "tpot_p50": 0.1}),
+        "no_cancelling_errors", "fail", "fail",
+    ),
+    "errors cancel between long and short outputs": (
+        Planted(sim=replace(RIGHT, per_token=RIGHT.per_token * LONG_OUTPUTS),
+                tolerances={"tpot_mean": 0.1}),
+        "no_cancelling_errors", "fail", "fail",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_reason_is_named_and_no_pass(reason: str) -> None:
+    planted, name, expected, verdict = REASONS[reason]
+    comparison = planted.comparison()
+    assert (status(comparison, name), comparison.verdict) == (expected, verdict), comparison.checks
+
+
+@pytest.mark.parametrize("rate", [1.001, 1.004, 1.01])
+def test_a_clock_that_drifts_is_named(rate: float) -> None:
+    """The run's own clock runs fast, its schedule does not: everything comes later and later."""
+
+    def drifted(times: Times) -> Times:
+        return Times(times.scheduled * rate, times.first * rate, times.per_token * rate)
+
+    work = load(400, seed=5, utilisation=0.3)
+    quiet = Planted(work=work)
+    late = Planted(
+        work=work,
+        real=[drifted(times) for times in quiet.real],
+        real_rows={"sent": work.arrival * rate},
+        tolerances={"tpot_p50": 0.1},
+    )
+    assert status(quiet.comparison(), "units") == "pass"
+    comparison = late.comparison()
+    assert (status(comparison, "units"), comparison.verdict) == ("fail", "fail")
+    # Arrivals by that clock, too: another schedule than the simulated one.
+    real, sim = quiet.runs()
+    for run in real:
+        for column in ("arrival_time_ns", "sent_time_ns", "first_token_time_ns"):
+            run.requests[column] = (run.requests[column].astype("float64") * rate).round()
+            run.requests[column] = run.requests[column].astype("Int64")
+        run.requests["completion_time_ns"] += 10**9
+    assert status(compare_runs(real, sim), "units") == "fail"
+
+
+def test_four_requests_cannot_be_judged_at_p99() -> None:
+    from pytest_gpusim.errors import UsageError
+
+    work = load(4, seed=1)
+    with pytest.raises(UsageError, match="ttft_p99: 4 values cannot carry p99"):
+        Planted(work=work, tolerances={"ttft_p99": 0.5}).comparison()
+    comparison = Planted(work=work).comparison()
+    assert set(comparison.left_out) == {"ttft_p90", "tpot_p90", "e2e_p90"}
+
+
+@pytest.mark.parametrize("utilisation", [0.3, 0.95, 3.0])
+def test_saturation_speaks_where_it_magnifies(utilisation: float) -> None:
+    work = load(300, seed=7, utilisation=utilisation)
+    right = serve(work)
+    run = make_run(work, right, REAL, name="real")
+    moved = sensitivity(measure_run(run))["ttft_p50"]
+    # What the system itself does when its steps take 1% longer.
+    before, after = (np.median(serve(work, prefill=f).first - work.arrival) for f in (1.0, 1.01))
+    assert moved == pytest.approx(float(after / before - 1) / 0.01, rel=0.1, abs=0.1)
+    sim = make_run(work, serve(work, prefill=1.03), SIMULATED, name="sim")
+    found = next(
+        check for check in compare_runs([run], sim).checks if check.name == "below_saturation"
+    )
+    assert found.status == ("pass" if utilisation < 0.5 else "warn")
+    assert ("a 1% error of step time moves ttft_p50" in found.detail) == (utilisation == 0.95)
+
+
+def test_a_simulator_that_is_88_percent_off() -> None:
+    """Request times alone and next to no metadata: not judged while nothing is asked, then fail."""
+    bare = {"run_type": "vidur", "model": "synthetic/model"}
+    planted = Planted(sim=slowed(RIGHT, 0.114), sim_meta=bare, real_meta={"run_type": "real"})
+    comparison = compare_runs(*planted.runs())
+    assert comparison.verdict == "not_judged"
+    assert comparison.judged().verdict == "fail"
+    assert comparison.metrics["ttft"]["p50"]["error"] == pytest.approx(-0.886, abs=0.01)
+
+
+def test_what_is_silent_can_be_stated_where_it_is_used() -> None:
+    planted = Planted(
+        real_meta=without(engine_without("num_gpu_blocks"), "warmup"),
+        sim_meta=without(SIMULATED, "extrapolated_share"),
+    )
+    real, sim = planted.runs()
+    silent = compare_runs(real, sim).judged()
+    assert silent.verdict == "inconclusive"
+    stated = {
+        "engine.num_gpu_blocks": 4096, "warmup": {"requests": 8}, "extrapolated_share": 0.0,
+    }  # fmt: skip
+    told = compare_runs(real, sim, stated=stated).judged()
+    assert told.verdict == "pass"
+    assert told.sides.real[0].meta["stated"] == {
+        "engine.num_gpu_blocks": 4096, "warmup": {"requests": 8},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"engine.max_num_seqs": 3}, "says 256: leave it out, or correct it"),
+        ({"wheels": 4}, "cannot state 'wheels'"),
+    ],
+)
+def test_a_statement_that_cannot_be(stated: Mapping[str, Any], message: str) -> None:
+    from pytest_gpusim.errors import UsageError
+
+    with pytest.raises(UsageError, match=message):
+        compare_runs(*Planted().runs(), stated=stated)
