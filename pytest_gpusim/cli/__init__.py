@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code of the contract."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with warnings.catch_warnings():
+        from pytest_gpusim.cli.output import plain_output
+
+        with warnings.catch_warnings(), plain_output():
             warnings.showwarning = _say_warning
             warnings.simplefilter("always", GpusimWarning)
             return _run(arguments)

@@ -157,7 +157,9 @@ def _table(frame: pd.DataFrame, axes: list[str], time: str, unit: float = 1.0) -
         return None
     medians = known.groupby(axes)[time].median() * unit
     points = [place if isinstance(place, tuple) else (place,) for place in medians.index]
-    return [tuple(float(x) for x in point) for point in points], [float(t) for t in medians]
+    # Beyond 2^53 two whole numbers may be one float: one point each.
+    times = {tuple(map(float, point)): float(t) for point, t in zip(points, medians, strict=True)}
+    return list(times), list(times.values())
 
 
 def _of_size(frame: pd.DataFrame, tensor_parallel_size: int, path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from pytest_gpusim.workload.trace import read_workload
 def store_workload(root: Path, make: Callable[[Path], None]) -> Path:
     """Make a workload and file it under its id; one that is there already is used."""
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=f".workload.partial-{os.getpid()}-", dir=root
+    ) as scratch:
         made = Path(scratch) / "workload"
         make(made)
         place = root / safe_name(read_workload(made).workload_id)

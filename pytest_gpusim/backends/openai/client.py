@@ -15,7 +15,10 @@ from typing import Any, Literal
 
 import aiohttp
 
+from pytest_gpusim.limits import RESPONSE_BYTES
+
 Counted = Literal["usage", "chunks"]
+_BODY_LIMIT = 1 << 16
 _MESSAGE_LIMIT = 300
 _MAX_TOKENS = 10_000_000
 """No request has more: a greater number is not a count."""
@@ -152,8 +155,12 @@ async def complete(
 
 async def _read_stream(response: aiohttp.ClientResponse, answer: Answer) -> None:
     decoder = EventDecoder()
+    received, limit = 0, RESPONSE_BYTES.value
     async for data in response.content.iter_any():
         at = perf_counter_ns()
+        received += len(data)
+        if received > limit:
+            raise BrokenStream(f"more than {limit:,} bytes; {RESPONSE_BYTES.advice}")
         for event in decoder.feed(data):
             if event == "[DONE]":
                 return
@@ -169,10 +176,11 @@ async def _read_stream(response: aiohttp.ClientResponse, answer: Answer) -> None
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
-    text = await response.text(errors="replace")
+    # A body is an error's words: what is beyond a page of them is not read.
+    text = (await response.content.read(_BODY_LIMIT)).decode("utf-8", "replace")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict):
         return document

@@ -18,6 +18,7 @@ import aiohttp
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.limits import RESPONSE_BYTES
 
 _ASK_TIMEOUT_S = 20.0
 _CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
@@ -139,7 +140,7 @@ class Server:
         status, text = await self._get_quietly(path)
         try:
             document = json.loads(text) if status == 200 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return document if isinstance(document, dict) else None
 
@@ -154,7 +155,7 @@ class Server:
             asyncio.timeout(_ASK_TIMEOUT_S),
             self.session.get(self.root + path) as response,
         ):
-            return response.status, await response.text(errors="replace")
+            return response.status, await _text_of(response)
 
     async def _post(self, path: str) -> tuple[int, str]:
         try:
@@ -162,9 +163,22 @@ class Server:
                 asyncio.timeout(_ASK_TIMEOUT_S),
                 self.session.post(self.root + path) as response,
             ):
-                return response.status, await response.text(errors="replace")
+                return response.status, await _text_of(response)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0, ""
+
+
+async def _text_of(response: aiohttp.ClientResponse) -> str:
+    """A whole answer, within the limit; of a longer one nothing is believed."""
+    limit = RESPONSE_BYTES.value
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > limit:
+            raise EngineError(
+                f"{response.url}: answers with more than {limit:,} bytes; {RESPONSE_BYTES.advice}"
+            )
+    return content.decode("utf-8", "replace")
 
 
 def _literal(text: str) -> Any:

@@ -11,14 +11,19 @@ import hashlib
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.errors import GpusimWarning
+
 Predictions = dict[str, dict[tuple[int, ...], float]]
 """By operator: Vidur's features, each a whole number, to the time in ms."""
 
+LOCK_SECONDS = 600
+"""How long another process's training is waited for."""
 _HEADER = b"gpusim forest 1 "
 
 
@@ -32,7 +37,8 @@ class PredictionCache:
     def get(self, build: Callable[[], Predictions]) -> Predictions:
         """What is kept, or what ``build`` returns, which is kept then.
 
-        One process builds, others wait for it. What cannot be read as it was written is built anew.
+        One process builds, others wait for it, with a word and for some minutes. What cannot be
+        read as it was written is built anew.
         """
         with self._locked():
             kept = self._load()
@@ -43,15 +49,26 @@ class PredictionCache:
             return built
 
     def _locked(self) -> Any:
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._lock)
-            lock.acquire()
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self._say("is held by another process: waiting for it")
+                lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            self._say(f"is held for {LOCK_SECONDS} s: going on without it")
+            return nullcontext()
         except OSError:  # a cache that cannot be written is no reason not to simulate
             return nullcontext()
         return _Held(lock)
+
+    def _say(self, what: str) -> None:
+        said = f"the lock of the cache of trained forests, {self._lock}, {what}"
+        warnings.warn(GpusimWarning(said), stacklevel=4)
 
     def _load(self) -> Predictions | None:
         try:
@@ -67,6 +84,8 @@ class PredictionCache:
         payload = _packed(predictions)
         partial = None
         try:
+            for left in self.path.parent.glob("tmp*"):  # of processes that were killed
+                left.unlink()
             with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as stream:
                 partial = Path(stream.name)
                 stream.write(_header(payload) + b"\n" + payload)

@@ -1,0 +1,75 @@
+"""What reaches a terminal or a pipe: names are only data, and nobody needs to listen to the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, cast
+
+from pytest_gpusim.errors import plain_lines
+
+
+class _Output:
+    """A stream on which names cannot act, and that a reader may leave early.
+
+    Control characters and escapes of a terminal are spelled out, signs that the stream's encoding
+    lacks are replaced, and after a broken pipe what is written is dropped: the command goes on to
+    its own exit code.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text as plain lines."""
+        self._try("write", plain_lines(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush, as far as somebody listens."""
+        self._try("flush")
+
+    def _try(self, name: str, *arguments: str) -> None:
+        try:
+            getattr(self._stream, name)(*arguments)
+        except UnicodeEncodeError:
+            encoding = getattr(self._stream, "encoding", None) or "ascii"
+            text = arguments[0].encode(encoding, "replace").decode(encoding)
+            getattr(self._stream, name)(text)
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            descriptor = self._stream.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            # The interpreter flushes this stream once more at its end.
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+        except (OSError, ValueError):
+            pass
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """Let what is printed inside pass through `_Output`, and be flushed at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    output = _Output(sys.stdout)
+    with redirect_stdout(cast(TextIO, output)):
+        try:
+            yield
+        finally:
+            output.flush()

@@ -1,0 +1,1 @@
+"""Mutated genuine inputs against every reader, in process: ``python -m tests.fuzz --minutes N``."""

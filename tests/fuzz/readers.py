@@ -1,0 +1,242 @@
+"""Every reader of files that others make, with the genuine files that are mutated for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.registry import builtin_registry
+
+ROOT = Path(__file__).parents[2]
+DATA, CASES = ROOT / "tests" / "data", ROOT / "tests" / "data" / "cases"
+RECORDING = ROOT / "benchmarks" / "recordings" / "qwen3-0.6b-cpu-spaced"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader by its name.
+
+    Attributes:
+        name: What totals are counted by.
+        seeds: Genuine files or directories; of a directory one file is mutated.
+        read: Called with the mutated file or directory, and with an empty directory to write in.
+    """
+
+    name: str
+    seeds: Sequence[Path]
+    read: Callable[[Path, Path], Any]
+
+
+def readers(scratch: Path) -> list[Reader]:
+    """All readers; files of our own that are no fixtures are made in ``scratch``."""
+    return [*_run_importers(), *_workload_importers(scratch), *_own_directories(), *_files(scratch)]
+
+
+def _run_importers() -> Iterator[Reader]:
+    registry = builtin_registry()
+    seeds: dict[str, list[Path]] = {
+        "vllm-bench": [DATA / "vllm_bench_0.32.0.json", *_cases("16", "18", "67", "70", "02")],
+        "sglang": _cases("42"),
+        "aiperf": [DATA / "aiperf_0.13.0.jsonl", *_cases("37")],
+        "guidellm": [DATA / "guidellm_0.8.1.json", *_cases("31")],
+        "inference-perf": [DATA / "inference_perf_0.7.0.json", *_cases("20")],
+    }
+    for kind, files in seeds.items():
+        importer = registry.run_importers.get(kind)
+        yield Reader(f"run {kind}", files, partial(_import_run, importer))
+
+
+def _import_run(importer: Callable[..., None], path: Path, out: Path) -> None:
+    importer([path], out / "run", {})
+
+
+def _workload_importers(scratch: Path) -> Iterator[Reader]:
+    registry = builtin_registry()
+    tokenizer = _tokenizer(scratch / "tokenizer")
+    lengths = scratch / "lengths.csv"
+    lengths.write_text("num_prefill_tokens,num_decode_tokens\n5,6\n7,8\n")
+    azure = scratch / "azure.csv"
+    azure.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
+        "2023-11-16 18:15:50.9951690,396,109\n"
+    )
+    lines = scratch / "workload.jsonl"
+    lines.write_text(
+        '{"input_toks": 3, "output_toks": 2, "arrival_time_ns": 0, "input_tok_ids": [1, 2, 3], '
+        '"output_tok_ids": [4, 5]}\n{"input_toks": 2, "output_toks": 1, "arrival_time_ns": 7}\n'
+    )
+    columns = "arrival=Timestamp,prefill=Request tokens,decode=Response tokens,unit=s"
+    seeds: dict[str, tuple[list[Path], dict[str, Any]]] = {
+        "azure": ([azure], {}),
+        "vidur": (_cases("57", suffix=".csv"), {}),
+        "burstgpt": (_cases("52"), {}),
+        "lengths": ([lengths], {"rate": 1.0}),
+        "mooncake": (_cases("53", suffix=".jsonl"), {"unit": "ms", "block_size": 512}),
+        "sharegpt": (_cases("62"), {"tokenizer": tokenizer, "rate": 1.0}),
+        "llmservingsim": ([lines], {}),
+        "csv": (_cases("52"), {"columns": columns}),
+    }
+    for kind, (files, options) in seeds.items():
+        importer = registry.workload_importers.get(kind)
+        yield Reader(f"workload {kind}", files, partial(_import_workload, importer, options))
+
+
+def _import_workload(
+    importer: Callable[..., None], options: dict[str, Any], path: Path, out: Path
+) -> None:
+    importer(path, out / "workload", options)
+
+
+def _own_directories() -> Iterator[Reader]:
+    yield Reader("run directory", [RECORDING / "real" / "1"], _run)
+    yield Reader("workload directory", [RECORDING / "workload"], _workload)
+    yield Reader("bundle", [RECORDING / "profile"], _bundle)
+    yield Reader("check of a bundle", [RECORDING / "profile"], _check)
+    yield Reader("recording", [RECORDING], _recording)
+
+
+def _run(path: Path, out: Path) -> None:
+    from pytest_gpusim.runs import read_run
+    from pytest_gpusim.runs.as_workload import import_run
+    from pytest_gpusim.runs.writer import rewrite_run
+
+    run = read_run(path)
+    rewrite_run(run, out / "again", run.meta)
+    import_run(path, out / "workload", {})
+
+
+def _workload(path: Path, out: Path) -> None:
+    from pytest_gpusim.workload import read_workload
+    from pytest_gpusim.workload.store import store_workload
+
+    workload = read_workload(path)
+    store_workload(out / "workloads", lambda made: shutil.copytree(path, made) and None)
+    assert workload.requests
+
+
+def _bundle(path: Path, out: Path) -> None:
+    from pytest_gpusim.bundle.metadata import read_bundle_meta
+    from pytest_gpusim.bundle.reader import read_bundle_tables
+    from pytest_gpusim.case import run_simulator
+    from pytest_gpusim.deployment import EngineSettings
+    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.workload import read_workload
+
+    # Past the digest, which refuses every changed table.
+    bundle, problems = read_bundle_tables(path, read_bundle_meta(path))
+    if bundle is None:
+        raise problems[0]
+    workload = read_workload(RECORDING / "workload")
+    workload.requests = workload.requests[:2]
+    registry = builtin_registry()
+    engine = EngineSettings.load(RECORDING / "real" / "1")
+    hardware, model = registry.hardware.get("cpu"), registry.model("Qwen/Qwen3-0.6B")
+    inputs = SimulationInputs(model, hardware, workload, bundle, engine, out / "simulated")
+    run_simulator("reference", registry, inputs)
+
+
+def _check(path: Path, out: Path) -> None:
+    from pytest_gpusim.bundle_checks.checks import check_root
+
+    for found in check_root(path, registry=builtin_registry()):
+        assert found.detail.isprintable(), f"not printable: {found.detail!r}"
+
+
+def _recording(path: Path, out: Path) -> None:
+    from pytest_gpusim.backends.recorded import open_recording
+
+    open_recording(path)
+
+
+def _files(scratch: Path) -> Iterator[Reader]:
+    engine = sorted((ROOT / "tests" / "data" / "cases").glob("63*/*.yaml"))
+    yaml = scratch / "engine.yaml"
+    yaml.write_text(
+        "max-num-seqs: 32\nmax_num_batched_tokens: 512\nmax_model_len: 640\nblock_size: 32\n"
+        "num_gpu_blocks: 300\nenforce_eager: true\ndtype: float32\ncompilation_config: {level: 0}\n"
+    )
+    as_json = scratch / "engine.json"
+    as_json.write_text('{"max_num_seqs": 32, "block_size": 16, "num_gpu_blocks": 300}')
+    yield Reader("engine settings", [*engine, yaml, as_json], _engine)
+    yield Reader("config.json", [CASES / "hostile" / "config_layer_types.json", *_configs(scratch)],
+                 _config)  # fmt: skip
+    points = scratch / "points.csv"
+    points.write_text(
+        "model,hardware,precision,vllm_version,tensor_parallel,moe_tensor_parallel,expert_parallel,"
+        "data_parallel,isl,osl,concurrency,ttft_ms,tpot_ms\n"
+        "Qwen/Qwen3-0.6B,h100,bf16,0.19.0,1,1,1,1,1024,128,4,35.5,2.25\n"
+    )
+    yield Reader("points", [points], _points)
+    grid = scratch / "grid.toml"
+    grid.write_text(
+        f'model = "Qwen/Qwen3-0.6B"\nhardware = "cpu"\nprofile = "{RECORDING / "profile"}"\n'
+        'simulator = ["vidur", "reference"]\n'
+        '[load]\narrivals = "poisson"\nrequests = 5\nrate = [2, 4]\nseed = [0]\n'
+        'prefill = "16:32"\ndecode = 8\n[engine]\nmax_num_seqs = [64, 128]\n'
+    )
+    yield Reader("grid", [grid], _grid)
+
+
+def _configs(scratch: Path) -> list[Path]:
+    import json
+
+    good = json.loads((CASES / "hostile" / "config_layer_types.json").read_text())
+    good["layer_types"] = ["full_attention"] * 28
+    sparse = {
+        **good, "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe",
+        "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 768,
+        "norm_topk_prob": True, "mlp_only_layers": [], "decoder_sparse_step": 1,
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    }  # fmt: skip
+    made = []
+    for name, document in (("dense.json", good), ("sparse.json", sparse)):
+        path = scratch / name
+        path.write_text(json.dumps(document))
+        made.append(path)
+    return made
+
+
+def _engine(path: Path, out: Path) -> None:
+    from pytest_gpusim.deployment import EngineSettings
+
+    settings = EngineSettings.load(path)
+    settings.merged(EngineSettings()).to_json()
+
+
+def _config(path: Path, out: Path) -> None:
+    from pytest_gpusim.deployment import ModelShape
+
+    shape = ModelShape.from_config_file(path)
+    shape.num_parameters()
+    ModelShape.from_json(shape.to_json(), path)
+
+
+def _points(path: Path, out: Path) -> None:
+    from pytest_gpusim.points.rows import read_points
+
+    assert read_points(path) is not None
+
+
+def _grid(path: Path, out: Path) -> None:
+    from pytest_gpusim.planning.grid import read_grid
+
+    read_grid(path)
+
+
+def _cases(*numbers: str, suffix: str = "") -> list[Path]:
+    return [
+        path
+        for number in numbers
+        for path in sorted(CASES.glob(f"{number}-*/*"))
+        if path.name.endswith(suffix)
+    ]
+
+
+def _tokenizer(folder: Path) -> str:
+    from tests.workload.tokenizer import make_tokenizer
+
+    return make_tokenizer(folder)
