@@ -15,6 +15,7 @@ from pytest_gpusim.compare.format import (
     runs_needed,
     signed_percent,
 )
+from pytest_gpusim.errors import plain_lines
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
 from pytest_gpusim.report.terminal import beside_lines
 
@@ -24,30 +25,31 @@ def summary_markdown(document: ComparisonDocument) -> str:
     comparison, meta = document.comparison, document.meta
     runs = len(comparison["real_runs"])
     lines = [
-        f"# {document.title}",
+        f"# {markdown(document.title)}",
         "",
         f"**Verdict: {document.verdict}**",
         "",
         f"{meta['num_requests']} requests, {runs} real run{'s' if runs > 1 else ''} against "
-        f"`{comparison['sim_run']}`; {meta['num_left_out']} requests left out because they failed.",
+        f"`{markdown(comparison['sim_run'])}`; {meta['num_left_out']} requests left out because "
+        "they failed.",
         "",
     ]
     if meta["causes"]:
-        lines += ["## Likely causes", "", *(f"- {cause}" for cause in meta["causes"]), ""]
+        lines += ["## Likely causes", "", *(f"- {markdown(cause)}" for cause in meta["causes"]), ""]
     if document.judgements:
         lines += ["## Tolerances", "", *_judgements(document), ""]
     findings = meta["attribution"]["findings"]
     lines += [
         "## Where the error comes from",
         "",
-        *([f"- {finding}" for finding in findings] or ["Nothing stands out."]),
+        *([f"- {markdown(finding)}" for finding in findings] or ["Nothing stands out."]),
         "",
         *(line for table in attribution_tables(meta["attribution"]) for line in _table(table)),
         "## Figures",
         "",
         "Real is the geometric mean of the real runs; each end of an interval holds with 95%.",
         "",
-        *(f"- {line}" for line in beside_lines(document)),
+        *(f"- {markdown(line)}" for line in beside_lines(document)),
         "",
         *_figures(document),
         "",
@@ -88,7 +90,7 @@ def _judgements(document: ComparisonDocument) -> list[str]:
         rest = (item["decided_by"], runs_needed(item), outcome)
         rows.append(f"| {' | '.join(map(_cell, (*cells, *rest)))} |")
     left_out = document.meta.get("left_out", {})
-    return rows + [f"\nNot judged: {name}: {why}" for name, why in left_out.items()]
+    return rows + [f"\nNot judged: {name}: {markdown(why)}" for name, why in left_out.items()]
 
 
 def _figures(document: ComparisonDocument) -> list[str]:
@@ -115,4 +117,12 @@ def _status(status: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return markdown(text).replace("|", "\\|")
+
+
+def markdown(text: str) -> str:
+    """``text``, names from files in it, as words: no link, code or HTML, nothing that acts."""
+    said = plain_lines(str(text).replace("\n", " "))
+    for sign, plain in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("`", "'"), ("[", "\\[")):
+        said = said.replace(sign, plain)
+    return said

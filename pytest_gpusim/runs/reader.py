@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+CLOCK_GRAIN_NS = 1000
+"""By so much two times of one clock may miss each other: seconds since 1970 as floats do."""
+TIME = "token_time_ns"
+
+
 def read_run(directory: Path | str) -> Run:
     """Read and check a run directory.
 
@@ -108,14 +113,19 @@ def _read_requests(path: Path) -> pd.DataFrame:
             path, frame, done & frame[column].isna(), column, "a value, the status is not error"
         )
     arrival, first = frame["arrival_time_ns"], frame["first_token_time_ns"]
+    ttft = first - arrival
+    grain = _grain(frame)
+    off = (frame["ttft_ns"] - ttft).abs() > grain
     _refuse(
-        path, frame, done & (frame["ttft_ns"] != first - arrival), "ttft_ns",
-        "first_token_time_ns - arrival_time_ns",
+        path, frame, done & off, "ttft_ns", "first_token_time_ns - arrival_time_ns", ttft,
     )  # fmt: skip
+    frame["ttft_ns"] = frame["ttft_ns"].where(~done, ttft)
+    early = frame["completion_time_ns"] < first - grain
     _refuse(
-        path, frame, done & (frame["completion_time_ns"] < first), "completion_time_ns",
-        "no less than first_token_time_ns",
+        path, frame, done & early, "completion_time_ns", "no less than first_token_time_ns", first,
     )  # fmt: skip
+    last = frame["completion_time_ns"]
+    frame["completion_time_ns"] = last.where(~done | (last >= first), first)
     _refuse(
         path, frame, done & (frame["num_decode_tokens_actual"] < 1), "num_decode_tokens_actual",
         "at least 1",
@@ -136,32 +146,60 @@ def _read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
     _refuse(path, rows, ~owner.isin(requests["request_id"]), "request_id", "a request of the run")
     _refuse(path, rows, rows["token_index"] != position, "token_index", "contiguous indices from 0")
     same = owner.eq(owner.shift())
-    earlier = rows["token_time_ns"] < rows["token_time_ns"].shift()
+    before = rows["token_time_ns"].shift()
+    earlier = rows["token_time_ns"] < before - _grain(requests)
     _refuse(
-        path, rows, (same & earlier).fillna(False), "token_time_ns", "times that never decrease"
-    )
+        path, rows, (same & earlier).fillna(False), "token_time_ns",
+        "times that never decrease, at least", before,
+    )  # fmt: skip
     first = rows[position == 0].set_index("request_id")["token_time_ns"]
     done = requests[requests["status"] != "error"].set_index("request_id")
     missing = done.index.difference(first.index)
     if len(missing):
         raise InputError(path, f"request_id {missing[0]}", "has no token rows")
-    wrong = done["first_token_time_ns"] != first.reindex(done.index)
+    due, found = done["first_token_time_ns"], first.reindex(done.index)
+    wrong = (due - found).abs() > _grain(requests)
     if wrong.any():
+        i = done.index[wrong][0]
         raise InputError(
             path,
-            f"request_id {done.index[wrong][0]}",
-            "token 0 is not at the request's first_token_time_ns",
+            f"request_id {i}",
+            f"token 0 is not at the request's first_token_time_ns, {due[i]}, but at {found[i]}",
         )
+    rows = _on_one_clock(rows, due[due != found], bool((same & (rows[TIME] < before)).any()))
     counts = owner.value_counts().reindex(done.index)
     wrong = counts != done["num_decode_tokens_actual"]
     if wrong.any():
+        i = done.index[wrong][0]
         raise InputError(
             path,
-            f"request_id {done.index[wrong][0]}",
-            "the number of token rows is not num_decode_tokens_actual",
+            f"request_id {i}",
+            f"the number of token rows is not num_decode_tokens_actual: {counts[i]} rows, "
+            f"{done['num_decode_tokens_actual'][i]} tokens",
         )
     extra = [column for column in rows.columns if column not in TOKEN_COLUMNS]
     return rows[[*TOKEN_COLUMNS, *extra]].reset_index(drop=True)
+
+
+def _grain(requests: pd.DataFrame) -> float:
+    """How far two times of a run may miss each other; of a run of some µs they do not."""
+    ends = requests["completion_time_ns"].dropna()
+    return min(CLOCK_GRAIN_NS, float(ends.max()) / 1000) if len(ends) else 0.0
+
+
+def _on_one_clock(rows: pd.DataFrame, first: pd.Series, decreases: bool) -> pd.DataFrame:
+    """Token rows without what a clock's grain makes of them.
+
+    Args:
+        rows: In order of request and token.
+        first: By request, the time of its first token where token 0 is a grain beside it.
+        decreases: Whether a time is a grain before the one above it.
+    """
+    if first.empty and not decreases:
+        return rows
+    beside = rows["request_id"].isin(first.index) & (rows["token_index"] == 0)
+    times = rows[TIME].mask(beside, rows["request_id"].map(first))
+    return rows.assign(**{TIME: times.groupby(rows["request_id"]).cummax().astype("Int64")})
 
 
 def _read_steps(path: Path) -> pd.DataFrame:
@@ -176,11 +214,21 @@ def _read_steps(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _refuse(path: Path, frame: pd.DataFrame, bad: pd.Series, column: str, expected: str) -> None:
+def _refuse(
+    path: Path,
+    frame: pd.DataFrame,
+    bad: pd.Series,
+    column: str,
+    expected: str,
+    values: pd.Series | None = None,
+) -> None:
+    """Raise for the first bad row; ``values`` has what each row was to hold, where known."""
     bad = bad.fillna(False).astype(bool)
     if bad.any():
         position = int(frame.index[bad][0])
         found = frame.loc[position, column]
+        if values is not None:
+            expected += f", {values[position]}"
         raise InputError(
             path,
             f"{line_of(path, position)}, column {column}",

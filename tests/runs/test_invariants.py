@@ -146,3 +146,25 @@ def test_a_bad_step_is_named(folder: Path) -> None:
     (folder / "step_metrics.csv").write_text("step,start_ns,duration_ns\n0,0,5\n1,5,soon\n")
     with pytest.raises(InputError, match=r"line 3, column duration_ns: .*'soon'"):
         read_run(folder)
+
+
+@pytest.mark.parametrize(("by", "good"), [(1, True), (900, True), (-900, True), (2_000, False)])
+def test_times_agree_within_the_grain_of_a_clock(tmp_path: Path, by: int, good: bool) -> None:
+    """A tool that keeps seconds as floats is off by some hundred ns; a mistake is not so small."""
+    requests = [
+        {"request_id": 0, "arrival_time_ns": 0, "first_token_time_ns": 5_000_000,
+         "ttft_ns": 5_000_000 + by, "completion_time_ns": 9_000_000, "num_prefill_tokens": 3,
+         "num_decode_tokens": 2, "num_decode_tokens_actual": 2, "status": "ok"}
+    ]  # fmt: skip
+    tokens = [(0, 0, 5_000_000 - by, 5_000_000), (0, 1, 9_000_000, 4_000_000)]
+    out = tmp_path / "run"
+    if not good:
+        said = "column ttft_ns: expected first_token_time_ns - arrival_time_ns, 5000000, found"
+        with pytest.raises(InputError, match=said):
+            write_run(out, requests=requests, tokens=tokens, meta={})
+        return
+    write_run(out, requests=requests, tokens=tokens, meta={})
+    run = read_run(out)
+    assert run.requests["ttft_ns"].tolist() == [5_000_000]
+    assert run.tokens is not None
+    assert run.tokens["token_time_ns"].tolist() == [5_000_000, 9_000_000]
