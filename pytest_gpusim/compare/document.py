@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytest_gpusim.runs.identity import run_digest
 if TYPE_CHECKING:
     from pytest_gpusim.compare.comparison import Comparison
     from pytest_gpusim.compare.figures import Figure
+    from pytest_gpusim.compare.sides import Sides
     from pytest_gpusim.runs import Run
 
 
@@ -31,6 +33,11 @@ class ComparisonDocument:
     comparison: dict[str, Any]
     meta: dict[str, Any]
     path: Path | None = None
+
+    @property
+    def case(self) -> str:
+        """What was compared, such as ``qwen3-0.6b-cpu-poisson``: the name without its time."""
+        return re.sub(r"-\d{8}T\d{6}-[0-9a-f]{6}$", "", self.name)
 
     @property
     def title(self) -> str:
@@ -86,6 +93,8 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
         "profiling_root": sim.get("profiling_root"),
         "profiling_digest": sim.get("profiling_digest"),
         "engine": real.get("engine"),
+        "sim_engine": sim.get("engine"),
+        "load": _load(sides),
         "real": [_source(run) for run in sides.real],
         "sim": _source(sides.sim),
         "sim_seeds": [_source(run) for run in sides.sims[1:]],
@@ -112,6 +121,15 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
         "written_at": utc_now(),
         **provenance(),
     }
+
+
+def _load(sides: Sides) -> dict[str, float | None]:
+    """What the workload asked of the engine: requests a second, or how many at once."""
+    arrivals = sides.real[0].requests["arrival_time_ns"]
+    span = float(arrivals.max() - arrivals.min())
+    limit = (sides.real[0].meta.get("load") or {}).get("max_concurrency")
+    rate = (len(arrivals) - 1) * 1e9 / span if span > 0 and limit is None else None
+    return {"requests_per_second": rate, "max_concurrency": limit}
 
 
 def _engine_mode(meta: Mapping[str, Any]) -> str | None:

@@ -12,11 +12,10 @@ import pytest
 from pytest_gpusim import hookspec
 from pytest_gpusim.errors import GpusimError, UsageError
 from pytest_gpusim.plugin import judging
+from pytest_gpusim.plugin.collector import ComparisonCollector
 from pytest_gpusim.plugin.planning import gpusim_decisions as gpusim_decisions
 from pytest_gpusim.plugin.planning import gpusim_sweep as gpusim_sweep
-from pytest_gpusim.plugin.remembering import append_session
 from pytest_gpusim.plugin.session import (
-    COMPARISON_PROPERTY,
     STATE,
     State,
     profiling_root_of,
@@ -160,56 +159,6 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
     with lines_to(say):
         return (yield)
-
-
-class ComparisonCollector:
-    """Gathers the session's comparisons and shows them at its end.
-
-    Under xdist a comparison is made in a worker: its path travels with the test's report.
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._comparisons: list[Path] = []
-        self._makers: list[str] = []
-        self._tests: set[str] = set()
-        self._alarms: list[str] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._tests.add(report.nodeid)
-        if report.when == "call":
-            for key, value in report.user_properties:
-                if key == COMPARISON_PROPERTY:
-                    self._comparisons.append(Path(str(value)))
-                    self._makers.append(report.nodeid)
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        judges = self._config.stash[judging.JUDGING]
-        if judges.history is None or hasattr(self._config, "workerinput"):
-            return
-        self._alarms = append_session(judges.history, self._comparisons, self._makers, self._tests)
-        if self._alarms and judges.fail_on_regression and not session.exitstatus:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        report = self._config.getoption("--gpusim-report")
-        for alarm in self._alarms:
-            terminalreporter.write_line(f"gpusim history: {alarm}", red=True)
-        if not self._comparisons:
-            if report:
-                terminalreporter.write_line(f"no comparison was made, so no {report}")
-            return
-        from pytest_gpusim.report.terminal import session_lines
-
-        terminalreporter.section("simulated against real")
-        for line in session_lines(self._comparisons):
-            terminalreporter.write_line(line)
-        if report:
-            from pytest_gpusim.report.html import write_session_report
-
-            place = self._config.invocation_params.dir / report
-            write_session_report(self._comparisons, place)
-            terminalreporter.write_line(f"report: {place}")
 
 
 @pytest.fixture(scope="session")

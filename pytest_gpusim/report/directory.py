@@ -37,19 +37,34 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
         (partial / "tables").mkdir()
         _write_percentiles(comparison, partial / "tables" / "percentiles.csv")
         _write_requests(comparison, partial / "tables" / "requests.csv")
-        draw_charts(series_of(comparison.sides), partial / "figures")
+        draw_charts(
+            series_of(comparison.sides), partial / "figures", tolerances=_tolerances(comparison)
+        )
         for name, text in _documents(comparison, partial, out).items():
             (partial / name).write_text(text, encoding="utf-8")
 
 
 def update_comparison(comparison: Comparison, path: Path) -> None:
-    """Bring the comparison written at ``path`` up to date with its judgements; tables and charts
-    stay.
+    """Bring the comparison written at ``path`` up to date with its judgements, and the charts that
+    show tolerances; tables and other charts stay.
     """
+    from pytest_gpusim.report.charts import draw_judged_charts
+
+    if tolerances := _tolerances(comparison):
+        draw_judged_charts(series_of(comparison.sides), path / "figures", tolerances)
     for name, text in _documents(comparison, path, path).items():
         partial = path / f".{name}.partial-{os.getpid()}"
         partial.write_text(text, encoding="utf-8")
         partial.replace(path / name)
+
+
+def _tolerances(comparison: Comparison) -> dict[str, float]:
+    """Metric -> the tolerance that its requests are shown against: the tightest of its figures."""
+    found: dict[str, float] = {}
+    for item in comparison.judgements:
+        if item.metric in PER_REQUEST and item.decided_by == "tolerance":
+            found[item.metric] = min(item.tolerance, found.get(item.metric, item.tolerance))
+    return found
 
 
 def read_document(path: Path | str) -> ComparisonDocument:

@@ -1,8 +1,8 @@
-"""HTML reports that need no other file: one comparison, or all of a session."""
+"""Pages that need no other file: one comparison, or all of a session."""
 
 from __future__ import annotations
 
-from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,16 +22,16 @@ from pytest_gpusim.compare.format import (
 )
 from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.report.directory import read_document
 from pytest_gpusim.report.terminal import beside_lines
-
-_HEADLINES = (("ttft", "p50"), ("tpot", "p50"), ("e2e", "p50"), ("ttft", "p95"), ("e2e", "p95"))
 
 
 def comparison_html(document: ComparisonDocument, charts: Path) -> str:
     """The report of one comparison; its charts are read from the directory ``charts``."""
     template = _environment().get_template("comparison.html.j2")
-    return str(template.render(item=_item(document, charts), title=document.title))
+    title = f"{document.case}: {document.verdict}"
+    return str(template.render(item=_item(document, charts), title=title))
 
 
 def write_session_report(paths: Sequence[Path], out: Path) -> None:
@@ -44,80 +44,71 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     Raises:
         InputError: A comparison is incomplete.
     """
-    items = []
-    for number, path in enumerate(paths, start=1):
-        document = read_document(path)
-        items.append({**_item(document, Path(path) / "figures"), "anchor": f"comparison-{number}"})
+    from pytest_gpusim.report.load import load_charts
+
+    documents = [read_document(path) for path in paths]
+    items = [
+        {**_item(document, Path(path) / "figures", f"c{number}-"), "anchor": f"c{number}"}
+        for number, (path, document) in enumerate(zip(paths, documents, strict=True), start=1)
+    ]
+    counted = Counter(document.comparison["verdict"] for document in documents)
+    counts = {verdict: counted[verdict] for verdict in get_args(Verdict)}
     template = _environment().get_template("session.html.j2")
-    counts = {
-        verdict: sum(item["comparison"]["verdict"] == verdict for item in items)
-        for verdict in get_args(Verdict)
-    }
+    text = template.render(
+        items=items, counts=counts, loads=load_charts(documents), title="Simulated against real"
+    )
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
-    partial.write_text(
-        template.render(items=items, counts=counts, title="Simulated against real"),
-        encoding="utf-8",
-    )
+    partial.write_text(text, encoding="utf-8")
     partial.replace(out)
 
 
-def _item(document: ComparisonDocument, charts: Path) -> dict[str, Any]:
-    from pytest_gpusim.report.charts import CAPTIONS
+def _item(document: ComparisonDocument, charts: Path, prefix: str = "") -> dict[str, Any]:
+    from pytest_gpusim.report.inline import charts_of, error_bar, settings_rows
 
-    comparison = document.comparison
-    headlines = []
-    for metric, statistic in _HEADLINES:
-        table = comparison["metrics"][metric]
-        if table is not None:
-            label = f"{LABELS[metric]} {statistic}"
-            headlines.append({"label": label, **table[statistic]})
-    images = [
-        {"name": name, "caption": caption, "uri": _data_uri(charts / f"{name}.svg")}
-        for name, caption in CAPTIONS.items()
-        if (charts / f"{name}.svg").exists()
+    judged = [
+        {
+            **item,
+            "bar": error_bar(item),
+            "allows": allowed(item),
+            "runs": runs_needed(item),
+            "shown_error": quantity(item["error"], "ratio")
+            if item["decided_by"] == "limit"
+            else signed_percent(item["error"]),
+        }
+        for item in document.judgements
     ]
     return {
+        "case": document.case,
         "title": document.title,
         "name": document.name,
+        "prefix": prefix,
         "verdict": document.verdict,
-        "comparison": comparison,
+        "sentence": _sentence(document),
+        "comparison": document.comparison,
         "meta": document.meta,
-        "headlines": headlines,
-        "images": images,
+        "judged": judged,
         "beside": beside_lines(document),
-        "bars": [_bar(judgement) for judgement in document.judgements],
+        "groups": charts_of(document, charts, prefix),
+        "settings": settings_rows(document.meta),
+        "attribution": attribution_tables(document.meta["attribution"]),
     }
 
 
-def _bar(judgement: dict[str, Any]) -> dict[str, Any]:
-    """Where the error, its interval and what is allowed lie on a scale from -100 to 100, zero in
-    the middle.
-    """
-    error, tolerance = judgement["error"], judgement["tolerance"]
-    low, high = judgement["interval"] or (error, error)
-    if judgement["real"]:
-        tolerance = max(tolerance, judgement["floor"] / judgement["real"])
-    reach = max(*(abs(value or 0.0) for value in (error, low, high)), tolerance, 1e-9) * 1.15
-
-    def place(ratio: float) -> float:
-        scaled: float = 100 * ratio / reach
-        return round(max(-100.0, min(100.0, scaled)), 2)
-
-    return {
-        **judgement,
-        "at": None if error is None else place(error),
-        "allowed": place(tolerance),
-        "low": None if low is None else place(low),
-        "high": None if high is None else place(high),
-        "allows": allowed(judgement),
-        "runs": runs_needed(judgement),
-    }
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/svg+xml;base64," + b64encode(path.read_bytes()).decode("ascii")
+def _sentence(document: ComparisonDocument) -> str:
+    """The verdict in a sentence: how many figures hold, and which checks speak against it."""
+    outcomes = Counter(item["outcome"] for item in document.judgements)
+    total = sum(outcomes.values())
+    parts = [f"{outcomes['pass']} of {total} judged figures are within their tolerance"]
+    if not total:
+        parts = ["No tolerance was given, so no figure was judged"]
+    against = [
+        f"{check['name']} {'failed' if check['status'] == 'fail' else 'is unknown'}"
+        for check in document.comparison["checks"]
+        if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
+    ]
+    return "; ".join([*parts, *against]) + "."
 
 
 @cache

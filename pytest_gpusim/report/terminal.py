@@ -1,10 +1,9 @@
-"""Comparisons on a terminal: one in full, or those of a session, a line each."""
+"""Comparisons on a terminal of 80 columns and more: one in full, or a session's, a line each."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.document import ComparisonDocument
@@ -23,62 +22,87 @@ from pytest_gpusim.compare.format import (
 )
 from pytest_gpusim.compare.metrics import AGREEMENTS, HEADLINES, STATISTICS
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
-from pytest_gpusim.report.directory import read_document
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WIDTH = 120
-_SHOWN_IN_FULL = 8  # comparisons of a session
+_NARROWEST, _WIDEST = 80, 200
+_WIDE = 110
+"""From so many columns on, tables have all their columns."""
+_NARROW_STATISTICS = ("p50", "p90", "p99")
 
 
-def comparison_lines(document: ComparisonDocument) -> list[str]:
+def terminal_width() -> int:
+    """Columns of the terminal, between 80 and 200; 120 where there is none."""
+    import shutil
+
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((120, 24)).columns))
+
+
+def comparison_lines(document: ComparisonDocument, width: int | None = None) -> list[str]:
     """One comparison: figures, judgements, where the error comes from, checks, verdict."""
-    from rich.table import Table
-
-    table = Table(title=document.title, title_justify="left")
-    for name in ("metric", "real", "simulated", "error", "interval", "runs vary by"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
+    width = width or terminal_width()
+    table = _table(document.title, "metric", "real", "simulated", "error", "interval")
+    if width >= _WIDE:
+        table.add_column("runs vary by", justify="right")
     for metric, statistic, figure in figures(document.comparison["metrics"]):
         name = f"{LABELS[metric]} {statistic}".strip()
         if figure is None:
-            table.add_row(name, *[UNKNOWN] * 5)
+            table.add_row(name, *[UNKNOWN] * (len(table.columns) - 1))
             continue
-        table.add_row(
+        cells = [
             name,
             milliseconds(figure["real_ns"]),
             milliseconds(figure["sim_ns"]),
             signed_percent(figure["error"]),
             interval(figure["interval"]),
             percent(figure["run_sd"]),
-            end_section=statistic in ("mean", ""),
-        )
-    checks = Table(title="Checks", title_justify="left")
-    for name in ("check", "status", "detail"):
-        checks.add_column(name, overflow="fold")
+        ]
+        last = statistic in ("mean", "")
+        table.add_row(*cells[: len(table.columns)], end_section=last)
+    checks = _table("Checks", "check", "status", "detail", numbers=False)
     for check in document.comparison["checks"]:
         checks.add_row(check["name"], check["status"], check["detail"])
     attribution = document.meta["attribution"]
+    found = attribution_tables(attribution)
     return [
-        *_rendered(table),
-        *beside_lines(document),
-        *(line for found in attribution_tables(attribution) for line in _rendered(_rich(found))),
-        *attribution["findings"],
-        *_rendered(checks),
-        *(_rendered(_judgements(document)) if document.judgements else ()),
+        *_rendered(table, width),
+        *_wrapped(beside_lines(document), width),
+        *(line for one in found for line in _rendered(_rich(one), width)),
+        *_wrapped(attribution["findings"], width),
+        *_rendered(checks, width),
+        *(_rendered(_judgements(document), width) if document.judgements else ()),
         *(f"not judged: {name}: {why}" for name, why in document.meta.get("left_out", {}).items()),
         f"verdict: {document.verdict}",
     ]
 
 
-def _judgements(document: ComparisonDocument) -> Table:
-    """What was judged: interval, what was allowed, and how many runs decide."""
+def _table(title: str, *names: str, numbers: bool = True) -> Table:
+    """A table whose first column is text and whose others are numbers, or texts as well."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Judged", title_justify="left")
-    for name in ("figure", "error", "interval", "allowed", "by", "runs", "outcome", "why"):
-        numbers = name in ("error", "interval", "allowed", "runs")
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(names):
+        right = bool(number) and numbers
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _wrapped(lines: Sequence[str], width: int) -> list[str]:
+    return [
+        line
+        for text in lines
+        for line in textwrap.wrap(text, width, initial_indent=" - ", subsequent_indent="   ")
+    ]
+
+
+def _judgements(document: ComparisonDocument) -> Table:
+    """What was judged: interval, what was allowed, and how many runs decide."""
+    names = ("figure", "error", "interval", "allowed", "runs", "outcome", "why")
+    table = _table("Judged", *names)
+    for name in ("outcome", "why"):
+        table.columns[names.index(name)].justify = "left"
     for item in document.judgements:
         ratio = item["decided_by"] == "limit"
         table.add_row(
@@ -86,7 +110,6 @@ def _judgements(document: ComparisonDocument) -> Table:
             quantity(item["error"], "ratio") if ratio else signed_percent(item["error"]),
             interval(item["interval"]),
             allowed(item),
-            item["decided_by"],
             runs_needed(item),
             item["outcome"],
             item["reason"],
@@ -118,50 +141,39 @@ def beside_lines(document: ComparisonDocument) -> list[str]:
     return lines
 
 
-def session_lines(paths: Sequence[Path]) -> list[str]:
-    """The comparisons of a session: of the first few every figure and what speaks against it, and
-    of each a line.
-    """
-    documents = [read_document(path) for path in paths]
-    lines: list[str] = []
-    for document in documents[:_SHOWN_IN_FULL]:
-        lines += [*_rendered(_figures(document)), *_reservations(document), ""]
-    return [*lines, *_rendered(_overview(documents))]
-
-
-def _reservations(document: ComparisonDocument) -> list[str]:
-    """Where the error comes from, and the checks that did not pass, in lines."""
+def detail_lines(document: ComparisonDocument, width: int) -> list[str]:
+    """Every figure of a comparison, where its error comes from, and what speaks against it."""
     checks = [
         f"{check['name']} ({check['status']}): {check['detail']}"
         for check in document.comparison["checks"]
         if check["status"] not in ("pass", "skip")
     ]
-    return [
-        line
-        for text in (*document.meta["attribution"]["findings"], *checks)
-        for line in textwrap.wrap(text, _WIDTH, initial_indent=" - ", subsequent_indent="   ")
-    ]
+    reservations = [*document.meta["attribution"]["findings"], *checks]
+    return [*_rendered(_figures(document, width), width), *_wrapped(reservations, width)]
 
 
-def _figures(document: ComparisonDocument) -> Table:
+def _figures(document: ComparisonDocument, width: int) -> Table:
     """Real and simulated median, and the error of every figure with half its interval."""
-    from rich import box
-    from rich.table import Table
-
-    title = f"{document.name}: {document.verdict}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 0))
-    for name in ("", "real p50", "simulated", *(each.name for each in STATISTICS)):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    statistics = [
+        each.name for each in STATISTICS if width >= _WIDE or each.name in _NARROW_STATISTICS
+    ]
+    title = f"{document.case}: {document.verdict}"
+    table = _table(title, "", "real p50", "simulated", *statistics)
     for metric, found in document.comparison["metrics"].items():
         if found is None:
             table.add_row(LABELS[metric], UNKNOWN)
             continue
-        shown = list(entries(metric, found).values())
+        shown = entries(metric, found)
+        first = next(iter(shown.values()))
         table.add_row(
             LABELS[metric],
-            milliseconds(shown[0]["real_ns"]),
-            milliseconds(shown[0]["sim_ns"]),
-            *(f"{signed_percent(e['error'])} ±{_half(e)}" for e in shown),
+            milliseconds(first["real_ns"]),
+            milliseconds(first["sim_ns"]),
+            *(
+                f"{signed_percent(figure['error'])} ±{_half(figure)}"
+                for name, figure in shown.items()
+                if name in statistics or not name
+            ),
         )
     return table
 
@@ -170,46 +182,6 @@ def _half(figure: Mapping[str, Any]) -> str:
     """Half the interval of an error."""
     ends = figure["interval"]
     return percent(None if ends is None else (ends[1] - ends[0]) / 2)
-
-
-def _overview(documents: Sequence[ComparisonDocument]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("comparison", overflow="fold")
-    for metric in HEADLINES:
-        table.add_column(f"{LABELS[metric]} p50", justify="right")
-    table.add_column("checks")
-    table.add_column("verdict")
-    for document in documents:
-        metrics = document.comparison["metrics"]
-        cells = []
-        for metric in HEADLINES:
-            figure = (metrics[metric] or {}).get("p50")
-            if figure is None:
-                cells.append(UNKNOWN)
-            else:
-                cells.append(f"{signed_percent(figure['error'])} ±{_half(figure)}")
-        table.add_row(
-            document.name,
-            *cells,
-            checks_in_short(document.comparison["checks"]),
-            document.verdict,
-        )
-    return table
-
-
-def checks_in_short(checks: Sequence[Mapping[str, Any]]) -> str:
-    """How many checks passed, and the names of the others that count."""
-    counts = dict.fromkeys(("pass", "warn", "skip"), 0)
-    named = []
-    for check in checks:
-        if check["status"] in counts:
-            counts[check["status"]] += 1
-        else:
-            named.append(f"{check['name']} {check['status']}")
-    said = [f"{count} {status}" for status, count in counts.items() if count]
-    return ", ".join([*named, *said])
 
 
 def failure_lines(document: ComparisonDocument) -> list[str]:
@@ -248,21 +220,17 @@ def failure_lines(document: ComparisonDocument) -> list[str]:
 
 
 def _rich(found: TextTable) -> Table:
-    from rich.table import Table
-
-    table = Table(title=found.title, title_justify="left")
-    for number, name in enumerate(found.header):
-        table.add_column(name, justify="right" if number else "left")
+    table = _table(found.title, *found.header)
     for row in found.rows:
         table.add_row(*row)
     return table
 
 
-def _rendered(table: Any) -> list[str]:
+def _rendered(table: Any, width: int) -> list[str]:
     from io import StringIO
 
     from rich.console import Console
 
     stream = StringIO()
-    Console(file=stream, width=_WIDTH, force_terminal=False).print(table)
+    Console(file=stream, width=width, force_terminal=False).print(table)
     return [line.rstrip() for line in stream.getvalue().splitlines()]

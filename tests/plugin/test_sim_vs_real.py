@@ -45,7 +45,9 @@ def session(pytester, pytestconfig, monkeypatch, recording_of):
     pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
 
     def make(
-        tolerances="ttft_p50=0.05, tpot_p50=0.05", simulator="reference", factors=(1.0, 1.01, 0.99)
+        tolerances="ttft_p50=0.05, tpot_p50=0.05",
+        simulator="reference",
+        factors=(1.001, 1.01, 0.99),
     ):
         recording, workload = recording_of(factors)
         shutil.copytree(recording, pytester.path / "recordings" / "tiny")
@@ -77,7 +79,7 @@ def test_a_comparison_that_holds_passes(session):
 
 
 def test_a_comparison_that_does_not_hold_fails_at_the_users_line(session):
-    pytester = session(factors=(1.5, 1.5, 1.5))
+    pytester = session(factors=(1.5, 1.51, 1.49))
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     text = result.stdout.str()

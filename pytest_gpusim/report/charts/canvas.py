@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,23 +71,29 @@ def write_chart(
     chart: Chart, series: ComparisonSeries, tolerances: Mapping[str, float], out: Path
 ) -> None:
     """Draw a chart into ``out``; where there is nothing to draw, nothing is written."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    # The salt makes the ids inside the file the same each time.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT))
-        # Fixed margins: layout engines are slow.
-        figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.18)
+    with style(chart.name) as figure:
         if chart.draw(figure.subplots(), series, tolerances):
             nothing = {"Date": None, "Creator": None}
             figure.savefig(out / f"{chart.name}.svg", format="svg", metadata=nothing)
 
 
+@contextmanager
+def style(salt: str) -> Iterator[Any]:
+    """A figure of a chart's size and looks; the salt makes the ids inside its file the same."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT))
+        # Fixed margins: layout engines are slow.
+        figure.subplots_adjust(left=0.16, right=0.97, top=0.95, bottom=0.18)
+        yield figure
+
+
 def unit(*columns: np.ndarray) -> tuple[str, float]:
-    """Unit and its ns for values: s where the largest is above 10 s, else ms."""
+    """Unit and its ns for values: s where the largest is above 5 s, else ms."""
     largest = max((float(column.max()) for column in columns if len(column)), default=0.0)
-    return ("s", 1e9) if largest > 10e9 else ("ms", 1e6)
+    return ("s", 1e9) if largest > 5e9 else ("ms", 1e6)
 
 
 def few_ticks(axis: Any) -> None:

@@ -80,7 +80,7 @@ def _scatter(
     axis.plot(ends, ends, color=BAND, lw=1)
     if len(series.real) > 1 and len(real) <= _SPANS:
         axis.hlines(sim, low, high, color=REAL, lw=0.8, alpha=0.5, label="real runs, from to")
-    axis.plot(real, sim, "o", ms=3, color=SIM, alpha=0.55, mew=0, rasterized=len(real) > MANY)
+    axis.plot(real, sim, "o", ms=4, color=SIM, alpha=0.55, mew=0, rasterized=len(real) > MANY)
     axis.set_xlabel(f"real, {name}")
     axis.set_ylabel(f"simulated, {name}")
     few_ticks(axis)

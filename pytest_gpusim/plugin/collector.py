@@ -1,0 +1,110 @@
+"""The comparisons of a session: gathered from its tests, shown at its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gpusim.plugin import judging
+from pytest_gpusim.plugin.remembering import append_session
+from pytest_gpusim.plugin.session import COMPARISON_PROPERTY
+
+if TYPE_CHECKING:
+    from pytest_gpusim.compare.document import ComparisonDocument
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
+
+class ComparisonCollector:
+    """Gathers the session's comparisons and shows them at its end.
+
+    Under xdist a comparison is made in a worker: its path travels with the test's report.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._comparisons: list[Path] = []
+        self._makers: list[str] = []
+        self._tests: set[str] = set()
+        self._alarms: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._tests.add(report.nodeid)
+        if report.when == "call":
+            for key, value in report.user_properties:
+                if key == COMPARISON_PROPERTY:
+                    self._comparisons.append(Path(str(value)))
+                    self._makers.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        judges = self._config.stash[judging.JUDGING]
+        if judges.history is None or hasattr(self._config, "workerinput"):
+            return
+        self._alarms = append_session(judges.history, self._comparisons, self._makers, self._tests)
+        if self._alarms and judges.fail_on_regression and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        report = self._config.getoption("--gpusim-report")
+        quiet = self._config.get_verbosity() < 0
+        for alarm in self._alarms:
+            terminalreporter.write_line(f"gpusim history: {alarm}", red=True)
+        if not self._comparisons:
+            if report:
+                terminalreporter.write_line(f"no comparison was made, so no {report}")
+            return
+        if not quiet:
+            self._show(terminalreporter)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            from pytest_gpusim.report.session import session_markdown
+
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(session_markdown(self._documents))
+        if report:
+            from pytest_gpusim.report.html import write_session_report
+
+            place = self._config.invocation_params.dir / report
+            write_session_report(self._comparisons, place)
+            if not quiet:
+                terminalreporter.write_line(f"report: {place}")
+
+    @cached_property
+    def _documents(self) -> list[ComparisonDocument]:
+        from pytest_gpusim.report.directory import read_document
+
+        return [read_document(path) for path in self._comparisons]
+
+    def _show(self, terminalreporter: Any) -> None:
+        """A line for each comparison, its verdict coloured; with ``-v`` all that it found."""
+        from pytest_gpusim.report.session import session_lines
+        from pytest_gpusim.report.terminal import detail_lines, terminal_width
+
+        width = terminal_width()
+        terminalreporter.section("simulated against real")
+        if self._config.get_verbosity() > 0:
+            for document in self._documents:
+                for line in detail_lines(document, width):
+                    terminalreporter.write_line(line)
+                terminalreporter.write_line("")
+        for verdict, rest in session_lines(self._documents, width):
+            colour = _COLOURS.get(verdict.strip())
+            terminalreporter.write(verdict, **({colour: True} if colour else {}))
+            terminalreporter.write_line(rest)
+
+    @pytest.hookimpl(wrapper=True, optionalhook=True)
+    def pytest_benchmark_group_stats(self) -> Generator[None, Any, Any]:
+        """pytest-benchmark's own table leaves these tests out, unless one of its options asks."""
+        groups = yield
+        if any(str(one).startswith("--benchmark") for one in self._config.invocation_params.args):
+            return groups
+        makers = set(self._makers)
+        others = [
+            (name, [one for one in benchmarks if one["fullname"] not in makers])
+            for name, benchmarks in groups
+        ]
+        return [(name, benchmarks) for name, benchmarks in others if benchmarks]
