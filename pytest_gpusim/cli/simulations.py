@@ -58,6 +58,13 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     simulate.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
     )
+    simulate.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="simulate again from N profiles that are as likely, for an interval of each figure: "
+        "prediction.json",
+    )
     add_fleet(simulate)
     add_params(simulate, registry.simulators)
     add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
@@ -90,6 +97,9 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import run_simulator
+    from pytest_gpusim.case.simulated import checked_inputs
+    from pytest_gpusim.prediction import predict, prediction_lines
+    from pytest_gpusim.prediction.interval import require_profile_times
     from pytest_gpusim.workload import read_workload
 
     registry.simulators.get(options.simulator).read(params_of(options))
@@ -104,8 +114,15 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
         _clock(options),
     )
     out = out_of(options, f"{options.simulator}_runs", inputs.workload.workload_id)
+    if options.samples is not None:
+        require_profile_times(inputs.params)
     run_simulator(options.simulator, registry, replace(inputs, out_dir=out))
     say_assumed(out)
+    if options.samples is not None:
+        prediction = predict(checked_inputs(inputs), options.samples)
+        prediction.write(out)
+        for line in prediction_lines(prediction.to_json()):
+            print(line)
     print(out)
     return 0
 

@@ -1,0 +1,140 @@
+"""Intervals of predictions: what they are made of, and that they hold what they promise."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.cli import main
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.prediction import PREDICTION, Prediction, predict, prediction_lines
+from pytest_gpusim.prediction.interval import _figures
+from pytest_gpusim.prediction.sources import drawn_bundle, sources_of
+from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.runs import Clock
+from pytest_gpusim.workload import Workload
+from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Workload:
+    draw, now, rows = random.Random(5), 0, []
+    for _ in range(15):
+        rows.append((draw.randint(10, 60), 6, now))
+        now += draw.randint(1, 4) * MS
+    return make_workload(tmp_path / "w", rows)
+
+
+def inputs_of(bundle: Bundle, workload: Workload, clock: Clock = "engine") -> SimulationInputs:
+    return SimulationInputs(TINY, CPU, workload, bundle, ENGINE, Path(), {}, clock)
+
+
+def width(prediction: Prediction, metric: str = "tpot") -> float:
+    _, low, high = prediction.metrics[metric]["p50"]
+    return high / low
+
+
+def test_intervals_hold_what_they_promise(tmp_path: Path, workload: Workload) -> None:
+    inputs = inputs_of(make_bundle(tmp_path / "b"), workload)
+    prediction = predict(inputs, 20)
+    rng, inside = random.Random(99), 0
+    for _ in range(40):
+        truth = _figures(
+            SimulationInputs(
+                TINY,
+                CPU,
+                workload,
+                drawn_bundle(inputs.bundle, prediction.sources, rng),
+                ENGINE,
+                Path(),
+            )
+        )
+        _, low, high = prediction.metrics["e2e"]["mean"]
+        inside += low <= truth["e2e"]["mean"] <= high
+    assert 34 <= inside <= 40
+
+
+def test_the_same_seed_draws_the_same(tmp_path: Path, workload: Workload) -> None:
+    inputs = inputs_of(make_bundle(tmp_path / "b"), workload)
+    one, same, other = predict(inputs, 5), predict(inputs, 5), predict(inputs, 5, seed=1)
+    assert one.metrics == same.metrics != other.metrics
+
+
+@pytest.mark.parametrize(
+    ("made", "clock", "name"),
+    [
+        ({"overhead": False}, "engine", "engine_time"),
+        ({}, "client", "front_end"),
+        ({"meta": {"source": "aiconfigurator"}}, "engine", "composed"),
+        ({"meta": {"engine_version": "0.19.0"}}, "engine", "other_release"),
+    ],
+)
+def test_what_is_not_known_widens(
+    tmp_path: Path, workload: Workload, made: dict[str, Any], clock: Clock, name: str
+) -> None:
+    plain = predict(inputs_of(make_bundle(tmp_path / "plain"), workload), 8)
+    less = predict(inputs_of(make_bundle(tmp_path / "less", **made), workload, clock), 8)
+    assert {s.name for s in less.sources} - {s.name for s in plain.sources} == {name}
+    metric = "ttft" if name == "front_end" else "tpot"
+    assert width(less, metric) > width(plain, metric)
+
+
+def test_a_calibration_is_drawn_from_its_interval(tmp_path: Path, workload: Workload) -> None:
+    found = {"name": "engine_time", "time_ns": 2 * MS, "low_ns": MS, "high_ns": 3 * MS}
+    bundle = make_bundle(
+        tmp_path / "b", overhead=False, meta={"calibration": {"parameters": [found]}}
+    ).with_engine_time(2 * MS)
+    (source,) = (s for s in sources_of(bundle, ENGINE, "engine") if s.name == "engine_time")
+    assert source.mean_ns == 2 * MS
+    assert source.time_ns == pytest.approx(MS / 1.645, rel=1e-3)
+
+
+def test_a_scattered_operator_is_named_with_its_share(tmp_path: Path) -> None:
+    cov = {"coefficient_of_variation": {"mlp_up_proj": 0.07}}
+    sources = sources_of(make_bundle(tmp_path / "b", meta={"repeatability": cov}), ENGINE, "engine")
+    shares = {source.name: source.share for source in sources}
+    assert shares["mlp_up_proj"] == pytest.approx(0.07, abs=0.005)
+    assert "overhead" not in shares
+
+
+@pytest.mark.parametrize(
+    ("samples", "params", "words"),
+    [
+        (2, {}, "at least 5"),
+        (8, {"scheduler": "sarathi"}, "scheduler=vllm"),
+        (8, {"replicas": "2"}, "replicas=1"),
+    ],
+)
+def test_what_has_no_interval_is_refused(
+    tmp_path: Path, workload: Workload, samples: int, params: dict[str, str], words: str
+) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    inputs = SimulationInputs(TINY, CPU, workload, bundle, ENGINE, Path(), params)
+    with pytest.raises(UsageError, match=words):
+        predict(inputs, samples)
+
+
+def test_the_command(
+    tmp_path: Path, workload: Workload, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_bundle(tmp_path / "b")
+    words = ["simulate", "--model", TINY.name, "--hardware", "cpu", "--simulator", "reference"]
+    words += ["--workload", str(workload.path), "--profile", str(tmp_path / "b"), "--samples", "6"]
+    assert main(["-p", "tests.toyplugin", *words, "--out", str(tmp_path / "run")]) == 0
+    document = json.loads((tmp_path / "run" / PREDICTION).read_text())
+    assert document["level"] == 0.9
+    figure = document["metrics"]["ttft"]["p50"]
+    assert figure["low_ns"] < figure["ns"] < figure["high_ns"]
+    assert {source["name"] for source in document["sources"]} >= {"device", "attn_decode"}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == str(tmp_path / "run")
+    shown: Callable[[Any], Any] = prediction_lines
+    assert lines[:-1] == list(shown(document))
