@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--repeat", type=int, default=3, help="real runs a model")
     parser.add_argument("--out", type=Path, help="default: a new directory below tmp/served")
-    parser.add_argument("--full", action="store_true", help="the full profiling grid")
+    parser.add_argument("--quick", action="store_true", help="the quick profiling grid")
     options = parser.parse_args()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     out: Path = options.out or Path("tmp") / "served" / stamp
@@ -94,7 +94,7 @@ def main() -> int:
     _gpusim("workload", "generate", *_WORKLOAD.split(), "--out", out / "workload")
     lines = []
     for shape in MODELS:
-        lines.append(_compared(shape, out, options.repeat, options.full))
+        lines.append(_compared(shape, out, options.repeat, options.quick))
         print(lines[-1], flush=True)
     print("\n| tried | on this processor |\n| --- | --- |")
     for words, shape, dtype in TRIED:
@@ -106,12 +106,12 @@ def main() -> int:
     return 0
 
 
-def _compared(shape: ModelShape, out: Path, repeat: int, full: bool) -> str:
+def _compared(shape: ModelShape, out: Path, repeat: int, quick: bool) -> str:
     place = out / shape.name.rpartition("/")[2]
     model = _written(shape, place, {**_SETTINGS, "dtype": "float32"})
     given = ["--model", model, "--engine", place / "engine.json"]
     workload = ["--workload", out / "workload"]
-    grid = [] if full else ["--quick"]
+    grid = ["--quick"] if quick else []
     bundle = place / "profile"
     _gpusim("profile", "vllm", *given, "--hardware", "cpu", *grid, "--out", bundle)
     count = ["--repeat", str(repeat)]
