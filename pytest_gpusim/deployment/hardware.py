@@ -51,6 +51,9 @@ BUILTIN_HARDWARE = (
     Hardware("h100", "cuda", r"\bH100\b", memory_gb=80, fp16_tflops=989, memory_gib=79.1),
     Hardware("h200", "cuda", r"\bH200\b", memory_gb=141, fp16_tflops=989, memory_gib=139.8),
     Hardware("b200", "cuda", r"\bB200\b", memory_gb=180, fp16_tflops=2250, memory_gib=178.4),
+    Hardware("b300", "cuda", r"\bB300\b", memory_gb=288, fp16_tflops=2250, memory_gib=268.6),
+    Hardware("gb200", "cuda", r"\bGB200\b", memory_gb=186, fp16_tflops=2500, memory_gib=185.0),
+    Hardware("gb300", "cuda", r"\bGB300\b", memory_gb=288, fp16_tflops=2500, memory_gib=277.5),
     Hardware("a40", "cuda", r"\bA40\b", memory_gb=48, fp16_tflops=150, memory_gib=44.4),
     Hardware("l40s", "cuda", r"\bL40S\b", memory_gb=48, fp16_tflops=362, memory_gib=44.4),
     Hardware(

@@ -56,6 +56,7 @@ LLAMA_3_1_70B = replace(
 )
 # ModelOpt's recipe: weights and activations per tensor, the KV cache too.
 _MODELOPT_FP8 = Quantization("fp8", kv_cache_dtype="fp8")
+_MODELOPT_FP4 = Quantization("nvfp4", kv_cache_dtype="fp8")
 _FP8_BLOCKS = Quantization("fp8_block")
 
 QWEN3_32B = replace(
@@ -140,6 +141,13 @@ BUILTIN_MODELS = (
     LLAMA_3_1_70B,
     replace(LLAMA_3_1_70B, name="nvidia/Llama-3.1-70B-Instruct-FP8", quantization=_MODELOPT_FP8),
     replace(LLAMA_3_1_70B, name="nvidia/Llama-3.3-70B-Instruct-FP8", quantization=_MODELOPT_FP8),
+    replace(LLAMA_3_1_70B, name="nvidia/Llama-3.3-70B-Instruct-FP4", quantization=_MODELOPT_FP4),
+    replace(QWEN3_235B_A22B, name="nvidia/Qwen3-235B-A22B-NVFP4", quantization=_MODELOPT_FP4),
     MIXTRAL_8X7B,
     MINIMAX_M2_5,
+    replace(
+        MINIMAX_M2_5,
+        name="nvidia/MiniMax-M2.5-NVFP4",
+        quantization=replace(_MODELOPT_FP4, excluded=("attention",)),
+    ),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pytest_gpusim.points.rows import Point
 
 _SEED = 0
+_HOPPER, _BLACKWELL_SEATS = ("h100", "h200"), 512
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Client:
         distinct_prompts: How many prompts there are, sent in turn; None: each is sent once.
         prefix_caching: Whether the server was told to cache prefixes; None: its default.
         async_scheduling: The same.
-        seats_are_clients: Whether ``max_num_seqs`` is the number of clients.
+        seats_are_clients: Whether ``max_num_seqs`` is the number of clients (on Blackwell 512).
         statistic: Of the two figures.
         source: Why so.
     """
@@ -41,6 +42,12 @@ class Client:
     seats_are_clients: bool
     statistic: str
     source: str
+
+    def seats(self, point: Point) -> int | None:
+        """``max_num_seqs`` of the server; None: its default."""
+        if not self.seats_are_clients:
+            return None
+        return point.concurrency if point.hardware in _HOPPER else _BLACKWELL_SEATS
 
     def lengths(self, point: Point) -> list[tuple[int, int, int]]:
         """(prompt id, prompt tokens, answer tokens) of each request, in order of sending."""

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from pytest_gpusim.registry import Registry
 
 BLOCK_SIZE = 16
-# A model and precision -> the checkpoint that InferenceX serves for it.
-_CHECKPOINTS = {("meta-llama/Llama-3.1-70B", "fp8"): "nvidia/Llama-3.3-70B-Instruct-FP8"}
+# A model and precision -> the checkpoint that is served for it; a model that is not listed is one.
+_CHECKPOINTS = {
+    ("meta-llama/Llama-3.1-70B", "fp8"): "nvidia/Llama-3.3-70B-Instruct-FP8",
+    ("meta-llama/Llama-3.1-70B", "fp4"): "nvidia/Llama-3.3-70B-Instruct-FP4",
+    ("meta-llama/Llama-3.1-8B", "fp8"): "nvidia/Llama-3.1-8B-Instruct-FP8",
+    ("Qwen/Qwen3-32B", "fp8"): "Qwen/Qwen3-32B-FP8",
+    ("Qwen/Qwen3-30B-A3B", "fp8"): "Qwen/Qwen3-30B-A3B-FP8",
+    ("Qwen/Qwen3-235B-A22B", "fp8"): "Qwen/Qwen3-235B-A22B-FP8",
+    ("Qwen/Qwen3-235B-A22B", "fp4"): "nvidia/Qwen3-235B-A22B-NVFP4",
+    ("MiniMaxAI/MiniMax-M2.5", "fp4"): "nvidia/MiniMax-M2.5-NVFP4",
+}
+_PRECISIONS = {"bf16": ("bfloat16",), "fp8": ("fp8", "fp8_block"), "fp4": ("nvfp4",)}
 # What InferenceX ran, where its rows do not say.
 _RELEASE = "0.10.2"
 
@@ -40,6 +50,11 @@ class Served:
     expert_parallel: bool
 
 
+def system_of(hardware: str) -> str:
+    """AIConfigurator's name of the system that has this device."""
+    return hardware if hardware.startswith("gb") else f"{hardware}_sxm"
+
+
 def served_by(point: Point, client: Client, registry: Registry, tables: SiliconTables) -> Served:
     """What served a point.
 
@@ -57,7 +72,7 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
         device_name=tables.device_name,
         world_size=point.tensor_parallel,
         max_model_len=shape.max_position,
-        max_num_seqs=point.concurrency if client.seats_are_clients else None,
+        max_num_seqs=client.seats(point),
     )
     settings = EngineSettings(
         **{
@@ -108,7 +123,8 @@ def _checkpoint(point: Point, registry: Registry) -> ModelShape:
     if shape is None:
         raise UsageError(f"the model {name} is not known")
     scheme = shape.quantization.scheme if shape.quantization is not None else "bfloat16"
-    if point.precision and not scheme.startswith(point.precision):
+    known = _PRECISIONS.get(point.precision, (point.precision,))
+    if point.precision and scheme not in known:
         raise UsageError(f"which {point.precision} checkpoint of {point.model} is not known")
     return replace(shape, name=name)
 

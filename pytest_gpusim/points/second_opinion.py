@@ -6,7 +6,7 @@ import logging
 from functools import cache
 from typing import Any
 
-from pytest_gpusim.points.deployment import Served
+from pytest_gpusim.points.deployment import Served, system_of
 from pytest_gpusim.points.rows import Point
 
 # Shapes that its package knows under another name, with what it must be told of their numbers.
@@ -28,7 +28,7 @@ def estimate(point: Point, served: Served) -> tuple[float, float] | None:
         from aiconfigurator_core.sdk.config import RuntimeConfig
 
         backend, database, model = _parts(
-            f"{point.hardware}_sxm",
+            system_of(point.hardware),
             name,
             point.tensor_parallel,
             point.moe_tensor_parallel if served.shape.experts is not None else 1,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.points.clients import Client, client_of
-from pytest_gpusim.points.deployment import BLOCK_SIZE, Served, served_by
+from pytest_gpusim.points.deployment import BLOCK_SIZE, Served, served_by, system_of
 from pytest_gpusim.points.rows import Point
 from pytest_gpusim.profiling.aiconfigurator import compose
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
@@ -78,7 +78,7 @@ class PointSimulator:
 
     def tables(self, point: Point) -> SiliconTables:
         """The silicon tables of a point's device."""
-        system = f"{point.hardware}_sxm"
+        system = system_of(point.hardware)
         if system not in self._tables:
             self._tables[system] = open_tables(system, "vllm", None)
         return self._tables[system]

@@ -108,6 +108,7 @@ def test_loads_are_those_of_the_clients(tmp_path: Path) -> None:
         ({"data_parallel": "2"}, "data parallelism within one engine is not modelled"),
         ({"model": "some/model"}, "the model some/model is not known"),
         ({"precision": "fp4"}, "which fp4 checkpoint of Qwen/Qwen3-32B is not known"),
+        ({"precision": "int4"}, "which int4 checkpoint of Qwen/Qwen3-32B is not known"),
         ({"tensor_parallel": "1", "hardware": "h100"}, "leaves no room for one request"),
         ({"hardware": "h900"}, "h900_sxm: known are"),
     ],
