@@ -192,6 +192,7 @@ def compose(
             "dtype": dtype,
             "block_size": block_size,
             "tensor_parallel_sizes": [workers],
+            **({"engine_settings": {"enable_expert_parallel": True}} if expert_parallel else {}),
             "source": "llmservingsim",
             "calibrated_on": [],
             "coverage": coverage_of(tables),

@@ -132,3 +132,23 @@ def test_an_engine_that_behaves_as_its_profile_has_no_error(tmp_path: Path) -> N
     run = compare(folder, tmp_path)
     assert worst(run) < 1e-5
     assert any("tokens over experts at random" in note for note in run["settings"]["notes"])
+
+
+def test_a_published_run_of_expert_parallel_devices(tmp_path: Path) -> None:
+    requests = [request(index, 64, 3, [2000.0] * 3) for index in range(2)]
+    cluster = made.cluster_of(degree=2, link_bw=16, link_latency=5000)
+    folder = made.write_folder(tmp_path / "run", requests, degree=2, cluster=cluster)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    path = folder / "vllm_run" / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["engine_kwargs"]["enable_expert_parallel"] = True
+    path.write_text(json.dumps(meta))
+    dense_without_mlp(folder / "profile")
+    moe_csv(folder / "profile", ep=1)
+    run = compare(folder, tmp_path)
+    assert run["settings"]["engine"]["enable_expert_parallel"] is True
+    alone = run["metrics"]["tpot"]["mean"]["sim_ns"]
+    # With a table of that degree, whose blocks take ten times as long, steps are longer.
+    moe_csv(folder / "profile", ep=2, scale=10.0)
+    again = compare(folder, tmp_path / "again")
+    assert again["metrics"]["tpot"]["mean"]["sim_ns"] > 1.2 * alone
