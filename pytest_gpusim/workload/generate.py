@@ -15,7 +15,7 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.load import Load, SessionTurn
 from pytest_gpusim.workload.prompts import Prompt, unique_prompts
-from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.tokenizer import exact_texts
 from pytest_gpusim.workload.trace import WorkloadRequest
 from pytest_gpusim.workload.writer import write_workload
 
@@ -147,7 +147,8 @@ def generate_workload(spec: WorkloadSpec, out: Path) -> None:
         requests.append(WorkloadRequest(number, number, prefill, decode, clock))
     prompts = unique_prompts([prefill for prefill, _ in lengths], spec.seed)
     if spec.tokenizer is not None:
-        prompts = _text_prompts(spec, [prefill for prefill, _ in lengths])
+        texts = exact_texts(spec.tokenizer, [prefill for prefill, _ in lengths], spec.seed)
+        prompts = {number: Prompt(number, text=text) for number, text in enumerate(texts)}
     elif sessions:
         requests, prompts = _in_context(requests, prompts, sessions)
     generator: dict[str, Any] = {
@@ -280,37 +281,3 @@ def arrival_gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int
     work = [d + p / _PREFILL_TOKENS_PER_DECODE_TOKEN for p, d in lengths]
     average = sum(work) / count
     return [0] + [round(mean * each / average) for each in work[:-1]]
-
-
-def _text_prompts(spec: WorkloadSpec, lengths: list[int]) -> dict[int, Prompt]:
-    """Texts that the tokenizer cuts into exactly the wanted number of tokens."""
-    tokenizer = load_tokenizer(spec.tokenizer)
-    words = sorted(w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha())
-    if not words:
-        raise UsageError(f"--tokenizer {spec.tokenizer}: its vocabulary has no plain words")
-    stream = random.Random(f"texts:{spec.seed}")
-    return {
-        number: Prompt(number, text=_text_of(tokenizer, words, stream, length, spec))
-        for number, length in enumerate(lengths)
-    }
-
-
-def _text_of(
-    tokenizer: object, words: list[str], stream: random.Random, length: int, spec: WorkloadSpec
-) -> str:
-    encode = tokenizer.encode  # type: ignore[attr-defined]
-    text: list[str] = []
-    found = len(encode("").ids)
-    for _ in range(20 * length + 100):
-        if found == length:
-            return " ".join(text)
-        if found < length:
-            text.extend(stream.choice(words) for _ in range(max(1, (length - found) // 2)))
-        elif text:
-            text.pop()
-        else:
-            break  # the tokenizer adds more special tokens than were asked for
-        found = len(encode(" ".join(text)).ids)
-    raise UsageError(
-        f"--tokenizer {spec.tokenizer}: found no text of exactly {length} tokens; use token ids"
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +26,38 @@ def load_tokenizer(reference: str | None) -> Any:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # what the library raises for a file that is no tokenizer
         raise InputError(path, "", f"not a tokenizer.json: {error}") from None
+
+
+def exact_texts(reference: str, lengths: Sequence[int], seed: int) -> list[str]:
+    """Texts that the tokenizer cuts into exactly so many tokens, drawn from ``seed``.
+
+    Raises:
+        UsageError: The tokenizer has no plain words, or finds no such text.
+    """
+    tokenizer = load_tokenizer(reference)
+    words = sorted(w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha())
+    if not words:
+        raise UsageError(f"--tokenizer {reference}: its vocabulary has no plain words")
+    stream = random.Random(f"texts:{seed}")
+    return [_text_of(tokenizer, words, stream, length, reference) for length in lengths]
+
+
+def _text_of(
+    tokenizer: Any, words: list[str], stream: random.Random, length: int, reference: str
+) -> str:
+    encode = tokenizer.encode
+    text: list[str] = []
+    found = len(encode("").ids)
+    for _ in range(20 * length + 100):
+        if found == length:
+            return " ".join(text)
+        if found < length:
+            text.extend(stream.choice(words) for _ in range(max(1, (length - found) // 2)))
+        elif text:
+            text.pop()
+        else:
+            break  # the tokenizer adds more special tokens than were asked for
+        found = len(encode(" ".join(text)).ids)
+    raise UsageError(
+        f"--tokenizer {reference}: found no text of exactly {length} tokens; use token ids"
+    )
