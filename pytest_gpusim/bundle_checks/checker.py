@@ -17,6 +17,7 @@ from pytest_gpusim.bundle_checks.requirements import Requirements
 from pytest_gpusim.bundle_checks.series import series_of
 from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check, Status
+from pytest_gpusim.deployment.resolution import with_defaults
 from pytest_gpusim.errors import GpusimError
 
 if TYPE_CHECKING:
@@ -207,6 +208,11 @@ class Checker:
 
         settings = bundle.engine_settings
         settings = engine.merged(settings) if engine is not None else settings
+        hardware = self.required.hardware or self._named_hardware()
+        if hardware is not None:
+            # A simulation takes the release's defaults for what nobody states.
+            shape = self.required.model or bundle.model_shape
+            settings = with_defaults(settings, model=shape, hardware=hardware)
         try:
             workload.require_fits(settings.max_model_len)
         except GpusimError as error:

@@ -44,20 +44,10 @@ def resolve_settings(
     Raises:
         InputError: A limit is missing and cannot be had.
     """
-    settings = stated.merged(profile, PROFILE) if profile is not None else stated
+    settings = with_defaults(
+        stated, model=model, hardware=hardware, profile=profile, device_name=device_name
+    )
     usual = deployment_of(settings, model, hardware, device_name)
-    release = ".".join(map(str, usual.known_release))
-    words = f"default of vLLM {release}"
-    if usual.release is None:
-        words += "; the engine's release is not known"
-    values: dict[str, Any] = {}
-    passed_over = {*_INPUTS} if model.experts is not None else {*_INPUTS, "enable_expert_parallel"}
-    for setting in modelled():
-        if getattr(settings, setting.name) is None and setting.name not in passed_over:
-            value = default(setting.name, usual)
-            if value is not None:
-                values[setting.name] = value
-    settings = settings.merged(EngineSettings(**values), words)
     if settings.num_gpu_blocks is None and hardware.kind == "cuda":
         capacity = engine_kv_capacity(
             model,
@@ -80,6 +70,34 @@ def resolve_settings(
     return replace(
         settings, gpu_memory_utilization=None, kv_cache_memory_bytes=None, performance_mode=None
     )
+
+
+def with_defaults(
+    stated: EngineSettings,
+    *,
+    model: ModelShape,
+    hardware: Hardware,
+    profile: EngineSettings | None = None,
+    device_name: str | None = None,
+) -> EngineSettings:
+    """The settings with the profile's engine's, then the release's defaults, for what is unstated.
+
+    As `resolve_settings`, but that KV blocks and what has no default may be missing.
+    """
+    settings = stated.merged(profile, PROFILE) if profile is not None else stated
+    usual = deployment_of(settings, model, hardware, device_name)
+    release = ".".join(map(str, usual.known_release))
+    words = f"default of vLLM {release}"
+    if usual.release is None:
+        words += "; the engine's release is not known"
+    values: dict[str, Any] = {}
+    passed_over = {*_INPUTS} if model.experts is not None else {*_INPUTS, "enable_expert_parallel"}
+    for setting in modelled():
+        if getattr(settings, setting.name) is None and setting.name not in passed_over:
+            value = default(setting.name, usual)
+            if value is not None:
+                values[setting.name] = value
+    return settings.merged(EngineSettings(**values), words)
 
 
 def deployment_of(
