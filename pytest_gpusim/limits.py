@@ -36,6 +36,11 @@ class Limit:
         """What a message says of it."""
         return f"the limit is {self.value:,}; raise it with {self.variable}=N if this is meant"
 
+    def check_option(self, option: str, found: int) -> None:
+        """Raise `UsageError` where what was asked for is beyond the limit."""
+        if found > self.default and found > self.value:
+            raise UsageError(f"{option} {found}: {self.advice}")
+
     def check(self, path: Path | str, where: str, found: int) -> None:
         """Raise `InputError` where ``found`` is beyond the limit."""
         if found > self.default and found > self.value:

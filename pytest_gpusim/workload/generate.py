@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
 from pytest_gpusim.tables import open_text
 from pytest_gpusim.workload.load import Load, SessionTurn
 from pytest_gpusim.workload.prompts import Prompt, unique_prompts
@@ -113,6 +114,9 @@ class WorkloadSpec:
             raise UsageError(f"--arrivals {self.arrivals}: known are {', '.join(ARRIVALS)}")
         if self.requests < 1:
             raise UsageError(f"--requests {self.requests}: expected at least 1")
+        REQUESTS.check_option("--requests", self.requests)
+        REQUEST_TOKENS.check_option("--prefill", self.prefill.high)
+        REQUEST_TOKENS.check_option("--decode", self.decode.high)
         if self.arrivals == "closed" and self.concurrency is None:
             raise UsageError("--arrivals closed: give --concurrency N, the number of clients")
         if self.rate is None and self.arrivals != "closed":

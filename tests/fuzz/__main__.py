@@ -2,7 +2,7 @@
 
 A finding is an exception that is not for the user, a message of several lines or with signs that a
 terminal obeys, a warning of numpy's or pandas', a file outside the place to write in, something
-left of an artifact that was refused, or more than some seconds.
+left of an artifact that was refused, or more than some seconds of the processor's time.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run_case(reader: Reader, place: Path, draw: random.Random) -> tuple[str | No
 
 
 def _finding(reader: Reader, given: Path, out: Path) -> str | None:
-    signal.alarm(_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -69,7 +69,7 @@ def _finding(reader: Reader, given: Path, out: Path) -> str | None:
             warnings.simplefilter("ignore", GpusimWarning)
             reader.read(given, out)
     except GpusimError as error:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         said = str(error)
         if not said.isprintable():
             return f"message is not printable: {said!r}"
@@ -78,14 +78,14 @@ def _finding(reader: Reader, given: Path, out: Path) -> str | None:
         left = sorted(path for path in out.rglob("*") if ".partial-" in path.name)
         return f"left {left[0]}" if left else None
     except TooSlow:
-        return f"took more than {_SECONDS} s"
+        return f"took more than {_SECONDS} s of the processor"
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"[:400]
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="TEXT", default="", help="readers whose name has it")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep inputs with a finding here")
     options = parser.parse_args()
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     cases: Counter[str] = Counter()
     findings: Counter[str] = Counter()
     seconds: Counter[str] = Counter()

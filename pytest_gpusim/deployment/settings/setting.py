@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.settings.defaults import Default
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.limits import KV_BLOCKS
 
 Kind = Literal["int", "float", "bool", "str", "any"]
 Role = Literal["modelled", "refused", "profiled", "ignored"]
@@ -101,6 +102,8 @@ class Setting:
             if self.kind == "float" and number is not None and 0 < number <= 1:
                 return float(number)
             if self.kind == "int" and isinstance(number, int) and number >= self.least:
+                if self.name == "num_gpu_blocks":
+                    KV_BLOCKS.check(where, key, number)
                 return number
         raise InputError(where, key, f"expected a valid {self.kind}, found {brief(value)}")
 
