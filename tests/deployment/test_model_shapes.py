@@ -167,3 +167,29 @@ def test_bad_experts_and_quantization_in_metadata_are_named(bad: object) -> None
         Experts.from_json(bad, "profile_meta.json")
     with pytest.raises(InputError, match="model_shape, quantization"):
         Quantization.from_json(bad, "profile_meta.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "degree", "gib"),
+    [("meta-llama/Llama-3.1-8B", 1, 14.9888), ("Qwen/Qwen3-30B-A3B", 4, 14.2474)],
+)
+def test_weights_are_those_that_vllm_logs(name: str, degree: int, gib: float) -> None:
+    """vLLM's "Model loading took" of public logs (docs/models.md)."""
+    assert weight_bytes(KNOWN[name], "bfloat16", degree) / GIB == pytest.approx(gib, rel=0.003)
+
+
+@pytest.mark.parametrize(
+    ("name", "degree", "gib", "tokens"),
+    [
+        ("meta-llama/Llama-3.1-8B", 1, 3.81, 1952 * 16),
+        ("meta-llama/Llama-3.1-70B", 1, 38.71, 126_832),
+        ("Qwen/Qwen3-235B-A22B-FP8", 4, 8.11, 178_880),
+    ],
+)
+def test_kv_blocks_are_those_that_vllm_logs(
+    name: str, degree: int, gib: float, tokens: int
+) -> None:
+    """vLLM's "Available KV cache memory" and "GPU KV cache size" of public logs."""
+    shape = KNOWN[name]
+    a_token = shape.kv_bytes_per_token(shape.kv_cache_dtype("bfloat16"), degree)
+    assert gib * GIB / a_token == pytest.approx(tokens, rel=0.012)
