@@ -12,7 +12,8 @@ import pytest
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
-from pytest_gpusim.workload import Workload
+from pytest_gpusim.workload import Workload, read_workload
+from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 from tests.factories import CPU
 from tests.vllm_runtime.tiny import QWEN3, tiny_workload
 
@@ -70,6 +71,22 @@ def test_every_pass_begins_cold_and_shared_prefixes_are_found(url: str, tmp_path
     for run in run_on(url, workload, tmp_path / "1", tmp_path / "2"):
         assert run.requests["num_cached_tokens"].tolist() == [0, 96, 96]
         assert run.meta["prefix_cache_reset"] is True
+
+
+def test_a_closed_loop_of_conversations_finds_its_answers_again(url: str, tmp_path: Path) -> None:
+    spec = WorkloadSpec(
+        "closed", 6, None, 1, Lengths(60, 60), Lengths(40, 40), concurrency=2, turns=Lengths(2, 2)
+    )
+    generate_workload(spec, tmp_path / "w")
+    workload = read_workload(tmp_path / "w")
+    (run,) = run_on(url, workload, tmp_path / "run")
+    assert run.meta["load"] == {"kind": "closed", "max_concurrency": 2}
+    assert run.meta["params"]["answers_in_context"] == "as generated"
+    rows = run.requests.set_index("request_id")
+    for request_id, before in workload.follows.items():
+        assert rows["arrival_time_ns"][request_id] >= rows["completion_time_ns"][before]
+        # 60 tokens of prompt and 39 computed ones of the answer, in blocks of 32; the prompt: 32.
+        assert rows["num_cached_tokens"][request_id] == 96
 
 
 def test_refused_requests_are_error_rows(url: str, tmp_path: Path) -> None:
