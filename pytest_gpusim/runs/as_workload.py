@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.importers.base import is_refusal
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
+from pytest_gpusim.workload.load import turns_followed
+from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.token_ids import continuations
 from pytest_gpusim.workload.trace import Workload, read_workload
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     if run.finished.empty:
         raise InputError(run.path, "", "no request of this run succeeded")
     workload = _workload_of(run, options.get("workload_dir"))
-    as_due = workload is not None and not workload.is_open_loop
+    as_due = not (run if workload is None else workload).is_open_loop
     rows = rows.sort_values(["request_id"] if as_due else ["arrival_time_ns", "request_id"])
     trace = Trace("run", run.path, (), source={"run_id": run.run_id})
     trace.source["workload_digest"] = run.meta.get("workload_digest")
@@ -50,10 +54,10 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     failed = len(run.requests) - len(run.finished)
     if failed:
         trace.counts["failed_left_out" if chosen.drop_failed else "failed_as_asked"] = failed
+    trace.load = run.load if workload is None else workload.load
     if workload is not None:
-        trace.prompts = workload.prompts
+        trace.prompts = _prompts(workload, rows)
         trace.tokenizer_ref = workload.meta.get("tokenizer_ref")
-        trace.load = workload.load
     trace.records = _records(run, rows, workload)
     refused = sum(record.refused for record in trace.records)
     if refused:
@@ -65,6 +69,8 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
     asked = {r.request_id: r for r in workload.requests} if workload else {}
     decode = rows["num_decode_tokens_actual"].fillna(rows["num_decode_tokens"])
     refused = _refused(rows) | (workload.refused if workload else frozenset())
+    sessions = run.sessions if workload is None else workload.sessions
+    due = _due(run, rows)
     records = []
     for number, arrival, prefill, tokens, status in zip(
         rows["request_id"].tolist(),
@@ -81,7 +87,8 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
                     run.path, f"request_id {number}", f"is not in the workload {workload.path}"
                 )
             lengths = max(prefill, 1), max(tokens, 1)
-            records.append(TraceRequest(arrival, *lengths, None, number, refused=number in refused))
+            places = sessions.get(number), number in refused
+            records.append(TraceRequest(due.get(number, arrival), *lengths, None, number, *places))
             continue
         if status == "error":
             prefill, tokens = known.num_prefill_tokens, tokens or known.num_decode_tokens
@@ -93,11 +100,44 @@ def _records(run: Run, rows: pd.DataFrame, workload: Workload | None) -> list[Tr
                 max(tokens, 1),
                 known.prompt_id,
                 number,
-                workload.sessions.get(number),
+                sessions.get(number),
                 number in refused,
             )
         )
     return records
+
+
+def _due(run: Run, rows: pd.DataFrame) -> dict[int, int]:
+    """When requests were due, of a run whose arrivals are its side's own; empty for others.
+
+    A later turn's says nothing, and is that of the request before it; where nobody tells, a request
+    was due when it could be sent.
+    """
+    if run.is_open_loop:
+        return {}
+    told = rows["arrival_time_ns"]
+    if "due_time_ns" in rows.columns:
+        told = rows["due_time_ns"].fillna(told)
+    due: dict[int, int] = {}
+    latest, follows = 0, turns_followed(run.sessions)
+    for number, time in zip(rows["request_id"].tolist(), told.tolist(), strict=True):
+        latest = latest if number in follows else max(latest, time)
+        due[number] = latest
+    return due
+
+
+def _prompts(workload: Workload, rows: pd.DataFrame) -> dict[int, Prompt] | None:
+    """Its prompts; those that go on with an answer take no more of it than came."""
+    if workload.prompts is None:
+        return None
+    prompts = dict(workload.prompts)
+    came = rows.set_index("request_id")["num_decode_tokens_actual"].dropna().to_dict()
+    for request_id, (earlier, taken) in continuations(workload).items():
+        there = workload.requests[earlier].num_prefill_tokens + int(came.get(earlier, taken))
+        if there < taken:
+            prompt_id = workload.requests[request_id].prompt_id
+            prompts[prompt_id] = replace(prompts[prompt_id], prefix_tokens=there)
+    return prompts
 
 
 def _refused(rows: pd.DataFrame) -> set[int]:
