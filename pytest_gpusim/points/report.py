@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import CLIENTS, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
 from pytest_gpusim.points.rows import Point, read_points
@@ -52,7 +52,7 @@ def judge_points(
             try:
                 served = reference.served(point)
                 found = reference.simulate(point)
-            except UsageError as error:
+            except (UsageError, InputError) as error:
                 refused[index] = str(error)
                 continue
             known[index] = Kernels(point, served.shape, found)

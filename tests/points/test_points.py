@@ -17,6 +17,7 @@ from pytest_gpusim.deployment.models import QWEN3_32B, QWEN3_235B_A22B
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
+from pytest_gpusim.points.report import judge_points
 from pytest_gpusim.points.rows import COLUMNS, Point, read_points
 from pytest_gpusim.points.simulation import EngineTime, PointSimulator, Simulated
 from pytest_gpusim.registry import builtin_registry
@@ -223,3 +224,17 @@ def test_an_unknown_simulator_is_refused(
 ) -> None:
     assert main(["points", str(table(tmp_path / "p.csv", {})), "--simulator", "nobody"]) == 2
     assert "unknown simulator 'nobody'" in capsys.readouterr().err
+
+
+@needs_tables
+def test_what_the_tables_lack_is_refused_by_row(tmp_path: Path) -> None:
+    path = table(
+        tmp_path / "p.csv",
+        EXPERTS | {"hardware": "l40s"},
+        EXPERTS | {"tensor_parallel": "8", "moe_tensor_parallel": "8", "hardware": "h100"},
+    )
+    document = judge_points(path, builtin_registry(), engine_time=False)
+    first, second = (row["refused"] for row in document["points"])
+    assert "l40s" in first
+    assert "need moe_tp_size 8, measured are 1, 2, 4" in second
+    assert document["summary"]["simulated"] == 0
