@@ -17,6 +17,7 @@ from benchmarks.speed.simulators import synthetic_inputs
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.vidur import runner
 from pytest_gpusim.workload import Load
 from tests.factories import make_workload
@@ -66,12 +67,12 @@ def _loads(scratch: Path, clients: int, requests: int) -> dict[str, SimulationIn
 
 
 def _seconds(simulator: str, inputs: SimulationInputs) -> float:
-    engine = ServingEngine.of_inputs(inputs)
+    fleet = Fleet.of_inputs(inputs, 1, "round_robin")
     start = time.perf_counter()
     if simulator == "reference":
-        reference.run(inputs, engine)
+        reference.run(inputs, fleet.engines[0])
     else:
-        runner.run(inputs, engine, "vllm", "profile")
+        runner.run(inputs, fleet, "vllm", "profile")
     return time.perf_counter() - start
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from pytest_gpusim.registry import SimulationInputs
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.vidur import runner
 from pytest_gpusim.workload import Workload
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload, random_workload
@@ -94,9 +95,9 @@ def _timed(action: Callable[[], Any]) -> float:
 
 def _loops(inputs: SimulationInputs) -> dict[str, float]:
     def vidur(scheduler: str, predictor: str) -> float:
-        engine = ServingEngine.of_inputs(inputs)
-        engine.keeps_spans = predictor == "random_forest"
-        return _timed(lambda: runner.run(inputs, engine, scheduler, predictor))
+        fleet = Fleet.of_inputs(inputs, 1, "round_robin")
+        fleet.engines[0].keeps_spans = predictor == "random_forest"
+        return _timed(lambda: runner.run(inputs, fleet, scheduler, predictor))
 
     def bare() -> float:
         engine = ServingEngine.of_inputs(inputs)
@@ -105,7 +106,7 @@ def _loops(inputs: SimulationInputs) -> dict[str, float]:
     # What is measured first pays for what is loaded on first use.
     small = make_workload(inputs.bundle.path.parent / "small", [(8, 2, 0)])
     warm = dataclasses.replace(inputs, workload=small)
-    runner.run(warm, ServingEngine.of_inputs(warm), "vllm", "profile")
+    runner.run(warm, Fleet.of_inputs(warm, 1, "round_robin"), "vllm", "profile")
     fast = [(bare(), vidur("vllm", "profile")) for _ in range(REPEATS)]
     return {
         "reference": median(first for first, _ in fast),
