@@ -76,19 +76,25 @@ def judge(
         plain: Uncalibrated too.
     """
     registry = builtin_registry()
-    profile = _profile(scratch / "profile")
-    runs = {load: [read_run(data / load / "real" / n) for n in ("1", "2")] for load in LOADS}
+    composed = profile(scratch / "profile")
+    runs = {load: runs_of(data, load) for load in LOADS}
     for load in loads:
         other = next(each for each in LOADS if each != load)
         if plain:
-            yield _judged(load, runs[load], profile, scratch / f"{load}-plain")
+            yield _judged(load, runs[load], composed, scratch / f"{load}-plain")
         place = scratch / f"on-{other}"
-        found = calibrate(runs[other], profile, registry, place, artifacts=scratch / "tmp")
+        found = calibrate(runs[other], composed, registry, place, artifacts=scratch / "tmp")
         out = scratch / f"{load}-calibrated"
         yield _judged(load, runs[load], read_bundle(place), out, other, found)
 
 
-def _profile(out: Path) -> Bundle:
+def runs_of(data: Path, load: str) -> list[Run]:
+    """The two real runs of a load."""
+    return [read_run(data / load / "real" / number) for number in ("1", "2")]
+
+
+def profile(out: Path) -> Bundle:
+    """The profile as composed from AIConfigurator's tables."""
     parser = argparse.ArgumentParser()
     SOURCE.add_arguments(parser)
     words = ["--system", SYSTEM, "--model", MODEL]

@@ -34,7 +34,8 @@ def attribute(sides: Sides) -> dict[str, Any]:
         ``by_prompt_length`` (mean errors in parts of the run), ``operators`` (share of the
         simulated time), ``extrapolated_share``, ``steps`` (see `steps.compare_steps`), ``state``
         (the real run's own state, priced by the model; see `state.real_state`), ``spread``
-        (see `spread_of_requests`), ``sensitivity`` (of each figure to a step time, see
+        (see `spread_of_requests`), ``prediction`` (figures that were predicted with an interval,
+        and whether the real one lies in it), ``sensitivity`` (of each figure to a step time, see
         `sensitivity.sensitivity`), ``findings``: what stands out, in words, what explains most of
         the error first, and ``explained``: how much of the error of the mean E2E each of these
         explains, None where that has no number. What the runs do not tell is None.
@@ -52,6 +53,7 @@ def attribute(sides: Sides) -> dict[str, Any]:
         "steps": compare_steps(with_steps, sides.sim) if with_steps is not None else None,
         "state": real_state(sides, requests),
         "spread": spread_of_requests(sides),
+        "prediction": _predicted(sides),
         "sensitivity": sensitivity(sides.real_metrics[0]) or None,
     }
     said = sorted(_findings(found), key=lambda item: -(item.explains or 0.0))
@@ -60,6 +62,22 @@ def attribute(sides: Sides) -> dict[str, Any]:
         "findings": [item.text for item in said],
         "explained": [item.explains for item in said],
     }
+
+
+def _predicted(sides: Sides) -> dict[str, Any] | None:
+    """The figures of the simulation's ``prediction.json`` beside the real ones."""
+    document = sides.sim.prediction()
+    if document is None:
+        return None
+    rows = []
+    for metric, figures in document["metrics"].items():
+        for name, figure in figures.items():
+            known = sides.figures.get(metric, name)
+            if known is not None:
+                inside = figure["low_ns"] <= known.real_value <= figure["high_ns"]
+                row = {"metric": metric, "statistic": name, **figure}
+                rows.append({**row, "real_ns": round(known.real_value), "inside": inside})
+    return {"level": document["level"], "figures": rows}
 
 
 class _Finding(NamedTuple):

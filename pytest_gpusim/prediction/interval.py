@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.artifacts import SCHEMA_VERSION, write_json
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.prediction.sources import Source, drawn_bundle, sources_of
+from pytest_gpusim.runs.schema import PREDICTION
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.output import engine_records
 from pytest_gpusim.simulators.reference import run as run_reference
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from pytest_gpusim.registry import SimulationInputs
 
-PREDICTION = "prediction.json"
 LEVEL = 0.90
 FEWEST_SAMPLES = 5
 # Two runs of one engine differ by about so much in each figure; a simulator has none of that.

@@ -61,6 +61,19 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
     yield _parts("Over the course of the run (means)", "arrival", found["by_position"], _seconds)
     yield _parts("By prompt length (means)", "prompt tokens", found["by_prompt_length"], _span)
     yield from _state(found.get("state") or {})
+    predicted = found.get("prediction") or {"level": 0.0, "figures": ()}
+    yield TextTable(
+        f"Predicted with an interval of {predicted['level']:.0%}",
+        ("figure", "predicted", "from", "to", "real", ""),
+        [
+            (
+                f"{LABELS[row['metric']]} {row['statistic']}",
+                *(milliseconds(row[key]) for key in ("ns", "low_ns", "high_ns", "real_ns")),
+                "" if row["inside"] else "outside",
+            )
+            for row in predicted["figures"]
+        ],
+    )
     yield TextTable(
         "The same request from one real run to the next",
         ("metric", "varies by", "lifts the real p90 by", "error against the p90 of medians"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.runs.schema import BATCHES, META
+from pytest_gpusim.runs.schema import BATCHES, META, PREDICTION
 from pytest_gpusim.tables import find_table, open_text
 from pytest_gpusim.workload.load import Load, SessionTurn, turns_followed
 
@@ -85,6 +85,14 @@ class Run:
     def is_open_loop(self) -> bool:
         """Whether its requests were sent at their times, whatever became of the others."""
         return self.load.is_open and not turns_followed(self.sessions)
+
+    def prediction(self) -> dict[str, Any] | None:
+        """``prediction.json`` beside a simulated run; None where it was made without."""
+        from pytest_gpusim.artifacts import read_json
+
+        path = self.path / PREDICTION
+        document = read_json(path) if path.is_file() else None
+        return document if isinstance(document, dict) else None
 
     def batches(self) -> list[dict[int, int]] | None:
         """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown."""

@@ -9,6 +9,8 @@ REQUESTS, TOKENS, STEPS, BATCHES, META = (
     "step_batches.jsonl",
     "run_meta.json",
 )
+PREDICTION = "prediction.json"
+"""Beside a simulated run: its figures with their intervals."""
 REQUEST_COLUMNS = (
     "request_id",
     "arrival_time_ns",

@@ -12,12 +12,14 @@ import pytest
 
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.cli import main
+from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.prediction import PREDICTION, Prediction, predict, prediction_lines
 from pytest_gpusim.prediction.interval import _figures
 from pytest_gpusim.prediction.sources import drawn_bundle, sources_of
-from pytest_gpusim.registry import SimulationInputs
-from pytest_gpusim.runs import Clock
+from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.report.attribution import attribution_tables
+from pytest_gpusim.runs import Clock, read_run
 from pytest_gpusim.workload import Workload
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
@@ -138,3 +140,24 @@ def test_the_command(
     assert lines[-1] == str(tmp_path / "run")
     shown: Callable[[Any], Any] = prediction_lines
     assert lines[:-1] == list(shown(document))
+
+
+def test_a_comparison_shows_whether_the_real_figures_lie_inside(
+    tmp_path: Path, workload: Workload
+) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    runs = []
+    for name, made in (("sim", bundle), ("real", bundle.with_engine_time(3 * MS))):
+        inputs = SimulationInputs(TINY, CPU, workload, made, ENGINE, tmp_path / name)
+        builtin_registry().simulators.get("reference")(inputs)
+        runs.append(read_run(tmp_path / name))
+    predict(inputs_of(bundle, workload), 6).write(tmp_path / "sim")
+    attribution = compare_runs([runs[1]], runs[0]).attribution
+    shown = {
+        (r["metric"], r["statistic"]): r["inside"] for r in attribution["prediction"]["figures"]
+    }
+    assert not shown["tpot", "p50"]
+    same = compare_runs([runs[0]], runs[0]).attribution["prediction"]["figures"]
+    assert all(row["inside"] for row in same)
+    (table,) = (t for t in attribution_tables(attribution) if t.title.startswith("Predicted"))
+    assert table.rows[0][-1] == "outside"
