@@ -59,7 +59,7 @@ def parse_statements(texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--state {text!r}: expected KEY=VALUE, such as clock=client")
         try:
             found[key.strip()] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[key.strip()] = value.strip()
     return found
 

@@ -16,6 +16,7 @@ from pytest_gpusim.llmservingsim.identity import (
     models_contradict,
 )
 from pytest_gpusim.tables import find_table, read_table
+from pytest_gpusim.yaml_documents import read_yaml
 
 DENSE = "dense.csv"
 _META = ("meta.yaml", "meta.yml")
@@ -262,12 +263,7 @@ def _upwards(folder: Path, top: Path) -> Iterator[Path]:
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, "", f"not YAML: {error}") from None
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError(path, "", "expected a mapping")
     return {str(key): value for key, value in document.items()}

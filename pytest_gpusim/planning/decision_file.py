@@ -17,7 +17,6 @@ Paths are relative to the file; a real run may be another tool's file.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from pytest_gpusim.planning.decision import Decision, Setting
 from pytest_gpusim.planning.figures import FIGURES, figures_of
 from pytest_gpusim.planning.slo import Limits, parse_limits
 from pytest_gpusim.registry import Registry
+from pytest_gpusim.toml_documents import read_toml
 
 if TYPE_CHECKING:
     from pytest_gpusim.compare.measure import RunMetrics
@@ -143,12 +143,7 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", "give a decision in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, "", f"not TOML: {error}") from None
+    document = read_toml(path, fix="give a decision in TOML")
     for key in document:
         if key not in _KEYS:
             raise InputError(path, key, f"is unknown; known are {', '.join(sorted(_KEYS))}")

@@ -26,7 +26,6 @@ Paths are relative to the file.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.toml_documents import read_toml
 from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
 
 _SCALARS = ("model", "hardware", "simulator", "profile", "workload", "clock")
@@ -129,12 +129,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         InputError: It is no TOML, a key is unknown or missing, or an axis is empty.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", "give a grid in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, "", f"not TOML: {error}") from None
+    document = read_toml(path, fix="give a grid in TOML")
     flat: dict[str, Any] = {}
     for key, value in document.items():
         if key in _SCALARS:

@@ -15,6 +15,7 @@ from pytest_gpusim.plugin import judging
 from pytest_gpusim.plugin.collector import ComparisonCollector
 from pytest_gpusim.plugin.planning import gpusim_decisions as gpusim_decisions
 from pytest_gpusim.plugin.planning import gpusim_sweep as gpusim_sweep
+from pytest_gpusim.plugin.rootdir import keep_rootdir
 from pytest_gpusim.plugin.session import (
     STATE,
     State,
@@ -26,6 +27,16 @@ from pytest_gpusim.registry import Registry, builtin_registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
+
+
+_WITH_PATHS = (
+    "--profiling-root",
+    "--gpusim-artifacts",
+    "--gpusim-recordings",
+    "--gpusim-report",
+    "--gpusim-tolerances",
+    "--gpusim-history",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +81,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspec)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    try:
+        keep_rootdir(early_config, _WITH_PATHS)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_configure(config: pytest.Config) -> None:

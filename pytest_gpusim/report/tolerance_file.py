@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.compare.judging.tolerances import read_limits
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.toml_documents import read_toml
 
 _FIX = 'write [tolerances] and below it ttft_p50 = 0.10, or ttft_p50 = { rel = 0.10, abs = "2ms" }'
 
@@ -19,16 +19,7 @@ def read_tolerance_file(path: Path | str) -> dict[str, Any]:
         InputError: There is no such file or table, or a tolerance is impossible.
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file") from None
-    except IsADirectoryError:
-        raise InputError(path, "", "is a directory, expected a TOML file") from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(path, "", f"not TOML: {error}", _FIX) from None
+    document = read_toml(path, fix=_FIX)
     table = document.get("tolerances")
     if not isinstance(table, dict) or not table:
         raise InputError(path, "tolerances", "no such table, or an empty one", _FIX)

@@ -112,7 +112,7 @@ class Server:
             raise EngineError(f"{url}: HTTP {status}: the server wants another API key")
         try:
             entries = json.loads(text)["data"] if status == 200 else []
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             entries = []
         models = [entry for entry in entries if isinstance(entry, dict) and entry.get("id")]
         if not models:
