@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.judging.equivalence import LONE_RUN_MARGIN, Outcome, quantile
+from pytest_gpusim.compare.judging.equivalence import LONE_RUN_MARGIN, MOST_RUNS, Outcome, quantile
 from pytest_gpusim.compare.measure import RunMetrics
 from pytest_gpusim.compare.metrics import AGREEMENTS, HEADLINES
 
 if TYPE_CHECKING:
     import numpy as np
 
-_FEWEST_RUNS = 3  # of two, the median of the others is the other run
+FEWEST_RUNS = 3  # of two, the median of the others is the other run
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,19 @@ class AgreementValue:
             return "pass"
         return "fail" if near > sign * limit else "inconclusive"
 
+    def runs_needed(self, limit: float) -> int | None:
+        """The fewest real runs that would decide at this value and spread; None for more than
+        `MOST_RUNS`. The standard error is taken to fall with the root of their number.
+        """
+        if self.interval is None:
+            return FEWEST_RUNS
+        half = (self.interval[1] - self.interval[0]) / 2
+        one_run = half / quantile(self.num_runs - 1) * math.sqrt(self.num_runs)
+        for runs in range(FEWEST_RUNS, MOST_RUNS + 1):
+            if quantile(runs - 1) * one_run / math.sqrt(runs) <= abs(self.sim - limit):
+                return runs
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """The value in ``comparison.json``."""
         return {
@@ -76,7 +89,7 @@ def agreements(real: Sequence[RunMetrics], sim: RunMetrics) -> dict[str, Agreeme
         runs, simulated = table[:, :-1], table[:, -1]
         middle = np.median(runs, axis=1)
         others = [np.median(np.delete(runs, place, axis=1), axis=1) for place in range(len(real))
-                  ] if len(real) >= _FEWEST_RUNS else []  # fmt: skip
+                  ] if len(real) >= FEWEST_RUNS else []  # fmt: skip
         for respect in AGREEMENTS:
             value = _value(_MEASURES[respect.name], simulated, middle, runs, others)
             if math.isfinite(value.sim):

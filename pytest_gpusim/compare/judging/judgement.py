@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from pytest_gpusim.compare.agreement import AgreementValue
+from pytest_gpusim.compare.agreement import FEWEST_RUNS, AgreementValue
 from pytest_gpusim.compare.figures import Figure, Figures
 from pytest_gpusim.compare.format import quantity
 from pytest_gpusim.compare.judging.equivalence import (
@@ -190,7 +190,11 @@ def _judge_agreement(limit: Limit, respect: Agreement, value: AgreementValue | N
     if outcome == "fail":
         reason = f"{'above' if respect.upper else 'below'} the limit of {limit.relative:.3g}"
     elif outcome == "inconclusive":
-        reason = "the interval crosses the limit, or one run tells none: measure more runs"
+        reason = (
+            "the interval crosses the limit"
+            if value.interval
+            else f"fewer than {FEWEST_RUNS} real runs tell no interval"
+        )
     return replace(
         _unknown(limit, reason),
         outcome=outcome,
@@ -200,7 +204,7 @@ def _judge_agreement(limit: Limit, respect: Agreement, value: AgreementValue | N
         interval=value.interval,
         num_runs=value.num_runs,
         run_sd=None,
-        runs_needed=None if outcome != "inconclusive" else max(FEW_RUNS, value.num_runs + 2),
+        runs_needed=value.runs_needed(limit.relative),
     )
 
 
