@@ -56,7 +56,7 @@ def metadata_mismatches(
 
 
 def compare_with_run(
-    meta: Mapping[str, Any], run_meta: Mapping[str, Any]
+    meta: Mapping[str, Any], run_meta: Mapping[str, Any], run: str = "the run"
 ) -> tuple[list[str], list[Mismatch]]:
     """Hold a profile's metadata against a run's: the fields that both state, and what differs.
 
@@ -66,6 +66,7 @@ def compare_with_run(
     Args:
         meta: ``profile_meta.json``.
         run_meta: ``run_meta.json``.
+        run: What it is called in what differs.
     """
     engine: Mapping[str, Any] = run_meta.get("engine") or {}
     ran = {key: run_meta.get(key) for key in ("model", "device_name", "hardware")}
@@ -82,17 +83,17 @@ def compare_with_run(
         if value is not None and profiled.get(field) is not None
     ]
     found = [
-        (field, f"the profile is of {profiled[field]!r}, the run of {ran[field]!r}")
+        (field, f"the profile is of {profiled[field]!r}, {run} of {ran[field]!r}")
         for field in compared
         if profiled[field] != ran[field]
     ]
     sizes, degree = meta.get("tensor_parallel_sizes"), engine.get("tensor_parallel_size")
     if sizes and not _has_degree(meta, degree):
-        text = f"the profile has {sizes}, the run has {degree}"
+        text = f"the profile has {sizes}, {run} ran with {degree}"
         found.append(("tensor_parallel_sizes", text))
     found += [
-        (field, f"the profile is of {mine!r}, the run of {ran!r}")
-        for field, mine, ran in _other_numbers(meta, engine)
+        (field, f"the profile is of {mine!r}, {run} of {stated!r}")
+        for field, mine, stated in _other_numbers(meta, engine)
     ]
     return compared, found
 

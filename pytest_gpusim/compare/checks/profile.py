@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_gpusim.bundle.match import compare_with_run
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed, ms
 from pytest_gpusim.compare.sides import Sides, engine
-from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.runs.identity import names_of
 
 COVERED, UNCOVERED = 0.01, 0.10
@@ -29,35 +29,10 @@ def profile_matches(sides: Sides) -> Finding:
         return "unknown", f"{sides.sim.run_id} does not say which profile it was made from"
     differing: list[str] = []
     compared: list[str] = []
-
-    def hold(what: str, profiled: Any, real: Any, where: str) -> None:
-        if profiled is None or real is None:
-            return
-        compared.append(what)
-        if profiled != real:
-            differing.append(f"{what}: the profile is of {profiled!r}, {where} of {real!r}")
-
     for run in sides.real:
-        settings, where = engine(run), run.run_id
-        hold("model", profile.get("model"), run.meta.get("model"), where)
-        device = run.meta.get("device_name")
-        if profile.get("device_name") and device:
-            hold("device_name", profile["device_name"], device, where)
-        else:
-            hold("hardware", profile.get("hardware"), run.meta.get("hardware"), where)
-        hold("dtype", _dtype(profile.get("dtype")), _dtype(settings.get("dtype")), where)
-        eager = settings.get("enforce_eager")
-        if eager is not None:
-            mode = "eager" if eager else "compiled"
-            hold("engine_mode", profile.get("engine_mode"), mode, where)
-        sizes, tp = profile.get("tensor_parallel_sizes"), settings.get("tensor_parallel_size")
-        if sizes and tp is not None and tp not in sizes:
-            differing.append(
-                f"tensor_parallel_sizes: the profile has {sizes}, {where} ran with {tp}"
-            )
-        profiled = profile.get("engine_settings") or {}
-        for key in ("threads", "attention_backend"):
-            hold(key, profiled.get(key), settings.get(key), where)
+        fields, mismatches = compare_with_run(profile, run.meta, run.run_id)
+        compared += fields
+        differing += [f"{field}: {text}" for field, text in mismatches]
     if differing:
         return "fail", listed(list(dict.fromkeys(differing)))
     silent = ["model"] if "model" not in compared else []
@@ -201,7 +176,3 @@ def operator_shares(meta: dict[str, Any]) -> dict[str, float] | None:
     return {
         str(name): float(share) for name, share in shares.items() if isinstance(share, int | float)
     }
-
-
-def _dtype(value: Any) -> Any:
-    return plain_dtype(value) if isinstance(value, str) else value
