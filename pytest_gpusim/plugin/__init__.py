@@ -41,11 +41,17 @@ _WITH_PATHS = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gpusim", "simulators against real inference engines")
-    group.addoption(
-        "--profiling-root",
-        metavar="DIR",
-        help="where profiling bundles are (default: tmp/vidur_profiling under the rootdir)",
-    )
+    try:
+        group.addoption(
+            "--profiling-root",
+            metavar="DIR",
+            help="where profiling bundles are (default: tmp/vidur_profiling under the rootdir)",
+        )
+    except ValueError:
+        raise pytest.UsageError(
+            "another pytest plugin has an option --profiling-root, too: run without one of the "
+            "two, such as with -p no:gpusim"
+        ) from None
     group.addoption(
         "--gpusim-artifacts",
         metavar="DIR",

@@ -30,3 +30,14 @@ def test_another_projects_configuration_is_said(
     result = pytester.runpytest("tests", "--profiling-root", str(outside))
     result.stderr.fnmatch_lines([f"ERROR: --profiling-root {outside}: pytest took *pytest.ini*"])
     assert result.ret == 4
+
+
+def test_another_plugin_with_our_option_is_said(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        other="def pytest_addoption(parser):\n    parser.addoption('--profiling-root')\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "other")
+    assert result.ret != 0
+    said = result.stderr.str() + result.stdout.str()
+    assert "another pytest plugin has an option --profiling-root, too" in said
+    assert "Traceback" not in said
