@@ -55,11 +55,14 @@ def find_real(real: RealFiles, places: Sequence[Path]) -> list[Path]:
 
 def _find(path: Path, places: Sequence[Path]) -> list[Path]:
     from pytest_gpusim.runs.importers.base import split_index
+    from pytest_gpusim.runs.importers.options import ALL
 
     for place in places:
         here = place / path
         if split_index(here)[0].exists():
             return _runs_of_folder(here)
+        if here.name.endswith(f"#{ALL}") and Path(str(here).removesuffix(f"#{ALL}")).is_file():
+            return [here]
         if glob.has_magic(str(path)):
             # Path.glob takes no absolute pattern.
             matches = [Path(m) for m in glob.glob(str(here), recursive=True)]  # noqa: PTH207
@@ -94,7 +97,10 @@ def read_given(
     Raises:
         InputError: A file cannot be used, or contradicts what is stated.
     """
-    runs = tuple(_read(path, registry, artifacts / "real_runs", stated) for path in paths)
+    from pytest_gpusim.runs.importers.load import each_run
+
+    each = (one for path in paths for one in each_run(path, registry))
+    runs = tuple(_read(path, registry, artifacts / "real_runs", stated) for path in each)
     workload = stated.workload or workload_of(runs[0], artifacts / "workloads")
     return GivenReal(runs, workload)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_gpusim.case import Settings, compare, failing_prerequisites, real_side, resolve_case
 from pytest_gpusim.case import simulate as simulate_case
-from pytest_gpusim.case.given import find_real
+from pytest_gpusim.case.given import find_real, read_given
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.registry import SimulationInputs, builtin_registry
 from pytest_gpusim.runs import read_run
+from pytest_gpusim.runs.importers.stated import Stated
 from pytest_gpusim.simulators.reference import simulate
 from tests.case.bench import write_bench
 from tests.case.recording import REQUESTS
@@ -123,3 +126,10 @@ def test_missing_engine_settings_are_asked_for(material, tmp_path):
 def test_a_run_directory_that_says_all_is_compared_as_it_lies(material, tmp_path):
     case = resolve(material, tmp_path, real="simulated", hardware=None)
     assert case.given.runs[0].path == material / "simulated"
+
+
+def test_all_results_of_a_file_are_repeats(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[1] / "data" / "cases" / "02-append-result"
+    found = find_real("result.json#all", [folder])
+    given = read_given(found, builtin_registry(), tmp_path, Stated())
+    assert [run.requests["ttft_ns"].tolist() for run in given.runs] == [[50_000_000], [80_000_000]]
