@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import read_json
-from pytest_gpusim.deployment.settings import SECTIONS
+from pytest_gpusim.deployment.settings import SECTIONS, find
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.llmservingsim.profile_folder import mapping
 
 _SECTIONS = ("hardware", "kv_cache", "engine_kwargs", "resolved_config")
 _PAIR = re.compile(r"(\w+)=('[^']*'|\"[^\"]*\"|[^\s,()\[\]{}<>]+)")
-_COUNTS = ("num_gpu_blocks", "num_gpu_blocks_override", "num_kv_tokens", "kv_cache_memory_bytes")
-_OPTIONAL_LIMITS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size")
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -89,16 +87,22 @@ def _literal(text: str) -> Any:
 
 def _clean(section: dict[str, Any]) -> None:
     """Numbers as numbers; counts of nothing and empty texts are not stated."""
-    for key in (*_COUNTS, *_OPTIONAL_LIMITS):
-        value = section.get(key)
+    for key, value in list(section.items()):
+        if not _is_count(key):
+            continue
         if isinstance(value, str) and value.strip().isdecimal():
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if key in section:
-            section[key] = None if value in (0, "", "None", "auto") else value
+        section[key] = None if value in (0, "", "None", "auto") else value
     for key in [key for key, value in section.items() if value is None]:
         del section[key]
+
+
+def _is_count(key: str) -> bool:
+    match = find(key)
+    counted = match is not None and match[0].kind == "int" and match[0].least > 0
+    return counted or key == "num_kv_tokens"
 
 
 def _settle_policy(meta: Mapping[str, Any]) -> list[str]:
