@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import resource
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,39 @@ def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(EngineError, match=r"pip install 'pytest-gpusim\[vidur\]'"):
         require_package("no_such_module", "vidur", "simulating")
     require_package("json", "vidur", "nothing")
+
+
+def test_a_disk_that_is_full_names_the_file(tmp_path: Path) -> None:
+    """A limit on the size of files fails a write as a full disk does, without a name."""
+
+    def fill() -> None:
+        with atomic_directory(tmp_path / "out") as partial:
+            (partial / "small.csv").write_text("x")
+            (partial / "big.csv").write_text("x" * 5000)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UsageError, match=r"out.big\.csv: cannot be written: File too large"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_swept_when_nobody_holds_it(tmp_path: Path) -> None:
+    done = subprocess.run(["true"], check=False)
+    assert done.returncode == 0
+    process = subprocess.Popen(["true"])
+    process.wait()
+    dead, own = f".a.partial-{process.pid}-abc", f".b.partial-{os.getpid()}-abc"
+    fresh, other = f".c.partial-{process.pid}-abc", ".d.partial-x-abc"
+    for name in (dead, own, fresh, other):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+        if name != fresh:
+            for path in (tmp_path / name / "file", tmp_path / name):
+                os.utime(path, (0, 0))
+    with atomic_directory(tmp_path / "out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own, fresh, other, "out"])

@@ -115,6 +115,8 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.workload import read_workload
 
     importer = registry.run_importers.get(options.kind)
+    if options.columns and options.kind != "csv":
+        raise UsageError(f"--columns: {options.kind} has its own; use the kind csv")
     stated = Stated(
         model=registry.model(options.model).name if options.model else None,
         hardware=registry.hardware.get(options.hardware) if options.hardware else None,

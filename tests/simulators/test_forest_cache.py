@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.errors import GpusimWarning
 from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.simulators.vidur import forest_cache
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
@@ -171,3 +174,20 @@ def test_all_reduces_are_looked_up_at_their_size_in_bytes(forest: Any, tmp_path:
         # Vidur: tokens = size / hidden size / 2.
         tokens = written["size"] / TINY.hidden_size / 2
         assert (tokens * TINY.hidden_size * width).tolist() == table["size_bytes"].tolist()
+
+
+def test_a_lock_that_is_held_is_waited_for_with_a_word_and_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(forest_cache, "LOCK_SECONDS", 0.2)
+    with FileLock(tmp_path / "lock"), pytest.warns(GpusimWarning) as said:
+        assert PredictionCache(tmp_path).get(other) == other()
+    words = [str(each.message) for each in said]
+    assert "is held by another process: waiting for it" in words[0]
+    assert "is held for 0.2 s: going on without it" in words[1]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path):
+    (tmp_path / "tmpabc").write_bytes(b"half")
+    PredictionCache(tmp_path).get(other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "predictions"]

@@ -58,7 +58,7 @@ def load_real_run(
         return read_run(path)
     if not split_index(path)[0].exists():
         raise InputError(path, "", "no such run directory or file")
-    kind = recognise(path, registry)
+    kind = "csv" if (options or {}).get("columns") else recognise(path, registry)
     out = store / new_id(kind)
     return call_importer(kind, registry.run_importers.get(kind), [path], out, options or {})
 
