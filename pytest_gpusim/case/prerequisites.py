@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +11,7 @@ from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_wo
 from pytest_gpusim.case.live import why_not_live
 from pytest_gpusim.case.recorded import NotRecorded, recorded
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import GpusimError, InputError
 
 if TYPE_CHECKING:
     from pytest_gpusim.checks import Check
@@ -17,7 +19,14 @@ if TYPE_CHECKING:
     from pytest_gpusim.workload import Workload
 
 
-def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> list[Check]:
+# Those of a comparison's checks that profile, settings and workload decide beforehand.
+_JUDGED_BEFOREHAND = ("profile_matches", "profile_covers", "overhead_counted", "not_calibrated_on")
+_PRICED_HERE = ("vidur", "reference")
+
+
+def failing_prerequisites(
+    case: Case, settings: Settings, asked_for: bool, accept: Collection[str] = ()
+) -> list[Check]:
     """What the case still needs before it can run here; empty where all is well.
 
     Args:
@@ -25,6 +34,7 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         settings: Where recordings and bundles are.
         asked_for: The user named the case's hardware or a profiling root: then what is missing is
             a failure, else a reason to skip.
+        accept: Checks of the comparison that its ``check`` accepts.
 
     Raises:
         CannotRunHere: The case cannot run here and nobody asked for it.
@@ -42,9 +52,9 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
     no_device = None if case.given or real else why_not_live(case, settings.registry)
     try:
         if case.given is not None:
-            needs = _of_runs(case, settings, case.given.workload, case.given.runs[0])
+            needs = _of_runs(case, settings, case.given.workload, case.given.runs)
         elif real is not None:
-            needs = _of_runs(case, settings, real.workload, real.runs[0], real.bundle.path)
+            needs = _of_runs(case, settings, real.workload, real.runs, real.bundle.path)
         else:
             needs = _of_a_measurement(case, settings)
     except InputError as error:
@@ -60,7 +70,41 @@ def failing_prerequisites(case: Case, settings: Settings, asked_for: bool) -> li
         engine=needs.engine,
         device_name=needs.device_name,
     )
-    return [check for check in checks if check.status == "fail"]
+    failing = [check for check in checks if check.status == "fail"]
+    return failing or _failing_beforehand(case, settings, needs, accept)
+
+
+def _failing_beforehand(
+    case: Case, settings: Settings, needs: _Needs, accept: Collection[str]
+) -> list[Check]:
+    """The checks of the comparison itself that would fail, by a simulation of this workload."""
+    from pytest_gpusim.bundle import read_bundle
+    from pytest_gpusim.case.simulated import run_simulator
+    from pytest_gpusim.checks import Check
+    from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.runs import read_run
+
+    if case.simulator not in _PRICED_HERE:
+        return []
+    bundle = read_bundle(needs.bundle)
+    with tempfile.TemporaryDirectory(prefix="gpusim-prereq-") as scratch:
+        out = Path(scratch) / "simulated"
+        inputs = SimulationInputs(
+            case.model, case.hardware, needs.workload, bundle, needs.engine, out
+        )
+        try:
+            run_simulator("reference", settings.registry, inputs)
+        except GpusimError as error:
+            # An engine that is still to be started resolves its own settings.
+            return [Check("simulation", "fail", str(error))] if needs.runs else []
+        simulated = read_run(out)
+        found = compare_runs(needs.runs or [simulated], simulated, workload=needs.workload)
+    return [
+        Check(check.name, "fail", check.detail)
+        for check in found.checks
+        if check.name in _JUDGED_BEFOREHAND and check.name not in accept and check.status == "fail"
+    ]
 
 
 class _Needs(NamedTuple):
@@ -70,14 +114,20 @@ class _Needs(NamedTuple):
     workload: Workload
     engine: EngineSettings
     device_name: str | None
+    runs: Sequence[Run] = ()
 
 
 def _of_runs(
-    case: Case, settings: Settings, workload: Workload, run: Run, bundle: Path | None = None
+    case: Case,
+    settings: Settings,
+    workload: Workload,
+    runs: Sequence[Run],
+    bundle: Path | None = None,
 ) -> _Needs:
     """Of real runs that are at hand; their bundle is ``bundle``, else looked for."""
-    engine, device = case.engine.merged(engine_of(run)), run.meta.get("device_name")
-    return _Needs(bundle or _bundle(case, settings, engine, device), workload, engine, device)
+    engine, device = case.engine.merged(engine_of(runs[0])), runs[0].meta.get("device_name")
+    place = bundle or _bundle(case, settings, engine, device)
+    return _Needs(place, workload, engine, device, runs)
 
 
 def _of_a_measurement(case: Case, settings: Settings) -> _Needs:

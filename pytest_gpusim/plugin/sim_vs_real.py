@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast
 
@@ -137,17 +137,28 @@ class SimVsReal:
         except GpusimError as error:
             fail(error)
 
-    def require_prerequisites(self, **arguments: Unpack[CaseArguments]) -> None:
-        """Fail, saying what is missing and what makes it, unless the case can run here.
+    def require_prerequisites(
+        self, *, accept: Sequence[str] = (), **arguments: Unpack[CaseArguments]
+    ) -> None:
+        """Fail, saying what is missing and what makes it, unless the case can run here and pass.
 
-        A case that nobody asked for and that this machine cannot run skips with the reason.
+        Among what is judged are those checks of the comparison that profile, settings and workload
+        decide beforehand. A case that nobody asked for and that this machine cannot run skips with
+        the reason.
+
+        Args:
+            accept: Checks that the test's own ``check(accept=…)`` accepts.
+            arguments: As ``sim_vs_real`` takes them.
         """
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
 
         try:
             case = self._case(**arguments)
-            failures = cases.failing_prerequisites(case, self._settings(), self._asked_for(case))
+            accepted = [*accept, *self._judging.accept]
+            failures = cases.failing_prerequisites(
+                case, self._settings(), self._asked_for(case), accepted
+            )
         except cases.CannotRunHere as reason:
             self._skip(str(reason))
         except GpusimError as error:

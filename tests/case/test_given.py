@@ -133,3 +133,12 @@ def test_all_results_of_a_file_are_repeats(tmp_path: Path) -> None:
     found = find_real("result.json#all", [folder])
     given = read_given(found, builtin_registry(), tmp_path, Stated())
     assert [run.requests["ttft_ns"].tolist() for run in given.runs] == [[50_000_000], [80_000_000]]
+
+
+@pytest.mark.parametrize("accept", [(), ("overhead_counted",)])
+def test_prerequisites_judge_the_checks_of_the_comparison(material, tmp_path, accept):
+    bare = make_bundle(tmp_path / "bare", overhead=False).path
+    case = resolve(material, tmp_path, real="bench-2.json", engine=ENGINE.to_json(), profile=bare)
+    settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
+    found = failing_prerequisites(case, settings, asked_for=True, accept=accept)
+    assert [check.name for check in found] == ([] if accept else ["overhead_counted"])
