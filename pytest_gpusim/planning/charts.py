@@ -36,7 +36,8 @@ def draw_curve(capacity: Capacity, out: Path) -> None:
             for limit in capacity.limits.limits:
                 if limit.metric == metric:
                     panel.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
-            panel.set(title=label, yscale="log")
+            panel.set(title=label)
+            _log_scale(panel.yaxis)
         panels[-1].plot(rates, [load.goodput for load in capacity.curve], color=SIM, marker=".")
         panels[-1].set(title="share of requests within limits", ylim=(0, 1.05))
         for panel in panels:
@@ -44,6 +45,16 @@ def draw_curve(capacity: Capacity, out: Path) -> None:
             panel.set_xlabel("requests/s")
         panels[0].legend()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _log_scale(axis: Any) -> None:
+    """A logarithmic axis whose ticks are plain numbers: 1, 2, 5 and their tens."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.axes.set_yscale("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _mark(panel: Any, capacity: Capacity) -> None:
@@ -78,7 +89,8 @@ def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) 
                     times = [_mean_ms(runs[load], key) for load in loads]
                     shown = label if style == "-" else None
                     panel.plot(loads, times, style, marker=".", color=color, label=shown)
-                panel.set(title=f"{title}, p90", xlabel="load", yscale="log")
+                panel.set(title=f"{title}, p90", xlabel="load")
+                _log_scale(panel.yaxis)
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="center right", title="solid: real, dotted: simulated")
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
