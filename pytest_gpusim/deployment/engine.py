@@ -12,10 +12,11 @@ from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
 from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
 from pytest_gpusim.deployment.settings.command_line import is_command, read_command, read_script
 from pytest_gpusim.deployment.settings.config_file import read_config, settle_false
-from pytest_gpusim.deployment.settings.log import read_log
+from pytest_gpusim.deployment.settings.log import is_log, read_log
 from pytest_gpusim.errors import InputError, UsageError
 
 _LOGS = (".log", ".txt", ".out")
+_DOCUMENTS = (".json", ".yaml", ".yml", ".sh")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class EngineSettings:
                 raise InputError(meta, "engine", "the run recorded no engine settings")
             return cls.of_run(document, meta)
         notes: list[str] = []
-        if path.suffix in _LOGS:
+        logged = path.suffix in _LOGS or (path.suffix not in _DOCUMENTS and is_log(path))
+        if logged:
             document, notes = read_log(path)
         elif path.suffix == ".sh":
             document = read_command(read_script(path), str(path))
@@ -154,7 +156,7 @@ class EngineSettings:
             document = read_json(path, fix="give a JSON or YAML file, a log or a run directory")
         if not isinstance(document, dict):
             raise InputError(path, "", "expected a mapping of engine settings")
-        settings = cls.from_mapping(document, path, strict=path.suffix not in _LOGS)
+        settings = cls.from_mapping(document, path, strict=not logged)
         return replace(settings, notes=(*settings.notes, *notes))
 
     def to_json(self) -> dict[str, Any]:

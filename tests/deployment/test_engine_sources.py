@@ -34,7 +34,10 @@ LIMITS = {
         (
             "vllm_serve_config",
             {"dtype": "float32"},
-            ("model, port: not simulated, concerns the server alone",),
+            (
+                "model: not simulated, --model names it",
+                "port: not simulated, concerns the server alone",
+            ),
         ),
     ],
 )
@@ -263,6 +266,11 @@ def test_kv_blocks_from_the_logged_size(
     (tmp_path / "vllm.log").write_text(log_of(version, line, length=length, more=(set_to,)))
     read = EngineSettings.load(tmp_path / "vllm.log")
     assert (read.num_gpu_blocks, read.block_size) == (blocks, size)
+
+
+def test_a_log_is_known_by_its_lines_too(tmp_path: Path) -> None:
+    (tmp_path / "server.log.1").write_text(log_of("0.19.0", TWO_LINES))
+    assert EngineSettings.load(tmp_path / "server.log.1").num_gpu_blocks == 18038
 
 
 def test_stated_blocks_go_before_the_size_and_the_last_start_counts(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
     return found, notes
 
 
+def is_log(path: Path) -> bool:
+    """Whether a file's first megabyte has one of the lines that `read_log` looks for."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(1 << 20).decode("utf-8", "replace")
+    except OSError:
+        return False
+    return any(pattern.search(text) for pattern in (_ARGS, _CONFIG, _SIZE))
+
+
 def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as stream:

@@ -41,10 +41,11 @@ PROFILED: Named = (
 )
 
 IGNORED: Named = (
+    ("--model names it", ["model", "model_tag"]),
     (
         _SERVER,
         """
-        model model_tag config host port uds grpc grpc_port root_path headless api_server_count
+        config host port uds grpc grpc_port root_path headless api_server_count
         shutdown_timeout api_key ssl_keyfile ssl_certfile ssl_ca_certs enable_ssl_refresh
         ssl_cert_reqs ssl_ciphers allow_credentials allowed_origins allowed_methods allowed_headers
         middleware served_model_name h11_max_incomplete_event_size h11_max_header_count
