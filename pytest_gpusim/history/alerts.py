@@ -26,7 +26,7 @@ class Alert:
 
 
 def find_alerts(entries: Iterable[Entry]) -> list[Alert]:
-    """Every entry, in order of time, that is worse than its baseline.
+    """Every watched entry, in order of time, that is worse than its baseline.
 
     Worse is an error larger by at least 2 points and by 10% of what it was, with an interval apart
     from the one of then: noise is no alert. A changed workload or profile starts anew.
@@ -34,6 +34,8 @@ def find_alerts(entries: Iterable[Entry]) -> list[Alert]:
     found: list[Alert] = []
     baselines: dict[tuple[str | None, ...], Entry] = {}
     for entry in sorted(entries, key=lambda one: one.time):
+        if not entry.is_watched:
+            continue
         before = baselines.get(entry.series)
         if before is not None and before.basis == entry.basis and is_worse(entry, before):
             found.append(Alert(entry, before))

@@ -10,7 +10,11 @@ from typing import Any
 
 from pytest_gpusim.artifacts import SCHEMA_VERSION
 from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.compare.metrics import HEADLINES
 from pytest_gpusim.errors import InputError
+
+WATCHED = tuple(f"{metric}_p50" for metric in HEADLINES)
+"""Figures that are looked at where nothing was judged."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Entry:
     def series(self) -> tuple[str, str, str | None, str | None]:
         """What is one line of a chart: case, figure, device and simulator."""
         return self.case, self.figure, self.device, self.simulator
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it can be an alert: it was judged, or is a headline's median."""
+        return self.outcome is not None or self.figure in WATCHED
 
     @property
     def basis(self) -> tuple[str | None, str | None]:

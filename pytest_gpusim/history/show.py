@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_gpusim.compare.format import interval, percent, signed_percent
 from pytest_gpusim.history.alerts import find_alerts, lost_cases
-from pytest_gpusim.history.entry import Entry
+from pytest_gpusim.history.entry import WATCHED, Entry
 
 _BAR = 21
 
@@ -20,7 +20,7 @@ def case_lines(entries: Sequence[Entry], figures: Sequence[str] = ()) -> list[st
         figures: Which; default: those that were judged, else TTFT, TPOT and E2E at p50.
     """
     shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
-    shown = shown or ["ttft_p50", "tpot_p50", "e2e_p50"]
+    shown = shown or list(WATCHED)
     alerts = {id(alert.now) for alert in find_alerts(entries)}
     lines = []
     for figure in shown:
@@ -81,7 +81,7 @@ def draw_case(entries: Sequence[Entry], figures: Sequence[str], out: Path) -> No
     from matplotlib.figure import Figure
 
     shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
-    shown = shown or ["ttft_p50", "tpot_p50", "e2e_p50"]
+    shown = shown or list(WATCHED)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "history", "font.size": 9}):
         figure = Figure(figsize=(8, 1.2 + 1.6 * len(shown)), layout="tight")
         axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]

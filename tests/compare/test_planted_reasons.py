@@ -324,3 +324,41 @@ def test_a_statement_that_cannot_be(stated: Mapping[str, Any], message: str) -> 
 
     with pytest.raises(UsageError, match=message):
         compare_runs(*Planted().runs(), stated=stated)
+
+
+def test_seeds_of_a_stochastic_simulator_are_a_sample() -> None:
+    planted = Planted()
+    real, _ = planted.runs()
+    rng = np.random.default_rng(8)
+    seeds = [
+        make_run(WORK, noisy(WORK, rng, sigma_run=0.05), SIMULATED, name=f"seed-{k}")
+        for k in range(4)
+    ]
+    many = compare_runs(real, seeds).judged({"e2e_p50": 0.1})
+    assert many.figures.by_name["e2e_p50"].estimate.num_seeds == 4
+    one = compare_runs(real, seeds[0]).judged({"e2e_p50": 0.1})
+    widths = [each.figures.by_name["e2e_p50"].half_width for each in (one, many)]
+    assert widths[1] > 1.5 * widths[0]  # one seed hides what seeds differ by
+    assert status(many, "roles") == "pass"
+    assert status(compare_runs(real, [seeds[0], real[1]]), "roles") == "fail"
+
+
+def test_a_run_longer_than_the_wall_clock_has_a_fast_clock() -> None:
+    seconds = float(RIGHT.first[-1]) + 3.0
+    end = f"2026-01-01T00:{int(seconds // 60):02}:{seconds % 60:06.3f}Z"
+    for start, expected in (("2026-01-01T00:00:00Z", "pass"), ("2026-01-01T00:00:04Z", "fail")):
+        meta = changed(REAL, started_at=start, ended_at=end)
+        assert status(Planted(real_meta=meta).comparison(), "units") == expected
+
+
+def test_repeats_of_another_engine_are_no_repeats() -> None:
+    planted = Planted()
+    real, sim = planted.runs()
+    other = replace(real[2], meta=changed(REAL, run_id="x", engine={**ENGINE, "max_num_seqs": 8}))
+    found = next(
+        check
+        for check in compare_runs([*real[:2], other], sim).checks
+        if check.name == "real_runs_agree"
+    )
+    assert found.status == "fail"
+    assert "max_num_seqs is 256 in real-0, 8 in x" in found.detail
