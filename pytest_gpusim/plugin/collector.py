@@ -94,7 +94,7 @@ class ComparisonCollector:
         for verdict, rest in session_lines(self._documents, width):
             colour = _COLOURS.get(verdict.strip())
             terminalreporter.write(verdict, **({colour: True} if colour else {}))
-            terminalreporter.write_line(rest)
+            terminalreporter.write(f"{rest}\n")  # write_line would begin a line of its own
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
     def pytest_benchmark_group_stats(self) -> Generator[None, Any, Any]:
