@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -43,10 +43,10 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     require_vacant(out)
     target = Path(out).resolve()
     _sweep_partials(target.parent)
+    absent = [path for path in target.parents if not path.exists()]
     partial = target.parent / f".{target.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
+        _make(partial)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be made: {error.strerror}") from None
     try:
@@ -58,22 +58,45 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
         except OSError:
             raise UsageError(f"--out {out}: was filled by another process meanwhile") from None
     except BrokenPipeError:
-        shutil.rmtree(partial, ignore_errors=True)
+        _discard(partial, absent)
         raise
     except OSError as error:
+        if error.filename and str(partial) not in str(error.filename):
+            _discard(partial, absent)
+            raise
         # A write that fails, as on a full disk, does not say itself where.
         file = error.filename or _latest_file(partial)
-        shutil.rmtree(partial, ignore_errors=True)
+        _discard(partial, absent)
         place = str(file).replace(str(partial), str(out))
         raise UsageError(f"{place}: cannot be written: {error.strerror or error}") from None
     except GpusimError as error:
         # The reader knows the directory by its final name.
         error.args = (str(error).replace(str(partial), str(out)),)
-        shutil.rmtree(partial, ignore_errors=True)
+        _discard(partial, absent)
         raise
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _discard(partial, absent)
         raise
+
+
+def _make(partial: Path) -> None:
+    """Make a directory; its parent may go meanwhile, with another process's that failed."""
+    for last in (False, False, True):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.mkdir()
+            break
+        except FileNotFoundError:
+            if last:
+                raise
+
+
+def _discard(partial: Path, absent: Iterable[Path]) -> None:
+    """Remove a directory, and those above it that were made for it, the innermost first."""
+    shutil.rmtree(partial, ignore_errors=True)
+    for path in absent:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _latest_file(directory: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ def _sweep(outs: Sequence[Path]) -> None:
             shutil.rmtree(out, ignore_errors=True)
         elif out.exists() or out.is_symlink():
             out.unlink()
+        for parent in list(out.parents)[:2]:
+            # The folders of runs that no run is in.
+            if parent.name.endswith("_runs") or parent.name == "tmp":
+                with suppress(OSError):
+                    parent.rmdir()
 
 
 def _place(error: Exception) -> str:

@@ -189,3 +189,9 @@ def test_what_killed_processes_left_is_swept_when_nobody_holds_it(tmp_path: Path
     with atomic_directory(tmp_path / "out"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own, fresh, other, "out"])
+
+
+def test_folders_that_were_made_for_an_artifact_go_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), atomic_directory(tmp_path / "a" / "b" / "out"):
+        raise ValueError("no")
+    assert list(tmp_path.iterdir()) == []
