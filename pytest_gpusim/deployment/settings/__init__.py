@@ -1,10 +1,7 @@
 """Engine settings under vLLM's names: the one table, and reading it in every spelling."""
 
 from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
-from pytest_gpusim.deployment.settings.setting import Setting, brief
-from pytest_gpusim.deployment.settings.table import (
-    SECTIONS,
-    SETTINGS,
+from pytest_gpusim.deployment.settings.lookup import (
     default,
     find,
     first_stated,
@@ -12,6 +9,8 @@ from pytest_gpusim.deployment.settings.table import (
     modelled,
     unmodelled,
 )
+from pytest_gpusim.deployment.settings.setting import Setting, brief
+from pytest_gpusim.deployment.settings.table import SECTIONS, SETTINGS
 
 __all__ = [
     "SECTIONS",

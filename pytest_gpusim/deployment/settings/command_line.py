@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.deployment.settings.table import by_name, find
+from pytest_gpusim.deployment.settings.lookup import by_name, find
 from pytest_gpusim.errors import InputError
 
 _STARTS = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints\.|vllm/vllm-openai\b")

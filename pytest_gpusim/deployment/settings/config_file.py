@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.deployment.settings.defaults import release_of
-from pytest_gpusim.deployment.settings.table import find
+from pytest_gpusim.deployment.settings.lookup import find
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.yaml_documents import read_yaml
 

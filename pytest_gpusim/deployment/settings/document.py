@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_gpusim.deployment.settings.lookup import modelled
 from pytest_gpusim.deployment.settings.setting import Setting
-from pytest_gpusim.deployment.settings.table import SETTINGS, modelled
+from pytest_gpusim.deployment.settings.table import SETTINGS
 
 BEGIN, END = "<!-- from the code -->", "<!-- to here -->"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
-from pytest_gpusim.deployment.settings.table import default, find
+from pytest_gpusim.deployment.settings.lookup import default, find
 from pytest_gpusim.errors import InputError
 
 _MOST_BYTES = 1 << 26
