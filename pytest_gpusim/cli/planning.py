@@ -153,7 +153,7 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
         registry,
         out,
         executor(options, registry),
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=_to_stderr,
     )
     for row in sweep.failed:
         place = ", ".join(f"{name}={value}" for name, value in row.place.items())
@@ -178,7 +178,8 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
     out = options.out or DEFAULT_ROOT / "capacity" / new_id("capacity")
     require_sweep(out)
     make, seeds = _loads(options, registry, out / "workloads")
-    simulations = Simulations(make, limits, seeds, executor(options, registry), out / "points")
+    execute = executor(options, registry)
+    simulations = Simulations(make, limits, seeds, execute, out / "points", _to_stderr)
     found = find_capacity(simulations, limits, precision=options.precision)
     write_json(out / DOCUMENT, found.to_json())
     if found.curve:
@@ -189,6 +190,10 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
         print("\n".join(found.lines()))
         print(out)
     return 0
+
+
+def _to_stderr(line: str) -> None:
+    print(f"gpusim: {line}", file=sys.stderr, flush=True)
 
 
 def _loads(

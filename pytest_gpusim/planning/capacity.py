@@ -156,9 +156,15 @@ class Simulations:
     """Probes by rate and seed, each simulated once; what lies on disk is not simulated again."""
 
     def __init__(
-        self, make: MakePoint, limits: Limits, seeds: Sequence[int], execute: Execute, runs: Path
+        self,
+        make: MakePoint,
+        limits: Limits,
+        seeds: Sequence[int],
+        execute: Execute,
+        runs: Path,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.seeds, self._make, self._limits = tuple(seeds), make, limits
+        self.seeds, self._make, self._limits, self._say = tuple(seeds), make, limits, say
         self._execute, self._runs = execute, runs
         self._known: dict[tuple[float, int], Probe] = {}
 
@@ -172,6 +178,10 @@ class Simulations:
         points = {place: self._make(*place) for place in missing}
         self._runs.mkdir(parents=True, exist_ok=True)
         todo = [point for point in points.values() if not (self._runs / point.key).is_dir()]
+        if todo:
+            rates = sorted({rate for rate, _ in missing if rate < SATURATING})
+            where = f"{rates[0]:.4g} to {rates[-1]:.4g} requests/s" if rates else "all at once"
+            self._say(f"{len(todo)} simulations: {where}")
         for outcome in self._execute(list({p.key: p for p in todo}.values()), self._runs):
             if outcome.reason:
                 raise EngineError(f"a simulation of the search failed: {outcome.reason}")

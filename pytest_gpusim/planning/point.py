@@ -12,6 +12,7 @@ from pytest_gpusim.artifacts import digest_json, package_version
 from pytest_gpusim.case import run_simulator
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.progress import lines_to
 from pytest_gpusim.registry import Registry, SimulationInputs
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def run_point(point: Point, registry: Registry, out: Path) -> str:
             point.params,
             point.clock,
         )
-        run_simulator(point.simulator, registry, inputs)
+        with lines_to(lambda line: None):  # whoever runs many says how many are done
+            run_simulator(point.simulator, registry, inputs)
     except GpusimError as error:
         return str(error)
     except Exception as error:
