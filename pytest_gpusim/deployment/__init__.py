@@ -1,7 +1,5 @@
 """What is deployed: a model's shape, the hardware under it, and the engine's settings."""
 
-from pytest_gpusim.deployment.engine import EngineSettings
-from pytest_gpusim.deployment.hardware import Hardware, detect_device_name
-from pytest_gpusim.deployment.model import ModelShape
+import lazy_loader
 
-__all__ = ["EngineSettings", "Hardware", "ModelShape", "detect_device_name"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
