@@ -43,7 +43,7 @@ def run_in_processes(
         workers: How many processes.
     """
     left = {point.key: point for point in points}
-    for _ in range(_TRIES):
+    for _ in range(_TRIES if left else 0):
         try:
             for outcome in _pool(list(left.values()), registry, out, workers):
                 del left[outcome.key]

@@ -116,6 +116,7 @@ def test_processes_write_the_same_bytes_as_this_one(tmp_path: Path) -> None:
         lambda points, place: run_in_processes(points, registry, place, 2),
     )
     assert csv_bytes(tmp_path / "processes") == csv_bytes(tmp_path / "here")
+    assert not list(run_in_processes([], registry, tmp_path / "nothing", 2))
 
 
 def test_another_directory_is_left_alone(tmp_path: Path) -> None:
