@@ -24,7 +24,7 @@ bench: $(VENV)/.vidur ## Compare Vidur with the recorded vLLM runs of Qwen3-0.6B
 
 test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU included
 	$(MAKE) lint
-	$(BIN)/pytest
+	$(BIN)/pytest --gpusim-real recorded --gpusim-inconclusive xfail
 
 bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
 	$(BIN)/python -m benchmarks.live

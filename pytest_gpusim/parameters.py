@@ -59,8 +59,12 @@ class Parameter:
     def values(self) -> str:
         """What it can be, and its default, in words."""
         kind = " or ".join(self.choices) if self.choices else self.kind
-        known = {True: "yes", False: "no"}.get(self.default, self.default)
-        return kind if self.default is None else f"{kind}; default {known}"
+        if self.default is None:
+            return kind
+        known = self.default
+        if isinstance(known, bool):
+            known = "yes" if known else "no"
+        return f"{kind}; default {known}"
 
     def __str__(self) -> str:
         return f"{self.name}: {self.help} ({self.values})"

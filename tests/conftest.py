@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import pytest_gpusim.simulators
 
 # The same examples in every run, so that a change fails by its own fault alone; GPUSIM_TESTS_DRAW=N
 # draws N new ones, to look for what is still wrong.
@@ -14,6 +18,41 @@ settings.register_profile("same", derandomize=True, deadline=None)
 if drawn := os.environ.get("GPUSIM_TESTS_DRAW"):
     settings.register_profile("drawn", max_examples=int(drawn), deadline=None)
 settings.load_profile("drawn" if drawn else "same")
+
+
+# What sessions in this process would load: pytester unloads the modules that a session imported
+# first, and some, numpy and Vidur's among them, do not even load twice.
+_LOADED_ONCE = (
+    "jinja2",
+    "jsonschema",
+    "pandas",
+    "rich.table",
+    "scipy.stats",
+    "vidur.simulator",
+    "pytest_gpusim.api",
+    "pytest_gpusim.backends.archive",
+    "pytest_gpusim.backends.recorded",
+    "pytest_gpusim.bundle_checks.checks",
+    "pytest_gpusim.report.charts",
+    "pytest_gpusim.report.html",
+    "pytest_gpusim.report.terminal",
+)
+
+
+@pytest.fixture(scope="session")
+def loaded_once() -> None:
+    """Load `_LOADED_ONCE`, and what registers itself with Vidur."""
+    simulators = pkgutil.walk_packages(
+        pytest_gpusim.simulators.__path__, "pytest_gpusim.simulators."
+    )
+    for name in (*_LOADED_ONCE, *(module.name for module in simulators)):
+        importlib.import_module(name)
+
+
+@pytest.fixture
+def pytester(loaded_once: None, pytester: pytest.Pytester) -> pytest.Pytester:
+    """pytest's own, made once `_LOADED_ONCE` is loaded."""
+    return pytester
 
 
 def _shared_directory(variable: str, holds: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.parameters import Parameter, Provider
 from pytest_gpusim.registry import MeasureInputs, Registry, builtin_registry
+from pytest_gpusim.runs import read_run, write_run
 from tests.factories import TINY
+from tests.runs.factory import META, REQUESTS, TOKENS
 
 PARAMETERS = (
     Parameter("url", "text", "where it is"),
@@ -71,8 +72,11 @@ def test_help_shows_what_each_takes(command: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["simulate", "--simulator", "reference"], "the reference simulator; it takes none"),
-        (["simulate"], "the vidur simulator; known are scheduler, predictor, forest"),
+        (
+            ["simulate", "--simulator", "reference"],
+            "the reference simulator; known are replicas, router",
+        ),
+        (["simulate"], "the vidur simulator; known are replicas, router, scheduler"),
         (["measure"], "the vllm backend; known are weights, threads, hang_timeout, warmup"),
         (["measure", "--backend", "openai"], "the openai backend; known are url, api_key_env"),
     ],
@@ -87,7 +91,8 @@ def test_an_unknown_parameter_is_refused_before_anything_is_read(
 
 
 def measure(inputs: MeasureInputs) -> None:
-    (inputs.out_dirs[0]).write_text(json.dumps(dict(inputs.params)))
+    meta = {**META, "params": dict(inputs.params)}
+    write_run(inputs.out_dirs[0], requests=REQUESTS, tokens=TOKENS, meta=meta)
 
 
 def remote_registry(**declared: Any) -> Registry:
@@ -128,7 +133,7 @@ def test_a_plugins_backend_gets_its_parameters_in_their_kinds(tmp_path: Path) ->
         {"threads": "4"},  # type: ignore[arg-type]
     )
     remote_registry().backends.get("toy")(inputs)
-    assert json.loads((tmp_path / "o").read_text()) == {"threads": 4}
+    assert read_run(tmp_path / "o").meta["params"] == {"threads": 4}
 
 
 @pytest.mark.parametrize(
