@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.limits import REQUEST_TOKENS
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import PROMPTS, Workload
@@ -72,6 +73,9 @@ class _Expander:
         return self._draw(f"answer:{self._prompts[prompt_id].seed}", num_tokens)
 
     def _expand(self, prompt: Prompt) -> list[int]:
+        # Lengths alone cost nothing; tokens do.
+        length = self._lengths.get(prompt.prompt_id, prompt.num_tokens or 0)
+        REQUEST_TOKENS.check(self._workload.path, f"prompt {prompt.prompt_id}", length)
         if prompt.token_ids is not None:
             return self._shifted(prompt.prompt_id, prompt.token_ids)
         if prompt.text is not None:

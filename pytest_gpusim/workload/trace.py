@@ -18,7 +18,6 @@ from pytest_gpusim.artifacts import (
     sha256_file,
 )
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.limits import REQUEST_TOKENS
 from pytest_gpusim.tables import integer_rows, line_of, open_text
 from pytest_gpusim.workload.load import (
     SESSIONS,
@@ -201,8 +200,6 @@ def _read_requests(directory: Path) -> list[WorkloadRequest]:
         clock += gap[1]
         if row[0] != number or gap[0] != number or gap[2] != clock or row[2] < 1 or row[3] < 1:
             raise _wrong_row(directory, number, row, gap, clock)
-        if row[2] + row[3] > REQUEST_TOKENS.default:
-            REQUEST_TOKENS.check(directory / LENGTHS, f"request {number}", row[2] + row[3])
         requests.append(WorkloadRequest(number, row[1], row[2], row[3], clock))
     if not requests:
         raise InputError(directory / LENGTHS, "", "has no requests", _FIX)
