@@ -9,7 +9,8 @@ from .errors import CheckFailed, EngineError, GpusimError, InputError, UsageErro
 from .plugin.checked import CheckedComparison
 from .plugin.sim_vs_real import SimVsReal
 from .registry import MeasureInputs, Registry, SimulationInputs, builtin_registry
-from .report.directory import read_document, write_comparison
+from .report.directory import write_comparison
+from .report.versions import read_document
 from .runs import Run, read_run, write_run
 from .workload import Workload, WorkloadRequest, read_workload, write_workload
 from .workload.generate import Lengths, WorkloadSpec, generate_workload

@@ -14,7 +14,7 @@ from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
-    from pytest_gpusim.compare.judging.tolerances import Given
+    from pytest_gpusim.compare.tolerance import Given
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:

@@ -7,7 +7,8 @@ from pytest_gpusim.compare.comparison import Comparison, compare_runs
 from pytest_gpusim.compare.document import ComparisonDocument, document_of
 from pytest_gpusim.compare.figures import Figure, Figures
 from pytest_gpusim.compare.judging.judgement import Judgement
-from pytest_gpusim.compare.judging.tolerances import Tolerance, parse_tolerances
+from pytest_gpusim.compare.judging.tolerances import parse_tolerances
+from pytest_gpusim.compare.tolerance import Tolerance
 
 __all__ = [
     "Comparison",

@@ -13,17 +13,13 @@ from pytest_gpusim.compare.checks import ComparisonCheck, run_checks
 from pytest_gpusim.compare.figures import Figures, compare_metrics
 from pytest_gpusim.compare.judging.causes import likely_causes
 from pytest_gpusim.compare.judging.judgement import Judgement, judge, require_carried
-from pytest_gpusim.compare.judging.tolerances import (
-    Given,
-    default_limits,
-    duration_ns,
-    read_limits,
-)
+from pytest_gpusim.compare.judging.tolerances import default_limits, duration_ns, read_limits
 from pytest_gpusim.compare.judging.verdict import Verdict, verdict_of
 from pytest_gpusim.compare.measure import measure_run
 from pytest_gpusim.compare.metrics import PER_REQUEST
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.compare.stating import state
+from pytest_gpusim.compare.tolerance import Given
 from pytest_gpusim.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:

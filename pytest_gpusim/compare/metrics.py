@@ -16,7 +16,7 @@ from pytest_gpusim.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from pytest_gpusim.compare.judging.tolerances import Given
+    from pytest_gpusim.compare.tolerance import Given
 
 MS = 1_000_000
 

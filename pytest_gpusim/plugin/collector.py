@@ -75,7 +75,7 @@ class ComparisonCollector:
 
     @cached_property
     def _documents(self) -> list[ComparisonDocument]:
-        from pytest_gpusim.report.directory import read_document
+        from pytest_gpusim.report.versions import read_document
 
         return [read_document(path) for path in self._comparisons]
 

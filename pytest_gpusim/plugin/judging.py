@@ -13,7 +13,7 @@ from pytest_gpusim.errors import GpusimWarning, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_gpusim.compare.judging.tolerances import Given
+    from pytest_gpusim.compare.tolerance import Given
 
 MARKER = "gpusim_tolerances"
 

@@ -19,7 +19,7 @@ def append_session(
             its case; one that was not asked for did not.
     """
     from pytest_gpusim.history import History, find_alerts
-    from pytest_gpusim.report.directory import read_document
+    from pytest_gpusim.report.versions import read_document
 
     history = History.read(directory)
     made = history.append([read_document(path) for path in comparisons], makers)

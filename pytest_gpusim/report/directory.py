@@ -9,20 +9,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import atomic_directory, check_schema_version, read_json
-from pytest_gpusim.compare.comparison import COMPARISON_SCHEMA, Comparison
-from pytest_gpusim.compare.document import ComparisonDocument, document_of
+from pytest_gpusim.artifacts import atomic_directory
+from pytest_gpusim.compare.comparison import Comparison
+from pytest_gpusim.compare.document import document_of
 from pytest_gpusim.compare.metrics import PER_REQUEST
 from pytest_gpusim.compare.series import paired_requests, series_of
-from pytest_gpusim.errors import InputError
-from pytest_gpusim.report.versions import upgrade_comparison
+from pytest_gpusim.report.versions import COMPARISON, META
 
-COMPARISON, META, SUMMARY, REPORT = (
-    "comparison.json",
-    "run_meta.json",
-    "summary.md",
-    "report.html",
-)
+SUMMARY, REPORT = "summary.md", "report.html"
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
@@ -65,24 +59,6 @@ def _tolerances(comparison: Comparison) -> dict[str, float]:
         if item.metric in PER_REQUEST and item.decided_by == "tolerance":
             found[item.metric] = min(item.tolerance, found.get(item.metric, item.tolerance))
     return found
-
-
-def read_document(path: Path | str) -> ComparisonDocument:
-    """Read a comparison's directory.
-
-    Raises:
-        InputError: It is incomplete or was written by a newer version.
-    """
-    path = Path(path)
-    fix = "make it with 'gpusim compare'"
-    comparison = read_json(path / COMPARISON, fix=fix)
-    if not isinstance(comparison, dict):
-        raise InputError(path / COMPARISON, "", "expected a JSON object", fix)
-    check_schema_version(path / COMPARISON, comparison, newest=COMPARISON_SCHEMA)
-    meta = read_json(path / META, fix=fix)
-    if comparison["schema_version"] == 1:
-        comparison = upgrade_comparison(comparison, meta)
-    return ComparisonDocument(comparison, meta, path)
 
 
 def _documents(comparison: Comparison, place: Path, out: Path) -> dict[str, str]:

@@ -23,8 +23,8 @@ from pytest_gpusim.compare.format import (
 from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
 from pytest_gpusim.report.attribution import attribution_tables
-from pytest_gpusim.report.directory import read_document
 from pytest_gpusim.report.terminal import beside_lines
+from pytest_gpusim.report.versions import read_document
 
 
 def comparison_html(document: ComparisonDocument, charts: Path) -> str:

@@ -1,4 +1,4 @@
-"""Documents that earlier versions wrote, as this one reads them.
+"""Comparisons on disk, those of earlier versions as this one reads them.
 
 Schema versions of ``comparison.json``: 1, of the first release, has ``noise`` (the largest distance
 of a real run from their median) where 2 has the spread and an interval, judgements in
@@ -7,10 +7,35 @@ of a real run from their median) where 2 has the spread and an interval, judgeme
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.compare.checks import CHECKS
+from pytest_gpusim.compare.comparison import COMPARISON_SCHEMA
+from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.metrics import METRICS, THROUGHPUTS, WHOLE, find_figure
+from pytest_gpusim.errors import InputError
+
+COMPARISON, META = "comparison.json", "run_meta.json"
+
+
+def read_document(path: Path | str) -> ComparisonDocument:
+    """Read a comparison's directory.
+
+    Raises:
+        InputError: It is incomplete or was written by a newer version.
+    """
+    path = Path(path)
+    fix = "make it with 'gpusim compare'"
+    comparison = read_json(path / COMPARISON, fix=fix)
+    if not isinstance(comparison, dict):
+        raise InputError(path / COMPARISON, "", "expected a JSON object", fix)
+    check_schema_version(path / COMPARISON, comparison, newest=COMPARISON_SCHEMA)
+    meta = read_json(path / META, fix=fix)
+    if comparison["schema_version"] == 1:
+        comparison = upgrade_comparison(comparison, meta)
+    return ComparisonDocument(comparison, meta, path)
 
 
 def upgrade_comparison(comparison: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.schema import comparison_schema
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
-from pytest_gpusim.report.directory import read_document, update_comparison, write_comparison
+from pytest_gpusim.report.directory import update_comparison, write_comparison
 from pytest_gpusim.report.terminal import comparison_lines
+from pytest_gpusim.report.versions import read_document
 from tests.compare.runs import MS, real_run, request, sim_run, steady
 
 

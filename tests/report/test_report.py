@@ -16,10 +16,11 @@ from pytest_gpusim.compare import Comparison, ComparisonDocument, compare_runs, 
 from pytest_gpusim.compare.format import milliseconds, signed_percent
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
-from pytest_gpusim.report.directory import read_document, update_comparison, write_comparison
+from pytest_gpusim.report.directory import update_comparison, write_comparison
 from pytest_gpusim.report.html import write_session_report
 from pytest_gpusim.report.session import session_lines, session_markdown
 from pytest_gpusim.report.terminal import comparison_lines, detail_lines, failure_lines
+from pytest_gpusim.report.versions import read_document
 from tests.compare.runs import MS, PROFILE, real_run, sim_run, steady
 
 

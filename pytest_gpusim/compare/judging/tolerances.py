@@ -30,6 +30,7 @@ from pytest_gpusim.compare.metrics import (
     find_agreement,
     find_figure,
 )
+from pytest_gpusim.compare.tolerance import Given, Tolerance
 from pytest_gpusim.errors import UsageError
 
 DEFAULT_RELATIVE = 0.10
@@ -41,20 +42,6 @@ _GONE = {
     "noise_factor": "noise never widens a tolerance: measure more runs, or allow more",
     "floor_ms": "give each figure its floor, such as ttft_p50=0.10:2ms",
 }
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a figure may be off: the larger of the two.
-
-    Attributes:
-        rel: Relative to the real figure.
-        abs: A floor below which no error counts, such as ``"2ms"``; a plain number where the figure
-            is no time. None: the metric's own.
-    """
-
-    rel: float
-    abs: str | float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +63,6 @@ class Limit:
     relative: float
     floor: float
     default: bool = False
-
-
-Given = Tolerance | float | int | str | Mapping[str, Any]
 
 
 def default_limits() -> tuple[Limit, ...]:
