@@ -156,33 +156,23 @@ def test_a_guess_before_the_start_grows_with_the_model_and_the_passes():
     assert [duration(s) for s in (5, 90, 7200)] == ["5 s", "1.5 min", "2.0 h"]
 
 
-def test_a_threshold_is_off_while_profiling_and_told_in_the_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    specs: list[LaunchSpec] = []
-    written: dict[str, Any] = {}
-
-    class Shared:
-        device_name = "a processor"
-
-        def __init__(self, spec: LaunchSpec) -> None:
-            self.engine = {**spec.settings.to_json(), "engine_mode": "eager"}
-
-    def measure(spec: LaunchSpec, passes: int, quick: bool, **_: Any) -> Any:
-        specs.append(spec)
-        done = Campaign("x", passes, tmp_path / "state")
-        return [], Shared(spec), done
-
-    monkeypatch.setattr(source, "_measure", measure)
-    monkeypatch.setattr(
-        "pytest_gpusim.profiling.vllm.tables.tables_of", lambda *given: {"given": given}
+def test_a_threshold_is_off_while_profiling_and_told_in_the_bundle():
+    settings = dataclasses.replace(
+        CPU_ENGINE, long_prefill_token_threshold=64, enable_prefix_caching=False
     )
-    monkeypatch.setattr(
-        "pytest_gpusim.bundle.write_bundle", lambda out, tables, meta: written.update(meta)
+    compiled = LaunchSpec.resolve(
+        TINY, dataclasses.replace(settings, enforce_eager=False), "cpu", threads=1
     )
-    monkeypatch.setattr("pytest_gpusim.profiling.composition.coverage_of", lambda tables: {})
-    settings = dataclasses.replace(CPU_ENGINE, long_prefill_token_threshold=64, enforce_eager=False)
-    source.profile_vllm(TINY, CPU, settings, tmp_path / "out", quick=True)
-    assert {spec.settings.long_prefill_token_threshold for spec in specs} == {0}
-    assert written["engine_settings"]["long_prefill_token_threshold"] == 64
-    assert "measurements on 2 engines, roughly" in capsys.readouterr().err
+    plain, cached = source.engines_to_time(compiled)
+    assert (plain.settings.enforce_eager, cached.settings.enforce_eager) == (True, False)
+    for spec in (plain, cached):
+        assert spec.settings.long_prefill_token_threshold == 0
+        assert spec.settings.enable_prefix_caching is True
+    resolved = {**cached.settings.to_json(), "engine_mode": "compiled"}
+    covered = source.covered_settings(resolved, settings)
+    assert covered["long_prefill_token_threshold"] == 64
+    assert covered["enable_prefix_caching"] is False
+    assert covered["engine_mode"] == "compiled"
+    eager = compiled.with_settings(enforce_eager=True)
+    plain, cached = source.engines_to_time(eager)
+    assert plain == cached

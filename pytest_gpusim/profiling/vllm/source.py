@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,28 +113,18 @@ def profile_vllm(
     if hardware.present_device() is None:
         raise UsageError(f"no {hardware.name} in this machine")
     asked = LaunchSpec.resolve(model, settings, hardware.kind, weights=weights, threads=threads)
-    # Contexts are put into the prefix cache; a threshold would split the chunks that are wanted;
-    # hooks need modules that run, one step at a time.
-    cached = asked.with_settings(enable_prefix_caching=True, long_prefill_token_threshold=0)
-    same = bool(asked.settings.enforce_eager) and (
-        hardware.kind == "cpu" or asked.settings.async_scheduling is False
-    )
-    plain = cached if same else cached.with_settings(enforce_eager=True, async_scheduling=False)
+    plain, cached = engines_to_time(asked)
     number = passes or (QUICK_PASSES if quick else FULL_PASSES)
     count, seconds = guess(plain, hardware, number, quick=quick)
     say(
-        f"about {2 * count} measurements on {1 if same else 2} engine{'s' * (not same)}, roughly "
-        f"{duration(2 * seconds)} by the model's size; a measured estimate follows"
+        f"about {2 * count} measurements on {'1 engine' if plain == cached else '2 engines'}, "
+        f"roughly {duration(2 * seconds)} by the model's size; a measured estimate follows"
     )
     samples, _, operators = _measure(plain, number, quick, hooks=True, again=True)
     # Hooks cost more than can be told from outside, so the steps themselves are timed without.
     say("now whole steps of the engine as asked for")
     walls, engine, steps = _measure(cached, number, quick, hooks=False)
-    resolved = dict(engine.engine)
-    for name in ("enable_prefix_caching", "long_prefill_token_threshold"):
-        stated = getattr(settings, name)
-        if stated is not None:
-            resolved[name] = stated
+    resolved = covered_settings(engine.engine, settings)
     tables = tables_of(samples, walls, model, resolved)
     write_bundle(
         out,
@@ -164,6 +155,29 @@ def profile_vllm(
     )
     for campaign in (operators, steps):
         campaign.forget()
+
+
+def engines_to_time(asked: LaunchSpec) -> tuple[LaunchSpec, LaunchSpec]:
+    """The engine whose operators are timed by hooks, and the one whose whole steps are timed.
+
+    Contexts are put into the prefix cache; a threshold would split the chunks that are wanted;
+    hooks need modules that run, one step at a time.
+    """
+    cached = asked.with_settings(enable_prefix_caching=True, long_prefill_token_threshold=0)
+    same = bool(asked.settings.enforce_eager) and (
+        asked.device == "cpu" or asked.settings.async_scheduling is False
+    )
+    plain = cached if same else cached.with_settings(enforce_eager=True, async_scheduling=False)
+    return plain, cached
+
+
+def covered_settings(resolved: Mapping[str, Any], asked: EngineSettings) -> dict[str, Any]:
+    """The settings that a bundle covers: what the engine resolved, but for what `engines_to_time`
+    changed, which makes no step longer or shorter.
+    """
+    stated = asked.to_json()
+    changed = ("enable_prefix_caching", "long_prefill_token_threshold")
+    return {**resolved, **{name: stated[name] for name in changed if name in stated}}
 
 
 def _measure(
