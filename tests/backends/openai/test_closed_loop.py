@@ -84,12 +84,15 @@ def test_no_more_than_the_limit_are_under_way(
     workload = make_workload(tmp_path / "w", rows, load=Load(clients))
     run = run_of(stub, workload, tmp_path / "r")
     assert under_way[1] == clients
-    assert [len(body["prompt"]) for body in stub.asked] == [5 + n for n in range(9)]
+    assert sorted(len(body["prompt"]) for body in stub.asked) == [5 + n for n in range(9)]
+    # First come in input order; the server's threads may still swap two that are sent together.
+    assert run.requests.sort_values("request_id")["sent_time_ns"].is_monotonic_increasing
     table = run.requests
     assert (table["arrival_time_ns"][clients:] > 10 * MS).all()
     # It waited for a client, not for the server: that is no part of its TTFT.
     assert (table["ttft_ns"] < table["completion_time_ns"].max() / 2).all()
-    assert ((table["sent_time_ns"] - table["arrival_time_ns"]).between(0, 20 * MS)).all()
+    late = table["sent_time_ns"] - table["arrival_time_ns"]
+    assert late.between(0, table["completion_time_ns"].max() / 2).all()
     assert table["due_time_ns"].tolist() == [0] * 9
     assert run.meta["load"] == {"kind": "closed", "max_concurrency": clients}
 
