@@ -99,7 +99,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.case import run_simulator
     from pytest_gpusim.case.simulated import checked_inputs
     from pytest_gpusim.prediction import predict, prediction_lines
-    from pytest_gpusim.prediction.interval import require_profile_times
+    from pytest_gpusim.prediction.interval import require_predictable
     from pytest_gpusim.workload import read_workload
 
     registry.simulators.get(options.simulator).read(params_of(options))
@@ -115,7 +115,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     )
     out = out_of(options, f"{options.simulator}_runs", inputs.workload.workload_id)
     if options.samples is not None:
-        require_profile_times(inputs.params)
+        require_predictable(options.samples, inputs.params)
     run_simulator(options.simulator, registry, replace(inputs, out_dir=out))
     say_assumed(out)
     if options.samples is not None:

@@ -75,9 +75,7 @@ def predict(inputs: SimulationInputs, samples: int, seed: int = 0) -> Prediction
     Raises:
         UsageError: Too few samples, or a simulator whose step times are not the profile's.
     """
-    if samples < FEWEST_SAMPLES:
-        raise UsageError(f"--samples {samples}: expected at least {FEWEST_SAMPLES}")
-    require_profile_times(inputs.params)
+    require_predictable(samples, inputs.params)
     sources = sources_of(inputs.bundle, inputs.engine, inputs.clock)
     rng = random.Random(seed)
     point = _figures(inputs)
@@ -95,8 +93,10 @@ def predict(inputs: SimulationInputs, samples: int, seed: int = 0) -> Prediction
     return Prediction(metrics, tuple(sources), samples)
 
 
-def require_profile_times(params: Mapping[str, Any]) -> None:
-    """Raise `UsageError` but for one engine by vLLM's rules and the profile's step times."""
+def require_predictable(samples: int, params: Mapping[str, Any]) -> None:
+    """Raise `UsageError` but for enough samples of one engine by vLLM's rules and step times."""
+    if samples < FEWEST_SAMPLES:
+        raise UsageError(f"--samples {samples}: expected at least {FEWEST_SAMPLES}")
     for name, usual in (("scheduler", "vllm"), ("predictor", "profile"), ("replicas", "1")):
         if str(params.get(name, usual)) != usual:
             raise UsageError(f"--samples goes with {name}={usual}, not with {name}={params[name]}")

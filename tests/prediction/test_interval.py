@@ -161,3 +161,14 @@ def test_a_comparison_shows_whether_the_real_figures_lie_inside(
     assert all(row["inside"] for row in same)
     (table,) = (t for t in attribution_tables(attribution) if t.title.startswith("Predicted"))
     assert table.rows[0][-1] == "outside"
+
+
+def test_too_few_samples_are_refused_before_anything_is_simulated(
+    tmp_path: Path, workload: Workload, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_bundle(tmp_path / "b")
+    words = ["simulate", "--model", TINY.name, "--hardware", "cpu", "--simulator", "reference"]
+    words += ["--workload", str(workload.path), "--profile", str(tmp_path / "b"), "--samples", "3"]
+    assert main(["-p", "tests.toyplugin", *words, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == "gpusim: --samples 3: expected at least 5\n"
+    assert not (tmp_path / "run").exists()
