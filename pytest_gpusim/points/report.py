@@ -172,6 +172,12 @@ def points_lines(document: Mapping[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield from summary_lines(document["summary"])
+    alone = sum("refused" not in row and row["engine_time"] is None for row in document["points"])
+    if alone:
+        yield (
+            f"{alone} of them by kernels alone, without engine time: asked for, or the table has "
+            "fewer than two other dense configurations of the release to fit it on"
+        )
     yield ""
     for client in document["clients"]:
         yield f"client {client['name']} ({client['statistic']}s): {client['source']}"
@@ -192,7 +198,8 @@ def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     for group in summary["by_release"]:
         yield f"| all of {group['vllm_version']} | | | | | {_cells(group)} |"
     yield ""
-    yield f"{summary['simulated']} of {summary['points']} points simulated; refused:"
+    refused = "; refused:" if summary["refused"] else ""
+    yield f"{summary['simulated']} of {summary['points']} points simulated{refused}"
     for refusal in summary["refused"]:
         yield f"- {refusal['points']}: {refusal['reason']}"
 

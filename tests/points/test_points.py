@@ -17,7 +17,7 @@ from pytest_gpusim.deployment.models import QWEN3_32B, QWEN3_235B_A22B
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
-from pytest_gpusim.points.report import judge_points
+from pytest_gpusim.points.report import judge_points, points_lines
 from pytest_gpusim.points.rows import COLUMNS, Point, read_points
 from pytest_gpusim.points.simulation import EngineTime, PointSimulator, Simulated
 from pytest_gpusim.registry import builtin_registry
@@ -224,6 +224,14 @@ def test_an_unknown_simulator_is_refused(
 ) -> None:
     assert main(["points", str(table(tmp_path / "p.csv", {})), "--simulator", "nobody"]) == 2
     assert "unknown simulator 'nobody'" in capsys.readouterr().err
+
+
+@needs_tables
+def test_points_without_engine_time_are_said_to_be(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", {}, {"tensor_parallel": "2"})
+    lines = list(points_lines(judge_points(path, builtin_registry())))
+    place = lines.index("2 of 2 points simulated")
+    assert lines[place + 1].startswith("2 of them by kernels alone, without engine time")
 
 
 @needs_tables
