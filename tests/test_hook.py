@@ -104,6 +104,12 @@ def test_a_missing_plugin_module_is_a_usage_error(capsys):
     assert capsys.readouterr().err.startswith("gpusim: -p no_such_module: cannot be imported")
 
 
+def test_a_plugin_given_as_a_file_is_told_what_to_name(capsys):
+    assert main(["-p", "plugins/mine.py", "doctor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("name the module, with its folder on PYTHONPATH: -p mine")
+
+
 def test_a_broken_plugin_module_is_a_usage_error(capsys, tmp_path, monkeypatch):
     (tmp_path / "broken_plugin.py").write_text("def f(:\n")
     monkeypatch.syspath_prepend(tmp_path)

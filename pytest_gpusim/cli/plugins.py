@@ -44,6 +44,8 @@ def load_registry(modules: Sequence[str]) -> Registry:
             module = import_module(name)
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            if name.endswith(".py"):
+                reason += f"; name the module, with its folder on PYTHONPATH: -p {Path(name).stem}"
             raise UsageError(f"-p {name}: cannot be imported: {reason}") from None
         if not manager.is_registered(module):
             manager.register(module)
