@@ -63,7 +63,8 @@ def test_check_without_arguments_judges_the_defaults_and_junit_has_them(session)
 def test_a_comparison_that_is_never_checked_warns_or_fails(session):
     pytester = session(check="pass")
     result = pytester.runpytest_inprocess()
-    result.assert_outcomes(passed=1, warnings=1)
+    # Other warnings are other packages'.
+    result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*check() was never called: nothing was judged*"])
     assert documents(pytester)[0]["verdict"] == "not_judged"
     pytester.runpytest_inprocess("--gpusim-unchecked", "fail").assert_outcomes(failed=1)
