@@ -212,6 +212,14 @@ def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path) -> None:
     assert '<span class="pill verdict not_judged">not judged</span>' in page
 
 
+def test_what_nobody_may_accept_is_not_offered(tmp_path: Path) -> None:
+    document = document_of(written(tmp_path / "a", profile=None).comparison.judged())
+    (check,) = [c for c in document.comparison["checks"] if c["name"] == "not_calibrated_on"]
+    check["status"] = "unknown"
+    (line,) = [line for line in failure_lines(document) if "not_calibrated_on" in line]
+    assert line.endswith("; state it")
+
+
 def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
     silent = written(tmp_path / "a", profile=None).comparison
     assert silent.judged().verdict == "inconclusive"
