@@ -159,6 +159,9 @@ def test_a_history_finds_what_became_worse_and_what_got_lost(session):
             return replace(run, requests=rows, tokens=None)
 
         case.simulate = slower
+
+        def pytest_unconfigure():
+            case.simulate = real_simulate
         """
     )
     result = pytester.runpytest_inprocess(*history)
