@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ from tests.factories import TINY, make_workload
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
 
 MS = 1_000_000
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with stub_server() as server:
-        yield server
 
 
 def test_times_of_each_token_from_the_scheduled_arrival(stub: StubServer, tmp_path: Path) -> None:

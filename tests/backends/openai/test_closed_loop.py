@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pytest_gpusim.registry import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Load, SessionTurn, Workload
 from pytest_gpusim.workload.prompts import Prompt
-from tests.backends.stub_server import Body, Reply, StubServer, steady, stub_server
+from tests.backends.stub_server import Body, Reply, StubServer, steady
 from tests.factories import CPU, TINY, make_workload
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
@@ -31,13 +31,6 @@ PROMPTS = {
     1: Prompt(1, seed=2, num_tokens=20, prefix_of=0, prefix_tokens=15),
     2: Prompt(2, seed=3, num_tokens=7),
 }
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with stub_server() as server:
-        yield server
 
 
 def run_of(stub: StubServer, workload: Workload, out: Path, **params: Any) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,11 @@ from tests.backends.stub_server import (
     StubServer,
     run_on,
     steady,
-    stub_server,
     word_tokenizer,
 )
 from tests.factories import TINY
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')")
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with stub_server() as server:
-        yield server
 
 
 def test_a_server_that_refuses_extras_is_asked_without_them(

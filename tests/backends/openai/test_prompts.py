@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.backends.stub_server import (
     StubServer,
     run_on,
     steady,
-    stub_server,
     word_tokenizer,
 )
 from tests.factories import TINY
@@ -25,13 +23,6 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'server')
 
 TEXTS = {0: Prompt(0, text="w1 w2 w3 w4"), 1: Prompt(1, text="w1 w2 w5")}
 REQUESTS = [(4, 2, 0), (3, 2, 0)]
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with stub_server() as server:
-        yield server
 
 
 def sent(stub: StubServer) -> list[Any]:
