@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import YAML_BYTES
+from pytest_gpusim.limits import YAML_BYTES, read_text_within
 
 
 def read_toml(path: Path | str, *, fix: str = "") -> dict[str, Any]:
@@ -17,22 +17,10 @@ def read_toml(path: Path | str, *, fix: str = "") -> dict[str, Any]:
         InputError: There is no such file, it is no TOML, or larger or deeper than the limits.
     """
     path = Path(path)
-    limit = YAML_BYTES.value
+    text = read_text_within(path, YAML_BYTES, encoding="utf-8", expected="a TOML file", fix=fix)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
-        if len(content) > limit:
-            raise InputError(path, "", f"has more than {limit:,} bytes", YAML_BYTES.advice)
-        return tomllib.loads(content.decode("utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", fix) from None
-    except IsADirectoryError:
-        raise InputError(path, "", "is a directory, expected a TOML file", fix) from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text", fix) from None
+        return tomllib.loads(text)
     except RecursionError:
         raise InputError(path, "", "not usable TOML: it is nested too deeply", fix) from None
     except ValueError as error:  # broken syntax, or a number of thousands of digits
         raise InputError(path, "", f"not TOML: {error}", fix) from None
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read: {error.strerror}", fix) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES
+from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES, read_text_within
 
 if TYPE_CHECKING:
     import yaml
@@ -22,7 +22,7 @@ def read_yaml(path: Path | str) -> Any:
     import yaml
 
     path = Path(path)
-    text = _read(path)
+    text = read_text_within(path, YAML_BYTES)
     try:
         # Events are read without recursion: depth and aliases are known before anything is built.
         _check_size(path, yaml.parse(text, Loader=yaml.SafeLoader))
@@ -34,22 +34,6 @@ def read_yaml(path: Path | str) -> Any:
         raise InputError(path, line, f"not YAML: {problem}") from None
     except RecursionError:
         raise InputError(path, "", "not usable YAML: it is nested too deeply") from None
-
-
-def _read(path: Path) -> str:
-    limit = YAML_BYTES.value
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
-        if len(content) > limit:
-            raise InputError(path, "", f"has more than {limit:,} bytes", YAML_BYTES.advice)
-        return content.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text") from None
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read: {error.strerror}") from None
 
 
 def _check_size(path: Path, events: Any) -> None:
