@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.cases import ENGINES
-from pytest_gpusim.artifacts import write_json
+from pytest_gpusim.json_documents import write_json
 
 QWEN, LLAMA = "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.1-8B"
 SYSTEM = "a100_sxm"

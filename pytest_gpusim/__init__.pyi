@@ -8,7 +8,8 @@ from .deployment import EngineSettings, Hardware, ModelShape
 from .errors import CheckFailed, EngineError, GpusimError, InputError, UsageError
 from .plugin.checked import CheckedComparison
 from .plugin.sim_vs_real import SimVsReal
-from .registry import MeasureInputs, Registry, SimulationInputs, builtin_registry
+from .providers import MeasureInputs, SimulationInputs
+from .registry import Registry, builtin_registry
 from .report.directory import write_comparison
 from .report.versions import read_document
 from .runs import Run, read_run, write_run

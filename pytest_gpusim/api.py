@@ -11,7 +11,8 @@ from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.case import run_simulator
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.registry import Registry, SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry, builtin_registry
 from pytest_gpusim.report.directory import write_comparison
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.importers.load import load_real_run

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_gpusim.documents import JsonObject, read_lines
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.texts import open_text
 
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 TIMES = ("arrival", "sent", "scheduled", "queue", "first_token", "ttft", "completion", "e2e", "itl")

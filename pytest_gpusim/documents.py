@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.limits import DOCUMENT_BYTES
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.texts import open_text, read_text_within
 
 NS = 1_000_000_000
 _MOST = 2**63 - 1
@@ -144,19 +144,9 @@ def to_ns(seconds: float) -> int:
     return round(seconds * NS)
 
 
-def read_text(path: Path, *, fix: str = "") -> str:
-    """A text file, plain or gzipped, within the limit of one document."""
-    limit = DOCUMENT_BYTES.value
-    with open_text(path, fix=fix) as stream:
-        text = stream.read(limit + 1)
-    if len(text) > limit:
-        raise InputError(path, "", f"is longer than {limit:,} characters", DOCUMENT_BYTES.advice)
-    return text
-
-
 def read_document(path: Path) -> Any:
     """A JSON file; a plain hint where it holds several documents (JSON lines) or none."""
-    text = read_text(path)
+    text = read_text_within(path, DOCUMENT_BYTES)
     if not text.strip():
         raise InputError(path, "", "is empty")
     return parse_json(text, path)
@@ -214,7 +204,7 @@ def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
 
 def read_documents(path: Path) -> list[Any]:
     """The JSON documents of a file, one after another: most have one, appended results several."""
-    text = read_text(path)
+    text = read_text_within(path, DOCUMENT_BYTES)
     if not text.strip():
         raise InputError(path, "", "is empty")
     lines = [line for line in text.splitlines() if line.strip()]

@@ -30,7 +30,7 @@ def pytest_gpusim_register(registry: Registry) -> None:
             registry.add_importer("my-tool", "my_package.results:import_run")
             registry.add_hardware(Hardware("mi300x", "cuda", r"MI300X", 192, 1307))
 
-    A simulator is called with `pytest_gpusim.registry.SimulationInputs` and writes a run directory
+    A simulator is called with `pytest_gpusim.SimulationInputs` and writes a run directory
     at ``inputs.out_dir``, for instance with `pytest_gpusim.runs.write_run`. What it takes beside
     (``--param``) it declares with `pytest_gpusim.parameters.Parameter`: help, refusals and kinds of
     values follow. A backend that is ``remote`` needs no device of this machine.

@@ -85,34 +85,3 @@ def check_unpacked(path: Path | str, packed: int, unpacked: int) -> None:
             f"unpacks to more than {UNPACKED_RATIO.value} times its {packed:,} bytes",
             f"raise the limit with {UNPACKED_RATIO.variable}=N if this is meant",
         )
-
-
-def read_text_within(
-    path: Path, limit: Limit, *, encoding: str = "utf-8-sig", expected: str = "", fix: str = ""
-) -> str:
-    """A whole text file, within a limit of bytes.
-
-    Args:
-        path: The file.
-        limit: In bytes.
-        encoding: UTF-8, with or without a mark of byte order.
-        expected: What it should be where it is a directory, such as ``a TOML file``.
-        fix: What to do where it cannot be read.
-
-    Raises:
-        InputError: It cannot be read, is no text, or larger than the limit.
-    """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(limit.value + 1)
-        if len(content) > limit.value:
-            raise InputError(path, "", f"has more than {limit.value:,} bytes", limit.advice)
-        return content.decode(encoding)
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", fix) from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text", fix) from None
-    except OSError as error:
-        if expected and isinstance(error, IsADirectoryError):
-            raise InputError(path, "", f"is a directory, expected {expected}", fix) from None
-        raise InputError(path, "", f"cannot be read: {error.strerror}", fix) from None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Literal
 
-from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.errors import UsageError
 
 Kind = Literal["text", "integer", "number", "yes or no"]
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -101,48 +100,3 @@ def read_parameters(
         if value is not None:
             read[name] = declared[name].read(value)
     return read
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Provider(Generic[T]):
-    """Something that goes by a name and takes parameters; not imported before it is used.
-
-    Attributes:
-        name: What the user types.
-        target: What is called, or its ``module:attribute``.
-        parameters: What it takes, or the ``module:attribute`` of them.
-    """
-
-    name: str
-    target: T | str
-    parameters: Sequence[Parameter] | str = ()
-    what = "provider"
-
-    def load(self) -> T:
-        """What is called; raises `EngineError` where it cannot be imported."""
-        if not isinstance(self.target, str):
-            return self.target
-        return cast(T, load_attribute(self.target, f"{self.what} {self.name!r}"))
-
-    def declared(self) -> tuple[Parameter, ...]:
-        """Its parameters."""
-        if isinstance(self.parameters, str):
-            found = load_attribute(self.parameters, f"{self.what} {self.name!r}")
-            return tuple(cast("Sequence[Parameter]", found))
-        return tuple(self.parameters)
-
-    def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The given parameters in their kinds; raises `UsageError` for an unknown one."""
-        return read_parameters(self.declared(), params, f"the {self.name} {self.what}")
-
-
-def load_attribute(path: str, owner: str) -> Any:
-    """The object at ``module:attribute``; raises `EngineError` where there is none."""
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise EngineError(f"{owner} cannot be loaded: {error}") from error

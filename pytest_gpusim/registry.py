@@ -7,149 +7,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
 from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.deployment.models import BUILTIN_MODELS
-from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.faults import is_ours, plugin_call, plugin_result
-from pytest_gpusim.parameters import Parameter, Provider, load_attribute
-
-if TYPE_CHECKING:
-    from pytest_gpusim.bundle import Bundle
-    from pytest_gpusim.deployment.engine import EngineSettings
-    from pytest_gpusim.runs import Clock
-    from pytest_gpusim.workload import Workload
-
-
-@dataclass(frozen=True)
-class SimulationInputs:
-    """What a simulator is given; it writes a run directory at ``out_dir``.
-
-    ``clock`` says whose times it gives: the engine's, or its client's, with the bundle's front end
-    in between.
-    """
-
-    model: ModelShape
-    hardware: Hardware
-    workload: Workload
-    bundle: Bundle
-    engine: EngineSettings
-    out_dir: Path
-    params: Mapping[str, Any] = field(default_factory=dict)
-    clock: Clock = "engine"
-
-
-@dataclass(frozen=True)
-class MeasureInputs:
-    """What a backend is given; it writes one run directory per entry of ``out_dirs``."""
-
-    model: ModelShape
-    hardware: Hardware
-    workload: Workload
-    engine: EngineSettings
-    out_dirs: Sequence[Path]
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-Simulate = Callable[[SimulationInputs], None]
-Measure = Callable[[MeasureInputs], None]
-CheckMeasure = Callable[[Mapping[str, Any], "Hardware | None"], None]
-"""Called with the parameters and the device class, None where nobody named it; raises
-`UsageError` for what can be refused before anything runs."""
-
-
-def _require_runs(what: str, function: Callable[..., Any], outs: Sequence[Path]) -> None:
-    """Raise `PluginError` where a plugin's function did not write what it must."""
-    if is_ours(function):
-        return  # they write by `write_run`, which reads what it wrote
-    from pytest_gpusim.runs import read_run
-
-    with plugin_result(what, function, outs):
-        for out in outs:
-            read_run(out)
-
-
-@dataclass(frozen=True)
-class Simulator(Provider[Simulate]):
-    """A simulator by its name; call it with `SimulationInputs`."""
-
-    what = "simulator"
-
-    def __call__(self, inputs: SimulationInputs) -> None:
-        """Check the parameters and simulate.
-
-        Raises:
-            UsageError: A parameter is unknown or of another kind.
-        """
-        simulate, outs = self.load(), [inputs.out_dir]
-        made = replace(inputs, params=self.read(inputs.params))
-        with plugin_call(f"the simulator {self.name!r}", simulate, outs):
-            simulate(made)
-        _require_runs(f"the simulator {self.name!r}", simulate, outs)
-
-
-@dataclass(frozen=True)
-class Backend(Provider[Measure]):
-    """A real engine by its name; call it with `MeasureInputs`.
-
-    Attributes:
-        remote: Whether it may run on another machine: then nothing of this one is needed, nor does
-            it tell what was measured.
-        package: The module that must be installed, and the extra that has it; empty for none.
-        check: Refuses what can be refused before anything runs, or its ``module:attribute``.
-    """
-
-    remote: bool = False
-    package: tuple[str, str] | None = None
-    check: CheckMeasure | str | None = None
-    what = "backend"
-
-    def __call__(self, inputs: MeasureInputs) -> None:
-        """Check the parameters and measure.
-
-        Raises:
-            UsageError: A parameter is unknown or of another kind.
-            EngineError: A package that it needs is not installed.
-        """
-        params = self.read(inputs.params)
-        if lacks := self.lacks():
-            raise EngineError(f"the {self.name} backend: {lacks}")
-        measure, outs = self.load(), list(inputs.out_dirs)
-        with plugin_call(f"the backend {self.name!r}", measure, outs):
-            measure(replace(inputs, params=params))
-        _require_runs(f"the backend {self.name!r}", measure, outs)
-
-    def lacks(self) -> str | None:
-        """The package that it needs and that is not installed, in words; None where all is well."""
-        from importlib.util import find_spec
-
-        if self.package is None or find_spec(self.package[0]) is not None:
-            return None
-        module, extra = self.package
-        return f"{module} is not installed: pip install {extra}"
-
-    def require(self, params: Mapping[str, Any], hardware: Hardware | None) -> None:
-        """Refuse what cannot be measured; ``hardware`` is None where nobody named it.
-
-        Raises:
-            UsageError: A parameter is wrong, or it is not known what device would be measured.
-        """
-        read = self.read(params)
-        if self.check is not None:
-            check = self.check
-            if isinstance(check, str):
-                check = cast(CheckMeasure, load_attribute(check, f"backend {self.name!r}"))
-            check(read, hardware)
-        elif self.remote and hardware is None:
-            raise UsageError(
-                f"the {self.name} backend may be on another machine: say what it has, such as "
-                "--hardware a100"
-            )
-
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.parameters import Parameter
+from pytest_gpusim.providers import (
+    Backend,
+    CheckMeasure,
+    Measure,
+    Simulate,
+    Simulator,
+    load_attribute,
+)
 
 ImportRun = Callable[..., None]
 """Called with the files, the run directory to write and, where it takes a third, the options."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import check_unpacked
+from pytest_gpusim.texts import BoundedGzip, open_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,53 +117,6 @@ def integer_rows(path: Path, columns: Sequence[str], *, fix: str = "") -> Iterat
                     f"expected a whole number that is not negative, found {found[:40]!r}",
                 )
             yield tuple(map(int, cells))
-
-
-@contextmanager
-def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
-    """Open a text file, plain or ``.gz``, whose reading errors become `InputError`."""
-    try:
-        with _opened(path) as stream:
-            yield stream
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", fix) from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text", fix) from None
-    except csv.Error as error:
-        raise InputError(path, "", f"not a CSV: {error}", fix) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(path, "", f"cannot be read: {error}", fix) from None
-
-
-def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(BoundedGzip(path), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-class BoundedGzip(gzip.GzipFile):
-    """A gzipped file for reading, which refuses to unpack beyond the limits."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
-        self._path = path
-        self._packed = path.stat().st_size
-        self._unpacked = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        """As `gzip.GzipFile.read`; a read of everything is one of many pieces."""
-        if size is None or size < 0:
-            return b"".join(iter(lambda: self.read(1 << 20), b""))
-        return self._counted(super().read(size))
-
-    def read1(self, size: int = -1) -> bytes:
-        """As `gzip.GzipFile.read1`."""
-        return self._counted(super().read1(size))
-
-    def _counted(self, content: bytes) -> bytes:
-        self._unpacked += len(content)
-        check_unpacked(self._path, self._packed, self._unpacked)
-        return content
 
 
 def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:

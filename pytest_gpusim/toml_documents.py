@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import YAML_BYTES, read_text_within
+from pytest_gpusim.limits import YAML_BYTES
+from pytest_gpusim.texts import read_text_within
 
 
 def read_toml(path: Path | str, *, fix: str = "") -> dict[str, Any]:

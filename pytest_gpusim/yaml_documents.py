@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES, read_text_within
+from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES
+from pytest_gpusim.texts import read_text_within
 
 if TYPE_CHECKING:
     import yaml

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, digests, JSON, provenance."""
+"""Directories that appear whole or not at all, digests, provenance."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.artifacts import (
-    atomic_directory,
-    check_schema_version,
-    digest_files,
-    provenance,
-    read_json,
-    sha256_file,
-    write_json,
-)
+from pytest_gpusim.artifacts import atomic_directory, digest_files, provenance, sha256_file
 from pytest_gpusim.errors import EngineError, GpusimError, InputError, UsageError, require_package
 
 
@@ -93,42 +85,6 @@ def test_digest_is_over_the_digests(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()
     expected = hashlib.sha256(hexes.encode()).hexdigest()
     assert digest_files([tmp_path / "a", tmp_path / "absent"]) == expected
-
-
-def test_nan_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(tmp_path / "a.json", {"p50": float("nan")})
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"a": 1,\n"b" 2}', "line 2: not JSON"),
-        (b"\xff\xfe", "is not UTF-8 text"),
-        (b"", "line 1: not JSON"),
-        (None, "no such file"),
-    ],
-)
-def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
-    path = tmp_path / "a.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as caught:
-        read_json(path, fix="do this")
-    assert str(caught.value).startswith(f"{path}: ")
-    assert str(caught.value).endswith("; do this")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("version", [0, "1", None, True, 1.0])
-def test_a_schema_version_is_an_integer(version: object) -> None:
-    with pytest.raises(InputError, match="expected the integer 1"):
-        check_schema_version("meta.json", {"schema_version": version})
-
-
-def test_a_newer_schema_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"meta.json: schema_version: 2 is newer than the 1"):
-        check_schema_version("meta.json", {"schema_version": 2})
 
 
 def test_provenance_is_json() -> None:

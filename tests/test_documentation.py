@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pytest_gpusim.cli import main
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 

@@ -16,13 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gpusim.artifacts import atomic_directory, new_id, read_json, safe_name
+from pytest_gpusim.artifacts import atomic_directory, new_id, safe_name
 from pytest_gpusim.backends.archive import find_recording
 from pytest_gpusim.bundle.layout import place_of
 from pytest_gpusim.cli import main
 from pytest_gpusim.errors import InputError, printable
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.limits import LIMITS
-from pytest_gpusim.tables import open_text, read_table
+from pytest_gpusim.tables import read_table
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.store import store_workload
 from pytest_gpusim.workload.trace import WorkloadRequest, read_workload

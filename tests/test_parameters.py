@@ -14,8 +14,9 @@ from pytest_gpusim.case.live import why_not_live
 from pytest_gpusim.cli import main
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.parameters import Parameter, Provider
-from pytest_gpusim.registry import MeasureInputs, Registry, builtin_registry
+from pytest_gpusim.parameters import Parameter
+from pytest_gpusim.providers import MeasureInputs, Provider
+from pytest_gpusim.registry import Registry, builtin_registry
 from pytest_gpusim.runs import read_run, write_run
 from tests.factories import TINY
 from tests.runs.factory import META, REQUESTS, TOKENS

@@ -13,7 +13,8 @@ import pytest
 
 from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.registry import Registry, SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry, builtin_registry
 from tests.factories import TINY
 
 

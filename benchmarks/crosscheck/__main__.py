@@ -17,10 +17,12 @@ from pathlib import Path
 
 from benchmarks.crosscheck.agreement import as_table, compare
 from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
-from pytest_gpusim.artifacts import new_id, require_vacant, write_json
+from pytest_gpusim.artifacts import new_id, require_vacant
 from pytest_gpusim.deployment import EngineSettings, Hardware
 from pytest_gpusim.errors import EngineError, GpusimError, UsageError
-from pytest_gpusim.registry import MeasureInputs, builtin_registry
+from pytest_gpusim.json_documents import write_json
+from pytest_gpusim.providers import MeasureInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload

@@ -20,7 +20,8 @@ from pytest_gpusim.case.given import workload_of
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.profiling.aiconfigurator import SOURCE
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 
 MODEL, HARDWARE, SYSTEM = "Qwen/Qwen3-14B", "h100", "h100_sxm"

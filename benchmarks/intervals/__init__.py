@@ -28,7 +28,8 @@ from pytest_gpusim.llmservingsim.inputs import prepare
 from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
 from pytest_gpusim.prediction import Prediction, predict
 from pytest_gpusim.prediction.interval import LEVEL
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 
 METRICS = ("ttft", "tpot", "e2e")

@@ -10,7 +10,8 @@ from pathlib import Path
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.profiling.aiconfigurator import SOURCE
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.workload import WorkloadRequest, read_workload, write_workload
 

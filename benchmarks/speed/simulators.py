@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.fleet import Fleet

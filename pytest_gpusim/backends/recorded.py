@@ -12,18 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import (
-    SCHEMA_VERSION,
-    atomic_directory,
-    check_schema_version,
-    provenance,
-    read_json,
-    utc_now,
-    write_json,
-)
+from pytest_gpusim.artifacts import atomic_directory, provenance, utc_now
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.tables import BoundedGzip
+from pytest_gpusim.json_documents import SCHEMA_VERSION, check_schema_version, read_json, write_json
+from pytest_gpusim.texts import BoundedGzip
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle

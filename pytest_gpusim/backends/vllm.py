@@ -14,7 +14,7 @@ from pytest_gpusim.backends.vllm_parameters import PARAMETERS
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.progress import Progress
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import request_rows, stated_load, token_rows
 from pytest_gpusim.vllm_runtime import EngineProcess, EngineStopped, LaunchSpec, shared_engine

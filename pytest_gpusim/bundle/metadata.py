@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command
 from pytest_gpusim.bundle.schema import META, META_KEYS
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.json_documents import check_schema_version, read_json
 
 IDENTITY = ("model", "hardware", "dtype", "engine_mode")
 """What a bundle is of; without one of these it could stand for anything."""

@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import (
-    SCHEMA_VERSION,
-    atomic_directory,
-    tool_version,
-    utc_now,
-    write_json,
-)
+from pytest_gpusim.artifacts import atomic_directory, tool_version, utc_now
 from pytest_gpusim.bundle.reader import digest_tables, read_bundle
 from pytest_gpusim.bundle.schema import ATTENTION, META, META_KEYS, MLP, TABLES
+from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

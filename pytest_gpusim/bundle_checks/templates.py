@@ -61,7 +61,7 @@ class Templates:
 
 
 def _identity(bundle: Path) -> tuple[str, str] | None:
-    from pytest_gpusim.artifacts import read_json
+    from pytest_gpusim.json_documents import read_json
 
     try:
         meta = read_json(bundle / META)

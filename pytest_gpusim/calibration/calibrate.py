@@ -18,7 +18,8 @@ from pytest_gpusim.calibration.result import Calibration
 from pytest_gpusim.case.definition import engine_of
 from pytest_gpusim.case.simulated import checked_inputs, workload_as_produced
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry
 from pytest_gpusim.runs.identity import digests_of, requests_digest
 
 if TYPE_CHECKING:

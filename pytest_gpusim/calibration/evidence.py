@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.providers import SimulationInputs
     from pytest_gpusim.runs import Run
 
 STATISTICS = ("mean", "p50", "p90")

@@ -12,7 +12,8 @@ from pytest_gpusim.artifacts import new_id, safe_name
 from pytest_gpusim.case.definition import Case, RealSide, Settings, case_bundle, case_workload
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import Backend, MeasureInputs, Registry
+from pytest_gpusim.providers import Backend, MeasureInputs
+from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle

@@ -82,7 +82,7 @@ def _failing_beforehand(
     from pytest_gpusim.case.simulated import run_simulator
     from pytest_gpusim.checks import Check
     from pytest_gpusim.compare import compare_runs
-    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.providers import SimulationInputs
     from pytest_gpusim.runs import read_run
 
     if case.simulator not in _PRICED_HERE:

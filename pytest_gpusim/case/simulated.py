@@ -18,7 +18,8 @@ from pytest_gpusim.case.definition import (
 )
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.places import point_to_latest
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.store import store_workload
 from pytest_gpusim.workload.trace import read_workload
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
+from pytest_gpusim.json_documents import read_json
 
 
 def say_assumed(run: Path) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id, write_json
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
@@ -26,6 +26,7 @@ from pytest_gpusim.cli.common import (
     print_json,
 )
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_gpusim.artifacts import new_id, read_json, require_vacant
+from pytest_gpusim.artifacts import new_id, require_vacant
 from pytest_gpusim.cli.common import (
     Subparsers,
     add_engine,
@@ -21,6 +21,7 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT
 from pytest_gpusim.registry import Registry
 

@@ -25,7 +25,8 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import find_profiling_root
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -161,7 +162,7 @@ def _bundle(options: argparse.Namespace, registry: Registry) -> Bundle:
 
 def _clock(options: argparse.Namespace) -> Clock:
     """What ``--clock`` says, else the clock of the run that ``--engine`` names."""
-    from pytest_gpusim.artifacts import read_json
+    from pytest_gpusim.json_documents import read_json
     from pytest_gpusim.runs import clock_of
 
     if options.clock is not None:

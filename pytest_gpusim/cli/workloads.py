@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, read_json, require_vacant
+from pytest_gpusim.artifacts import DEFAULT_ROOT, require_vacant
 from pytest_gpusim.cli.common import Subparsers, add_out
 from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import printable
 from pytest_gpusim.faults import plugin_call, plugin_result
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload import read_workload
 from pytest_gpusim.workload.generate import (

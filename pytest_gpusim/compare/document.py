@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION, provenance, utc_now
+from pytest_gpusim.artifacts import provenance, utc_now
 from pytest_gpusim.compare.judging.equivalence import estimate
+from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.runs.identity import run_digest
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
 from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
 from pytest_gpusim.deployment.settings.command_line import is_command, read_command, read_script
 from pytest_gpusim.deployment.settings.config_file import read_config, settle_false
 from pytest_gpusim.deployment.settings.log import is_log, read_log
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import read_json
 
 _LOGS = (".log", ".txt", ".out")
 _DOCUMENTS = (".json", ".yaml", ".yml", ".sh")

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment.architectures import ARCHITECTURES, read_architecture, stated_name
 from pytest_gpusim.deployment.dtypes import plain_dtype
 from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.quantization import Quantization
 from pytest_gpusim.errors import InputError, UsageError, shortly
+from pytest_gpusim.json_documents import read_json
 
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4, "fp8": 1}
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.metrics import HEADLINES
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import SCHEMA_VERSION
 
 WATCHED = tuple(f"{metric}_p50" for metric in HEADLINES)
 """Figures that are looked at where nothing was judged."""

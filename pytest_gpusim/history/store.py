@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import check_schema_version, new_id, parse_json
+from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.judging.equivalence import RunSpread
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.history.entry import Entry, entries_of
+from pytest_gpusim.json_documents import check_schema_version, parse_json
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run

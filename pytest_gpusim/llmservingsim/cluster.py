@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.collectives import Link, link_from_cluster
 from pytest_gpusim.llmservingsim.profile_folder import mapping
 

@@ -16,7 +16,8 @@ from pytest_gpusim.llmservingsim.published_run import RUN_FOLDER, PublishedRun
 from pytest_gpusim.llmservingsim.run import META, REQUESTS, read_requests, write_run_of
 from pytest_gpusim.llmservingsim.workload import Line, write_lines
 from pytest_gpusim.profiling.composition import hardware_name
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload import read_workload
 
 _MODE = "the engine's mode is not matched: the profile holds kernel times, which both modes run"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment.settings import SECTIONS, find
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.profile_folder import mapping
 
 _SECTIONS = ("hardware", "kv_cache", "engine_kwargs", "resolved_config")

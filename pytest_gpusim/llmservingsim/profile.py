@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.bundle import write_bundle
 from pytest_gpusim.bundle.schema import (
     ALL_REDUCE,
@@ -27,6 +26,7 @@ from pytest_gpusim.bundle.schema import (
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.collectives import Link, all_reduce_table, link_from_cluster
 from pytest_gpusim.llmservingsim.experts import read_experts
 from pytest_gpusim.llmservingsim.identity import contradicting_sizes

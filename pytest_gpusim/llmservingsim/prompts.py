@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import ImportedRequest
-from pytest_gpusim.tables import find_table, open_text
+from pytest_gpusim.tables import find_table
+from pytest_gpusim.texts import open_text
 
 _NAME = "workload.jsonl"
 TokenIds = list[tuple[int, ...] | None]

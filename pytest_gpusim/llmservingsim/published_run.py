@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.cluster import Cluster, read_cluster, require_one_engine
 from pytest_gpusim.llmservingsim.identity import known_dtype
 from pytest_gpusim.llmservingsim.kv_blocks import derive_blocks

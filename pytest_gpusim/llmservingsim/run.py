@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import read_json
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.settings import Deployment, default, first_stated, release_of
 from pytest_gpusim.documents import JsonObject, read_lines, to_ns
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     recognised_by,

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.json_documents import parse_json
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.prompts import Prompt

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.planning.binding import WORDS, Binding, what_binds
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.point import Point

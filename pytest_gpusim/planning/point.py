@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import digest_json, package_version
+from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.case import run_simulator
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.json_documents import digest_json
 from pytest_gpusim.progress import lines_to
-from pytest_gpusim.registry import Registry, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle

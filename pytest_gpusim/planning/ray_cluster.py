@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import atomic_directory, package_version, read_json, write_json
+from pytest_gpusim.artifacts import atomic_directory, package_version
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.json_documents import read_json, write_json
 from pytest_gpusim.planning.point import Point, run_point
 from pytest_gpusim.planning.workers import Outcome
 from pytest_gpusim.registry import Registry

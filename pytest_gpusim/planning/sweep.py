@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION, write_json
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.planning.figures import FIGURES, run_figures
 from pytest_gpusim.planning.grid import Coordinates, Grid
 from pytest_gpusim.planning.point import Point

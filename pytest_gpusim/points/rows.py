@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.texts import open_text
 
 COLUMNS = (
     "model",

@@ -15,7 +15,7 @@ from pytest_gpusim.points.deployment import BLOCK_SIZE, Served, served_by, syste
 from pytest_gpusim.points.rows import Point
 from pytest_gpusim.profiling.aiconfigurator import compose
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
 from pytest_gpusim.workload.load import Load
 from pytest_gpusim.workload.prompts import Prompt

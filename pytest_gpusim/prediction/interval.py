@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION, write_json
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.prediction.sources import Source, drawn_bundle, sources_of
 from pytest_gpusim.runs.schema import PREDICTION
 from pytest_gpusim.simulators.engine import ServingEngine
@@ -19,7 +19,7 @@ from pytest_gpusim.simulators.reference import run as run_reference
 if TYPE_CHECKING:
     import numpy as np
 
-    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.providers import SimulationInputs
 
 LEVEL = 0.90
 FEWEST_SAMPLES = 5

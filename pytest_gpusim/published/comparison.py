@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, SCHEMA_VERSION, new_id
+from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.case import run_simulator
 from pytest_gpusim.errors import EngineError, GpusimError
+from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
 from pytest_gpusim.published.errors import METRICS, read_published_errors
 from pytest_gpusim.registry import Registry

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.compare.checks import CHECKS
 from pytest_gpusim.compare.comparison import COMPARISON_SCHEMA
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.metrics import METRICS, THROUGHPUTS, WHOLE, find_figure
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import check_schema_version, read_json
 
 COMPARISON, META = "comparison.json", "run_meta.json"
 

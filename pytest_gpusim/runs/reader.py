@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import check_schema_version, read_json
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import check_schema_version, read_json
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     ASKED_COLUMNS,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_gpusim.artifacts import plain_json
+from pytest_gpusim.json_documents import plain_json
 from pytest_gpusim.workload import SessionTurn, Workload, WorkloadRequest
 
 

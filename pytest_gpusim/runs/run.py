@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.schema import BATCHES, META, PREDICTION
-from pytest_gpusim.tables import find_table, open_text
+from pytest_gpusim.tables import find_table
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.load import Load, SessionTurn, turns_followed
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Run:
 
     def prediction(self) -> dict[str, Any] | None:
         """``prediction.json`` beside a simulated run; None where it was made without."""
-        from pytest_gpusim.artifacts import read_json
+        from pytest_gpusim.json_documents import read_json
 
         path = self.path / PREDICTION
         document = read_json(path) if path.is_file() else None

@@ -13,7 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pytest_gpusim.artifacts import SCHEMA_VERSION, atomic_directory, provenance, write_json
+from pytest_gpusim.artifacts import atomic_directory, provenance
+from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (

@@ -1,1 +1,1 @@
-"""Simulators: each writes a run directory from `pytest_gpusim.registry.SimulationInputs`."""
+"""Simulators: each writes a run directory from `pytest_gpusim.providers.SimulationInputs`."""

@@ -16,7 +16,7 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.resolution import resolve_settings
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.progress import Progress
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
 from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.frontend_client import FrontendClient
 from pytest_gpusim.workload.client import LoadClient

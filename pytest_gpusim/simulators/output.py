@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from pytest_gpusim.artifacts import utc_now
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import (
     RequestRecord,

@@ -9,7 +9,7 @@ from itertools import count
 from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.progress import Progress
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine, TimedStep, complete_settings
 from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.output import write_engine_run

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import digest_json
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.deployment.hardware import DeviceKind
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import digest_json
 
 _DEFAULT_CONTEXT = 4096
 _CPU_BLOCK_MULTIPLE = 32  # vLLM's CPU attention: get_supported_kernel_block_sizes

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.load import Load, SessionTurn
 from pytest_gpusim.workload.prompts import Prompt, unique_prompts
 from pytest_gpusim.workload.tokenizer import exact_texts

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json, plain_json
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.json_documents import parse_json, plain_json
+from pytest_gpusim.texts import open_text
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_gpusim.artifacts import (
-    check_schema_version,
-    digest_files,
-    digest_json,
-    read_json,
-    sha256_file,
-)
+from pytest_gpusim.artifacts import digest_files, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.tables import integer_rows, line_of, open_text
+from pytest_gpusim.json_documents import check_schema_version, digest_json, read_json
+from pytest_gpusim.tables import integer_rows, line_of
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.load import (
     SESSIONS,
     Load,

@@ -7,13 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import (
-    atomic_directory,
-    provenance,
-    utc_now,
-    write_json,
-)
+from pytest_gpusim.artifacts import atomic_directory, provenance, utc_now
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.workload.load import (
     SESSIONS,
     Load,

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_gpusim.backends.openai.prompts import PROBES
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload.prompts import Prompt
 from tests.factories import CPU, TINY, make_workload

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_gpusim.artifacts import read_json, write_json
 from pytest_gpusim.backends.recorded import open_recording, why_not_replayable, write_recording
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import read_json, write_json
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
 from pytest_gpusim.workload.prompts import Prompt

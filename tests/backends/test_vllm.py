@@ -17,7 +17,7 @@ import pytest
 from pytest_gpusim.backends.vllm import measure
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.vllm_runtime import EngineStopped, LaunchSpec, pool, shared_engine
 from pytest_gpusim.workload import Workload

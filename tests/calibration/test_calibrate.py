@@ -10,14 +10,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pytest_gpusim.artifacts import read_json, write_json
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle_checks.biases import biases_of, step_time_bias
 from pytest_gpusim.calibration import Calibration, calibrate
 from pytest_gpusim.cli import main
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.json_documents import read_json, write_json
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Clock, Run, read_run
 from pytest_gpusim.runs.identity import requests_digest
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_gpusim.backends.recorded import write_recording
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import read_run, write_run
 from pytest_gpusim.simulators.reference import simulate
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload

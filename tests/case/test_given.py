@@ -10,7 +10,8 @@ from pytest_gpusim.case import Settings, compare, failing_prerequisites, real_si
 from pytest_gpusim.case import simulate as simulate_case
 from pytest_gpusim.case.given import find_real, read_given
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.importers.stated import Stated
 from pytest_gpusim.simulators.reference import simulate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.cli import main
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import read_workload

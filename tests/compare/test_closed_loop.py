@@ -11,7 +11,7 @@ import pytest
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.compare.measure import measure_run
 from pytest_gpusim.compare.sensitivity import sensitivity
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.writer import rewrite_run
 from pytest_gpusim.simulators.reference import simulate

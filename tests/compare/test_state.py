@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.compare import Comparison, compare_runs
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.runs import Run, read_run
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_gpusim.backends.vllm import measure
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.registry import MeasureInputs, SimulationInputs
+from pytest_gpusim.providers import MeasureInputs, SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import Workload, read_workload

@@ -123,7 +123,7 @@ def _bundle(path: Path, out: Path) -> None:
     from pytest_gpusim.bundle.reader import read_bundle_tables
     from pytest_gpusim.case import run_simulator
     from pytest_gpusim.deployment import EngineSettings
-    from pytest_gpusim.registry import SimulationInputs
+    from pytest_gpusim.providers import SimulationInputs
     from pytest_gpusim.workload import read_workload
 
     # Past the digest, which refuses every changed table.

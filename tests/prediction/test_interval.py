@@ -17,7 +17,8 @@ from pytest_gpusim.errors import UsageError
 from pytest_gpusim.prediction import PREDICTION, Prediction, predict, prediction_lines
 from pytest_gpusim.prediction.interval import _figures
 from pytest_gpusim.prediction.sources import drawn_bundle, sources_of
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.runs import Clock, read_run
 from pytest_gpusim.workload import Workload

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from pytest_gpusim.cli import main
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.reference import simulate
 from tests.case.recording import REQUESTS
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.writer import rewrite_run
 from pytest_gpusim.simulators.reference import simulate

@@ -12,7 +12,8 @@ from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.cli import main
 from pytest_gpusim.cli.simulations import nanoseconds
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Clock, Run, read_run
 from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.workload import Load, Workload

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Load, SessionTurn, Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec, generate_workload

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators.parameters import ROUTERS
 from pytest_gpusim.workload import Workload, read_workload

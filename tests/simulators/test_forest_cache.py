@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.errors import GpusimWarning
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.vidur import forest_cache
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload

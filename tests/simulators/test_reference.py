@@ -11,7 +11,7 @@ import pytest
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.workload import Workload

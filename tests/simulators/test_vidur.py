@@ -13,7 +13,7 @@ import pytest
 from pytest_gpusim.artifacts import sha256_file
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators import reference
 from pytest_gpusim.simulators.engine import complete_settings

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.artifacts import write_json
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.vllm_runtime import LaunchSpec
 from tests.vllm_runtime.tiny import ENGINE, QWEN3
 

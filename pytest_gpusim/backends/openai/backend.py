@@ -19,7 +19,7 @@ from pytest_gpusim.backends.openai.prompts import PROBES, Prompts
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.parameters import read_parameters
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import write_run
 from pytest_gpusim.runs.records import request_rows, stated_load, token_rows
 from pytest_gpusim.workload import Load

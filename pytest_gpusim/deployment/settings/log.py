@@ -17,8 +17,9 @@ from typing import Any
 from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
 from pytest_gpusim.deployment.settings.lookup import default, find
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.texts import open_text
 
-_MOST_BYTES = 1 << 26
+_MOST_CHARACTERS = 1 << 26
 _LONGEST_LINE = 1 << 17
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _VERSION = re.compile(r"vLLM(?: API server)? version v?(\d+\.\d+\S*)")
@@ -95,18 +96,11 @@ def is_log(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MOST_BYTES)
-        text = content.decode("utf-8", "replace" if len(content) == _MOST_BYTES else "strict")
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text") from None
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read: {error.strerror}") from None
-    for line in text.splitlines():
-        yield _COLOURS.sub("", line[:_LONGEST_LINE])
+    left = _MOST_CHARACTERS
+    with open_text(path) as stream:
+        while left > 0 and (line := stream.readline(left)):
+            left -= len(line)
+            yield _COLOURS.sub("", line.rstrip("\r\n")[:_LONGEST_LINE])
 
 
 def _version_of(logged: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, digest_json
+from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.json_documents import digest_json
 from pytest_gpusim.profiling.vllm.estimate import duration, from_first_steps
 from pytest_gpusim.profiling.vllm.grid import Shape
 from pytest_gpusim.vllm_runtime import EngineProcess

@@ -9,9 +9,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_gpusim.artifacts import package_version, plain_json, sha256_file
+from pytest_gpusim.artifacts import package_version, sha256_file
 from pytest_gpusim.documents import NS
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import plain_json
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
 from pytest_gpusim.runs.records import RequestRecord, request_rows, token_rows

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.documents import JsonObject, first_document, read_document
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     choose,

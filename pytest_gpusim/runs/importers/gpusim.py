@@ -11,7 +11,8 @@ from pytest_gpusim.runs.importers.base import only_file, recognised_by
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.schema import META, REQUESTS
 from pytest_gpusim.runs.writer import rewrite_run
-from pytest_gpusim.tables import find_table, open_text
+from pytest_gpusim.tables import find_table
+from pytest_gpusim.texts import open_text
 
 KIND = "gpusim"
 

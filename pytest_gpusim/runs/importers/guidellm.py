@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.documents import (
     JsonObject,
     first_document,
@@ -19,6 +18,7 @@ from pytest_gpusim.documents import (
     to_ns,
 )
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     choose,

@@ -17,10 +17,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.columns import Columns, Row, read_rows
 from pytest_gpusim.documents import JsonObject, first_document, read_document, read_lines
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     only_file,

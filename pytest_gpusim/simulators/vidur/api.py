@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.registry import SimulationInputs, builtin_registry
+from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.registry import builtin_registry
 
 QWEN3_0_6B = "Qwen/Qwen3-0.6B"
 

@@ -9,11 +9,12 @@ from vidur.execution_time_predictor.random_forrest_execution_time_predictor impo
     RandomForrestExecutionTimePredictor,
 )
 
-from pytest_gpusim.artifacts import digest_json, package_version
+from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, TP
 from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.json_documents import digest_json
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.vidur.configs import GpusimForestConfig
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
 from pytest_gpusim.simulators.vidur.parameters import FORESTS

@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import field, make_dataclass
 from typing import Any
 
-from pytest_gpusim.artifacts import digest_json
 from pytest_gpusim.deployment import Hardware, ModelShape
 from pytest_gpusim.errors import EngineError
+from pytest_gpusim.json_documents import digest_json
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.simulators.vidur.package import require_vidur
 

@@ -14,7 +14,7 @@ from pytest_gpusim.artifacts import require_vacant, utc_now
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.progress import Progress
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.engine import complete_settings
 from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.parameters import ROUTERS

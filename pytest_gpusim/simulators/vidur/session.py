@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import EngineError
-from pytest_gpusim.registry import SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.fleet import Fleet
 

@@ -22,10 +22,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json
 from pytest_gpusim.columns import UNITS_NS, Columns, read_rows
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import open_text
+from pytest_gpusim.json_documents import parse_json
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.importers.base import (
     NS,
     Trace,

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import parse_json, plain_json
-from pytest_gpusim.documents import JsonObject, read_lines, read_text
+from pytest_gpusim.documents import JsonObject, read_lines
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.json_documents import parse_json, plain_json
+from pytest_gpusim.limits import DOCUMENT_BYTES
+from pytest_gpusim.texts import read_text_within
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
@@ -106,7 +108,7 @@ class _Conversations:
 
     def _entries(self) -> Iterator[JsonObject]:
         path = self._trace.file
-        text = read_text(path)
+        text = read_text_within(path, DOCUMENT_BYTES)
         if not text.lstrip().startswith("["):
             yield from read_lines(path)
             return

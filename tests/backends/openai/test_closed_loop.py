@@ -13,7 +13,7 @@ import pytest
 from pytest_gpusim.backends.openai.backend import measure
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Load, SessionTurn, Workload
 from pytest_gpusim.workload.prompts import Prompt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.deployment import EngineSettings, ModelShape
-from pytest_gpusim.registry import MeasureInputs
+from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload

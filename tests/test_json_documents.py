@@ -1,0 +1,53 @@
+"""JSON files: written so that anyone can read them, errors of broken ones in one line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import check_schema_version, read_json, write_json
+
+
+def test_nan_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"p50": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1,\n"b" 2}', "line 2: not JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"", "line 1: not JSON"),
+        (None, "no such file"),
+    ],
+)
+def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_json(path, fix="do this")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("; do this")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [0, "1", None, True, 1.0])
+def test_a_schema_version_is_an_integer(version: object) -> None:
+    with pytest.raises(InputError, match="expected the integer 1"):
+        check_schema_version("meta.json", {"schema_version": version})
+
+
+def test_a_newer_schema_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"meta.json: schema_version: 2 is newer than the 1"):
+        check_schema_version("meta.json", {"schema_version": 2})
+
+
+def test_json_may_be_gzipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}'))
+    assert read_json(path) == {"a": 1}
