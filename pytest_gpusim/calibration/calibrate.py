@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pytest_gpusim.bundle.schema import FRONTEND, OVERHEAD, TABLES, constant_eng
 from pytest_gpusim.bundle_checks.biases import step_time_bias
 from pytest_gpusim.calibration.evidence import Evidence, mean_figures, times_of
 from pytest_gpusim.calibration.fit import fit
+from pytest_gpusim.calibration.front_end import MeasuredFrontEnd, measured_front_end
 from pytest_gpusim.calibration.parameters import FRONT_END, Parameter, engine_time
 from pytest_gpusim.calibration.resimulation import Resimulation
 from pytest_gpusim.calibration.result import Calibration
@@ -43,7 +45,8 @@ def calibrate(
     """Fit engine time and front end on real runs, and write the bundle with them at ``out``.
 
     Engine time is fitted where the bundle has none, the front end where the runs are timed by a
-    client. The bundle says by which runs and workloads, so that it is not judged on them.
+    client; where a server told its engine's times besides, the front end is measured by them. The
+    bundle says by which runs and workloads, so that it is not judged on them.
 
     Args:
         runs: Real runs of the deployment that the bundle is of, of one workload or of several.
@@ -57,10 +60,12 @@ def calibrate(
         UsageError: The runs cannot tell what is to be fitted; says which load would.
         InputError: A run is not of the bundle's deployment.
     """
+    front_end = measured_front_end(runs)
     evidence = [
-        _evidence(repeats, bundle, registry, workload, artifacts) for repeats in _workloads(runs)
+        _evidence(repeats, bundle, registry, workload, artifacts, front_end)
+        for repeats in _workloads(runs)
     ]
-    parameters = _parameters(evidence, bundle)
+    parameters = _parameters(evidence, bundle, front_end)
     measured = bundle.overhead is not None
     calibration = fit(
         evidence,
@@ -68,9 +73,12 @@ def calibrate(
         [Resimulation(each, measured=measured) for each in evidence],
         max(step_time_bias(bundle, each.inputs.engine) for each in evidence),
     )
+    if front_end is not None:
+        fitted = (*calibration.fitted, front_end.median())
+        calibration = replace(calibration, fitted=fitted)
     used = {name for each in evidence for run in each.runs for name in digests_of(run)}
     used |= {each.inputs.workload.digest for each in evidence}
-    _write(out, bundle, calibration, sorted(used))
+    _write(out, bundle, calibration, front_end, sorted(used))
     return calibration
 
 
@@ -88,6 +96,7 @@ def _evidence(
     registry: Registry,
     workload: Workload | None,
     artifacts: Path,
+    front_end: MeasuredFrontEnd | None,
 ) -> Evidence:
     first = runs[0]
     for run in runs:
@@ -109,7 +118,7 @@ def _evidence(
         engine_of(first),
         out_dir=Path(),
     )
-    return Evidence(tuple(runs), checked_inputs(inputs), mean_figures(runs))
+    return Evidence(tuple(runs), checked_inputs(inputs), mean_figures(runs, front_end))
 
 
 def _require_usable(run: Run, bundle: Bundle) -> None:
@@ -124,7 +133,9 @@ def _require_usable(run: Run, bundle: Bundle) -> None:
         )
 
 
-def _parameters(evidence: Sequence[Evidence], bundle: Bundle) -> list[Parameter]:
+def _parameters(
+    evidence: Sequence[Evidence], bundle: Bundle, front_end: MeasuredFrontEnd | None
+) -> list[Parameter]:
     found = []
     time = engine_time(evidence[0].inputs.engine)
     if bundle.overhead is None:
@@ -138,9 +149,9 @@ def _parameters(evidence: Sequence[Evidence], bundle: Bundle) -> list[Parameter]
     clocks = {each.runs[0].clock for each in evidence}
     if len(clocks) > 1:
         raise UsageError("these runs are timed by different clocks: calibrate on those of one")
-    if clocks == {"client"}:
+    if clocks == {"client"} and front_end is None:
         found.append(FRONT_END)
-    if not found:
+    if not found and front_end is None:
         raise UsageError(
             f"{bundle.path}: has its engine time, and runs timed by the engine's clock do not "
             f"tell the front end; it takes {FRONT_END.told_by}"
@@ -148,14 +159,22 @@ def _parameters(evidence: Sequence[Evidence], bundle: Bundle) -> list[Parameter]
     return found
 
 
-def _write(out: Path, bundle: Bundle, calibration: Calibration, used: Sequence[str]) -> None:
+def _write(
+    out: Path,
+    bundle: Bundle,
+    calibration: Calibration,
+    measured: MeasuredFrontEnd | None,
+    used: Sequence[str],
+) -> None:
     tables: dict[str, pd.DataFrame | None] = {
         name: getattr(bundle, name.removesuffix(".csv")) for name in TABLES
     }
     time, front_end = (calibration.value_ns(name) for name in ("engine_time", "front_end"))
     if time is not None:
         tables[OVERHEAD] = constant_engine_time(round(time))
-    if front_end is not None:
+    if measured is not None:
+        tables[FRONTEND] = measured.table()
+    elif front_end is not None:
         tables[FRONTEND] = _front_end(round(front_end))
     meta: Mapping[str, Any] = {
         **bundle.meta,

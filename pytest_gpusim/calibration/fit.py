@@ -42,7 +42,7 @@ def fit(
 
     Args:
         evidence: The real runs by workload.
-        parameters: What is fitted.
+        parameters: What is fitted; may be nothing, and then the errors alone are told.
         simulations: Of the same workloads; more are added.
         profile_bias: Share by which the profile's step times may be off, one standard deviation.
 
@@ -52,6 +52,9 @@ def fit(
     import numpy as np
     from scipy.optimize import least_squares
 
+    if not parameters:
+        _start(simulations, ())
+        return _calibration((), {}, evidence, simulations, profile_bias)
     real = np.concatenate([_logs(each.figures) for each in evidence])
     whiten = np.linalg.inv(np.linalg.cholesky(_covariance(len(evidence), profile_bias)))
     names = [parameter.name for parameter in parameters]
@@ -91,15 +94,23 @@ def fit(
     )
     for parameter, width in zip(parameters, spread, strict=True):
         _require_told(parameter, float(width))
-    return Calibration(
-        fitted,
-        tuple(
-            _errors(each.figures, simulation, dict(zip(names, values, strict=True)))
-            for each, simulation in zip(evidence, simulations, strict=True)
-        ),
-        tuple(each.run_ids for each in evidence),
-        profile_bias,
+    known = dict(zip(names, values.tolist(), strict=True))
+    return _calibration(fitted, known, evidence, simulations, profile_bias)
+
+
+def _calibration(
+    fitted: tuple[Fitted, ...],
+    values: dict[str, float],
+    evidence: Sequence[Evidence],
+    simulations: Sequence[Resimulation],
+    profile_bias: float,
+) -> Calibration:
+    errors = (
+        _errors(each.figures, simulation, values)
+        for each, simulation in zip(evidence, simulations, strict=True)
     )
+    run_ids = tuple(each.run_ids for each in evidence)
+    return Calibration(fitted, tuple(errors), run_ids, profile_bias)
 
 
 def _scale(parameter: Parameter) -> float:

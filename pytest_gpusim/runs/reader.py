@@ -10,6 +10,7 @@ from pytest_gpusim.json_documents import check_schema_version, read_json
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     ASKED_COLUMNS,
+    ENGINE_COLUMNS,
     INTEGER_REQUEST_COLUMNS,
     META,
     NULLABLE_REQUEST_COLUMNS,
@@ -86,8 +87,8 @@ def _read_requests(path: Path) -> pd.DataFrame:
     frame = read_table(
         path,
         required=required,
-        integers=(*INTEGER_REQUEST_COLUMNS, *ASKED_COLUMNS),
-        nullable=(*NULLABLE_REQUEST_COLUMNS, *ASKED_COLUMNS),
+        integers=(*INTEGER_REQUEST_COLUMNS, *ASKED_COLUMNS, *ENGINE_COLUMNS),
+        nullable=(*NULLABLE_REQUEST_COLUMNS, *ASKED_COLUMNS, *ENGINE_COLUMNS),
     )
     for column in OPTIONAL_REQUEST_COLUMNS:
         if column not in frame.columns:
@@ -95,10 +96,11 @@ def _read_requests(path: Path) -> pd.DataFrame:
             frame[column] = pd.Series(pd.NA, index=frame.index, dtype=kind)
     if frame.empty:
         raise InputError(path, "", "has no requests")
-    found = [column for column in ASKED_COLUMNS if column in frame.columns]
-    if found and len(found) < len(ASKED_COLUMNS):
-        missing = next(column for column in ASKED_COLUMNS if column not in found)
-        raise InputError(path, f"column {missing}", f"is missing, there is {found[0]}")
+    for group in (ASKED_COLUMNS, ENGINE_COLUMNS):
+        found = [column for column in group if column in frame.columns]
+        if found and len(found) < len(group):
+            missing = next(column for column in group if column not in found)
+            raise InputError(path, f"column {missing}", f"is missing, there is {found[0]}")
 
     _refuse(path, frame, ~frame["status"].isin(STATUSES), "status", f"one of {STATUSES}")
     _refuse(path, frame, frame["request_id"].duplicated(), "request_id", "an id that comes once")

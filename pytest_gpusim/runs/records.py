@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_gpusim.json_documents import plain_json
+from pytest_gpusim.runs.schema import ASKED_COLUMNS, ENGINE_COLUMNS, REQUEST_COLUMNS
 from pytest_gpusim.workload import SessionTurn, Workload, WorkloadRequest
+
+
+class EngineTimes(NamedTuple):
+    """What a server tells a client of one request by its engine's own clock, in ns.
+
+    Attributes:
+        queue_ns: From the engine's queue to the first step with it.
+        prefill_ns: From there to its first token.
+        decode_ns: From its first token to its last one.
+    """
+
+    queue_ns: int
+    prefill_ns: int
+    decode_ns: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,6 +47,7 @@ class RequestRecord:
         error_msg: The same in a sentence.
         due_ns: When its workload asked for it, where ``arrival_ns`` is its side's own.
         session: Its place in a conversation.
+        engine: Of a client's record, what the server told of its own clock.
     """
 
     where: str = ""
@@ -51,6 +67,7 @@ class RequestRecord:
     error_msg: str | None = None
     due_ns: int | None = None
     session: SessionTurn | None = None
+    engine: EngineTimes | None = None
 
     @property
     def status(self) -> str:
@@ -113,16 +130,25 @@ def stated_load(workload: Workload) -> dict[str, Any]:
 
 def request_rows(
     records: Iterable[RequestRecord], backend: str, origin_ns: int = 0
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of ``request_metrics.csv``; with `ASKED_COLUMNS` where a record knows one of those."""
+) -> Iterator[tuple[Any, ...] | dict[str, Any]]:
+    """Rows of ``request_metrics.csv``.
+
+    With `ASKED_COLUMNS` where a record knows one of those, and with `ENGINE_COLUMNS`.
+    """
     listed = list(records)
     asked = any(record.due_ns is not None or record.session is not None for record in listed)
+    told = any(record.engine is not None for record in listed)
     for record in listed:
         row = record.row(backend, origin_ns)
         if asked:
             session = record.session or (None, None, None)
             row = (*row, _since(origin_ns, record.due_ns), *session)
-        yield row
+        if told:
+            columns = (*REQUEST_COLUMNS, *(ASKED_COLUMNS if asked else ()), *ENGINE_COLUMNS)
+            times = record.engine or (None, None, None)
+            yield dict(zip(columns, (*row, *times), strict=True))
+        else:
+            yield row
 
 
 def token_rows(records: Iterable[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:

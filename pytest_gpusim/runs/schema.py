@@ -30,6 +30,9 @@ REQUEST_COLUMNS = (
 )
 # After those, where arrivals are the side's own (a limit, conversations): what was asked.
 ASKED_COLUMNS = ("due_time_ns", "session_id", "turn", "think_time_ns")
+# After those, of a client's run whose server told its own times: queue to first step, to the first
+# token, to the last one.
+ENGINE_COLUMNS = ("engine_queue_ns", "engine_prefill_ns", "engine_decode_ns")
 OPTIONAL_REQUEST_COLUMNS = (
     "sent_time_ns",
     "scheduled_time_ns",

@@ -20,6 +20,7 @@ from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     ASKED_COLUMNS,
     BATCHES,
+    ENGINE_COLUMNS,
     META,
     REQUEST_COLUMNS,
     REQUESTS,
@@ -83,7 +84,7 @@ def write_run(
         out: An absent or empty directory.
         requests: Rows of `REQUEST_COLUMNS`; a mapping may leave out what it does not know, a
             sequence has every column. Where the first has one of `ASKED_COLUMNS` (in a sequence,
-            more values than `REQUEST_COLUMNS`), those are written too.
+            more values than `REQUEST_COLUMNS`) or `ENGINE_COLUMNS`, those are written too.
         tokens: Rows of `TOKEN_COLUMNS`, or None where the source has no token times. Where the
             first has a ``token_id`` (in a sequence a fifth value), that column is written too.
         meta: ``run_meta.json``; the keys of the contract that are absent become null, git state
@@ -98,7 +99,7 @@ def write_run(
         InputError: The rows break an invariant of the contract; nothing is left.
     """
     with atomic_directory(out) as partial:
-        columns, rows = _with_more(requests, REQUEST_COLUMNS, ASKED_COLUMNS)
+        columns, rows = _with_more(requests, REQUEST_COLUMNS, ASKED_COLUMNS, ENGINE_COLUMNS)
         _write_rows(partial, REQUESTS, columns, rows, compress)
         columns, rows = _with_more(tokens or (), TOKEN_COLUMNS, (TOKEN_ID,))
         if compress:
@@ -128,7 +129,8 @@ def write_run(
 def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool = False) -> None:
     """Write a run that was read, with other metadata; what that does not say stays unknown."""
     tokens = run.tokens
-    asked = [c for c in ASKED_COLUMNS if c in run.requests.columns]
+    more = [c for c in (*ASKED_COLUMNS, *ENGINE_COLUMNS) if c in run.requests.columns]
+    rows = _rows_of(run.requests, [*REQUEST_COLUMNS, *more])
     columns = [c for c in (*TOKEN_COLUMNS, TOKEN_ID) if tokens is not None and c in tokens.columns]
     own = run.path / OWN_WORKLOAD
 
@@ -139,7 +141,7 @@ def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool 
     keeps = meta.get("workload_dir") == OWN_WORKLOAD and own.is_dir()
     write_run(
         out,
-        requests=_rows_of(run.requests, [*REQUEST_COLUMNS, *asked]),
+        requests=[dict(zip([*REQUEST_COLUMNS, *more], row, strict=True)) for row in rows],
         tokens=None if tokens is None else _rows_of(tokens, columns),
         steps=None if run.steps is None else _rows_of(run.steps, STEP_COLUMNS),
         step_batches=run.batches(),
@@ -158,19 +160,21 @@ def _rows_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
 def _with_more(
     rows: Iterable[Mapping[str, Any] | Sequence[Any]],
     columns: tuple[str, ...],
-    more: tuple[str, ...],
+    *groups: tuple[str, ...],
 ) -> tuple[tuple[str, ...], Iterable[Mapping[str, Any] | Sequence[Any]]]:
-    """(columns, rows) of a table whose first row tells whether it has ``more`` columns."""
+    """(columns, rows) of a table whose first row tells which groups of columns it has besides."""
     rest = iter(rows)
     first = next(rest, None)
     if first is None:
         return columns, ()
-    known = (
-        any(name in first for name in more)
-        if isinstance(first, Mapping)
-        else len(first) > len(columns)
-    )
-    return (*columns, *more) if known else columns, chain([first], rest)
+    for more in groups:
+        known = (
+            any(name in first for name in more)
+            if isinstance(first, Mapping)
+            else len(first) > len(columns)
+        )
+        columns = (*columns, *more) if known else columns
+    return columns, chain([first], rest)
 
 
 def _by_time(

@@ -162,6 +162,51 @@ def test_a_measured_engine_time_stays(tmp_path: Path) -> None:
     assert made.overhead.equals(measured.overhead)
 
 
+def both(run: Run) -> Run:
+    """The run of a server that tells its engine's times, too: what a client has less of INGRESS.
+
+    The wait for a running step is not in them: vLLM stamps a request when the step has ended.
+    """
+    path = run.path / "request_metrics.csv"
+    rows = pd.read_csv(path)
+    rows["engine_queue_ns"] = 0
+    rows["engine_prefill_ns"] = rows["first_token_time_ns"] - rows["sent_time_ns"] - INGRESS
+    busy = rows["completion_time_ns"].cummax().shift(fill_value=0) > rows["sent_time_ns"]
+    rows.loc[busy, "engine_prefill_ns"] -= MS
+    rows["engine_decode_ns"] = rows["completion_time_ns"] - rows["first_token_time_ns"]
+    rows.to_csv(path, index=False)
+    return read_run(run.path)
+
+
+def test_by_both_clocks_the_front_end_is_measured(tmp_path: Path, bundle: Bundle) -> None:
+    run = both(real_run(tmp_path / "1", poisson(gap=150 * MS)))
+    found = run_calibrate([run], bundle, tmp_path)
+    values = {each.parameter.name: each for each in found.fitted}
+    assert values["engine_time"].value_ns == pytest.approx(ENGINE_TIME, rel=0.03)
+    measured = values["front_end"]
+    assert measured.low_ns == measured.value_ns == measured.high_ns == INGRESS
+    assert "both clocks" in str(measured)
+    made = read_bundle(tmp_path / "out")
+    assert made.frontend is not None
+    assert set(made.frontend["time_ns"]) == {INGRESS}
+    assert made.frontend["num_prompt_tokens"].is_monotonic_increasing
+    assert requests_digest(run) in made.meta["calibrated_on"]
+
+
+def test_with_a_measured_engine_time_nothing_is_left_to_fit(tmp_path: Path) -> None:
+    run = both(real_run(tmp_path / "1", poisson(gap=150 * MS)))
+    found = run_calibrate([run], make_bundle(tmp_path / "measured"), tmp_path)
+    assert [each.parameter.name for each in found.fitted] == ["front_end"]
+    assert set(found.residuals[0]) == {"ttft", "tpot"}
+
+
+def test_requests_that_always_meet_a_busy_engine_tell_no_front_end(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    run = both(real_run(tmp_path / "1", poisson(60, tokens=60, gap=20 * MS)))
+    refused(tmp_path, [run], bundle, "met an idle engine.*lower rate")
+
+
 def test_the_command(tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     run = real_run(tmp_path / "1", poisson())
     out = tmp_path / "calibrated"

@@ -20,7 +20,8 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.parameters import read_parameters
 from pytest_gpusim.providers import MeasureInputs
-from pytest_gpusim.runs import write_run
+from pytest_gpusim.runs import read_run, write_run
+from pytest_gpusim.runs.clocks import both_clocks
 from pytest_gpusim.runs.records import request_rows, stated_load, token_rows
 from pytest_gpusim.workload import Load
 from pytest_gpusim.workload.contexts import Contexts
@@ -235,6 +236,9 @@ class _Measurement:
                 "prefix_cache_reset": was_reset,
             },
         )
+        clocks = both_clocks(read_run(out))
+        for line in clocks.lines() if clocks is not None else ():
+            _say(f"{out}: {line}")
 
     async def _replay(self, salt: int, *, skip_idle: bool = False) -> Replay:
         from pytest_gpusim.backends.openai.replay import replay

@@ -16,12 +16,18 @@ from typing import Any, Literal
 import aiohttp
 
 from pytest_gpusim.limits import RESPONSE_BYTES
+from pytest_gpusim.runs.records import EngineTimes
 
 Counted = Literal["usage", "chunks"]
 _BODY_LIMIT = 1 << 16
 _MESSAGE_LIMIT = 300
 _MAX_TOKENS = 10_000_000
 """No request has more: a greater number is not a count."""
+_MOST_MS = 1e9
+"""No request takes longer: a greater number is not a time."""
+_ENGINE_TIMES = ("queue_time_ms", "time_to_first_token_ms", "generation_time_ms")
+"""vLLM's ``PerRequestMetrics`` (``--enable-per-request-metrics``, since 0.26): from the engine's
+queue to the first step, from there to the first token, from there to the last."""
 _FAILED = ("abort", "error")
 """What servers give as finish_reason of a request that they did not serve to its end."""
 
@@ -43,7 +49,8 @@ class Answer:
     """What came of one request; times are readings of `time.perf_counter_ns`.
 
     ``token_times_ns`` has one entry per token that was counted; those of one chunk share its time.
-    ``token_ids`` are those that the server told, where it was asked. ``error`` is (type, message).
+    ``token_ids`` are those that the server told, where it was asked; ``engine`` is what it told of
+    its own clock. ``error`` is (type, message).
     """
 
     sent_ns: int = 0
@@ -56,6 +63,7 @@ class Answer:
     completion_tokens: int | None = None
     error: tuple[str, str] | None = None
     token_ids: list[int] = field(default_factory=list)
+    engine: EngineTimes | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -80,6 +88,7 @@ class Answer:
         choices = event.get("choices")
         if isinstance(choices, list) and choices:
             self._take_choice(choices[0], total, at)
+        self.engine = _engine_times(event.get("metrics")) or self.engine
         if isinstance(usage, dict):
             self.completion_tokens = total if type(total) is int else self.completion_tokens
             # Zero is what a server says that does not count prompts.
@@ -196,6 +205,16 @@ def _server_error(kind: str, document: Mapping[str, Any]) -> ServerError:
 def _count(value: Any) -> int | None:
     """A number of tokens as a server tells it; None where it is none."""
     return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
+
+
+def _engine_times(metrics: Any) -> EngineTimes | None:
+    """Times that a server tells of its engine; None where it does not tell all of them."""
+    if not isinstance(metrics, dict):
+        return None
+    times = [metrics.get(name) for name in _ENGINE_TIMES]
+    if not all(type(time) in (int, float) and 0 <= time < _MOST_MS for time in times):
+        return None
+    return EngineTimes(*(round(time * 1e6) for time in times))
 
 
 def _one_line(text: str) -> str:

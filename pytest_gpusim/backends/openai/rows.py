@@ -63,5 +63,6 @@ def _record(workload: Workload, request: WorkloadRequest, replay: Replay) -> Req
         token_times_ns=times,
         error_type=answer.error[0] if answer.error else None,
         error_msg=answer.error[1] if answer.error else None,
+        engine=answer.engine,
         **asked_of(workload, request),
     )

@@ -13,6 +13,7 @@ import pytest
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.runs import read_run
+from pytest_gpusim.runs.schema import ENGINE_COLUMNS
 from tests.backends.stub_server import (
     Body,
     Reply,
@@ -97,6 +98,34 @@ def test_one_token_a_chunk_needs_no_running_usage(stub: StubServer, tmp_path: Pa
     (run,) = run_on(stub, tmp_path, [(4, 5, 0)])
     assert run.tokens is not None
     assert run.meta["params"]["tokens_counted_by"] == ["chunks"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "told"), [(1.5, [1_500_000, 20_000_000, 9_000_000]), (None, None), ("1", None)]
+)
+def test_what_a_server_tells_of_its_engines_clock_is_kept(
+    stub: StubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    queue: Any,
+    told: list[int] | None,
+) -> None:
+    def timed(body: Body, reply: Reply) -> None:
+        reply.tokens(1)
+        reply.tokens(1, last=True)
+        metrics = {"queue_time_ms": queue, "time_to_first_token_ms": 20.0, "generation_time_ms": 9}
+        usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": 2}
+        reply.event({"choices": [], "usage": usage, "metrics": metrics})
+        reply.done()
+
+    stub.answer = for_length({2: timed})
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0), (4, 3, 0)])
+    assert set(run.requests["status"]) == {"ok"}
+    found = [column for column in ENGINE_COLUMNS if column in run.requests.columns]
+    assert (run.requests.loc[0, found].tolist() if found else None) == told
+    if told:
+        assert run.requests[found].isna().all(axis=1).tolist() == [False, True]
+    assert ("client - engine at p50" in capsys.readouterr().err) is (told is not None)
 
 
 def no_answer(body: Body, reply: Reply) -> None:
