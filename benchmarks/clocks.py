@@ -1,9 +1,11 @@
 """Client's and engine's clock of one live server: ``python -m benchmarks.clocks``.
 
 A small Qwen3, made on the spot, is profiled, and served by vLLM's own OpenAI server on this CPU,
-which tells its engine's times with each answer (``--enable-per-request-metrics``). Of a slow load
-both clocks are compared, and the front end is measured (``gpusim calibrate``); a quicker one, of
-another seed, is simulated with it and without it and compared with its client's times.
+which tells its engine's times with each answer (``--enable-per-request-metrics``). On a slow load
+the profile is calibrated: engine time is fitted, since a server's processes cost a step more than
+the profiled engine does in one, and the front end is measured by both clocks. A quicker load, of
+another seed, is simulated with the two, without the front end, and by the profile alone, and
+compared with its client's times.
 """
 
 from __future__ import annotations
@@ -20,19 +22,12 @@ import numpy as np
 
 from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
 from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.bundle import read_bundle, write_bundle
+from pytest_gpusim.bundle.schema import FRONTEND, OVERHEAD, TABLES
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.clocks import METRICS, BothClocks, both_clocks
 
-MODEL = replace(
-    SMALL_QWEN3,
-    name="small/qwen3",
-    num_layers=4,
-    hidden_size=256,
-    num_q_heads=4,
-    num_kv_heads=2,
-    intermediate_size=768,
-)
-"""Some 5 ms a step: a front end of a few ms counts."""
+MODEL = replace(SMALL_QWEN3, name="small/qwen3")
 _SETTINGS = {
     "max_num_seqs": 16,
     "max_num_batched_tokens": 512,
@@ -45,8 +40,8 @@ _SETTINGS = {
 _OPTIONS = ["--enable-per-request-metrics", "--max-num-seqs", "16"]
 _OPTIONS += ["--max-num-batched-tokens", "512"]
 _LENGTHS = "--prefill 32:400 --decode 8:32"
-_SLOW = f"--arrivals poisson --requests 60 --rate 2.5 --seed 21 {_LENGTHS}"
-_QUICK = f"--arrivals poisson --requests 80 --rate 5 --seed 22 {_LENGTHS}"
+_SLOW = f"--arrivals poisson --requests 40 --rate 1.2 --seed 21 {_LENGTHS}"
+_QUICK = f"--arrivals poisson --requests 50 --rate 2.5 --seed 22 {_LENGTHS}"
 _FIGURES = [(metric, name) for metric in METRICS for name in ("p50", "p90", "mean")]
 
 
@@ -68,7 +63,7 @@ def main() -> int:
         _gpusim("workload", "generate", *load.split(), "--out", out / name)
     bundle, calibrated = out / "profile", out / "calibrated"
     engine = ["--engine", out / "engine.json"]
-    _gpusim("profile", "vllm", *model, *engine, "--quick", "--out", bundle)
+    _gpusim("profile", "vllm", *model, *engine, "--out", bundle)
     repeats = {"slow": 1, "quick": max(2, options.repeat)}
     with live_server(MODEL, out / "server", _OPTIONS) as url:
         for name, count in repeats.items():
@@ -78,18 +73,31 @@ def main() -> int:
     quick = [out / "quick-runs" / str(number + 1) for number in range(repeats["quick"])]
     clocks = {"slow": _clocks([slow]), "quick": _clocks(quick)}
     print(_difference_table(clocks))
-    _gpusim("calibrate", slow, "--profile", bundle, "--out", calibrated)
-    print((calibrated / "frontend.csv").read_text())
+    _without(bundle, OVERHEAD, out / "kernels")
+    print(_gpusim("calibrate", slow, "--profile", out / "kernels", "--out", calibrated, show=True))
+    print((calibrated / FRONTEND).read_text())
+    _without(calibrated, FRONTEND, out / "no-front-end")
     errors = {}
-    for words, profile in (("without", bundle), ("with", calibrated)):
-        sim = out / f"sim-{words}"
+    for words, profile in (
+        ("the profile alone", bundle),
+        ("engine time fitted", out / "no-front-end"),
+        ("and the front end measured", calibrated),
+    ):
+        sim = out / f"sim-{profile.name}"
         given = ["--workload", out / "quick", "--engine", quick[0], "--profile", profile]
         _gpusim("simulate", *model, *given, "--simulator", "reference", "--out", sim)
         errors[words] = _errors([*quick, sim])
     print(_error_table(errors))
     print(out)
-    means = {words: float(np.abs(found).mean()) for words, found in errors.items()}
-    return 0 if means["with"] < means["without"] else 1
+    *_, without, measured = (float(np.abs(found).mean()) for found in errors.values())
+    return 0 if measured < without else 1
+
+
+def _without(bundle: Path, name: str, out: Path) -> None:
+    """A bundle without one of its tables."""
+    read = read_bundle(bundle)
+    tables = {each: getattr(read, each.removesuffix(".csv")) for each in TABLES}
+    write_bundle(out, {**tables, name: None}, read.meta)
 
 
 def _clocks(runs: list[Path]) -> list[BothClocks]:
@@ -125,23 +133,26 @@ def _difference_table(clocks: dict[str, list[BothClocks]]) -> str:
 
 
 def _errors(runs: list[Path]) -> list[float]:
-    answer = _gpusim("compare", *runs, "--json", accept=(0, 1), capture=True)
+    answer = _gpusim("compare", *runs, "--json", accept=(0, 1), show=True)
     metrics = json.loads(answer)["metrics"]
     return [float(metrics[metric][name]["error"]) for metric, name in _FIGURES]
 
 
 def _error_table(errors: dict[str, list[float]]) -> str:
     head = " | ".join(f"{metric.upper()} {name}" for metric, name in _FIGURES)
-    lines = [f"| front end | {head} | mean of sizes |", f"| --- |{' ---: |' * (len(_FIGURES) + 1)}"]
+    lines = [
+        f"| simulated with | {head} | mean of sizes |",
+        f"| --- |{' ---: |' * (len(_FIGURES) + 1)}",
+    ]
     for words, found in errors.items():
         cells = " | ".join(f"{error:+.1%}" for error in found)
         lines.append(f"| {words} | {cells} | {np.abs(found).mean():.1%} |")
     return "\n".join(lines) + "\n"
 
 
-def _gpusim(*words: object, accept: tuple[int, ...] = (0,), capture: bool = False) -> str:
+def _gpusim(*words: object, accept: tuple[int, ...] = (0,), show: bool = False) -> str:
     command = [sys.executable, "-m", "pytest_gpusim", *map(str, words)]
-    place = subprocess.PIPE if capture else sys.stderr
+    place = subprocess.PIPE if show else sys.stderr
     done = subprocess.run(command, check=False, stdout=place, text=True)
     if done.returncode not in accept:
         raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")

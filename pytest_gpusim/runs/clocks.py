@@ -44,8 +44,8 @@ class BothClocks:
         import numpy as np
 
         found: np.ndarray = self.client[metric] - self.engine[metric]
-        chosen = ~np.isnan(found)
-        return found[chosen & self.alone] if alone else found[chosen]
+        chosen: np.ndarray = ~np.isnan(found) & (self.alone if alone else True)
+        return np.extract(chosen, found)
 
     def lines(self) -> Iterator[str]:
         """The differences in words, a line for all requests and one for those alone."""

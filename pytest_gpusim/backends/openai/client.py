@@ -26,8 +26,8 @@ _MAX_TOKENS = 10_000_000
 _MOST_MS = 1e9
 """No request takes longer: a greater number is not a time."""
 _ENGINE_TIMES = ("queue_time_ms", "time_to_first_token_ms", "generation_time_ms")
-"""vLLM's ``PerRequestMetrics`` (``--enable-per-request-metrics``, since 0.26): from the engine's
-queue to the first step, from there to the first token, from there to the last."""
+"""vLLM's ``PerRequestMetrics`` (``--enable-per-request-metrics``, in 0.27 and later): from the
+engine's queue to the first step, from there to the first token, from there to the last."""
 _FAILED = ("abort", "error")
 """What servers give as finish_reason of a request that they did not serve to its end."""
 
@@ -211,9 +211,13 @@ def _engine_times(metrics: Any) -> EngineTimes | None:
     """Times that a server tells of its engine; None where it does not tell all of them."""
     if not isinstance(metrics, dict):
         return None
-    times = [metrics.get(name) for name in _ENGINE_TIMES]
-    if not all(type(time) in (int, float) and 0 <= time < _MOST_MS for time in times):
-        return None
+    times: list[float] = []
+    for name in _ENGINE_TIMES:
+        time: Any = metrics.get(name)
+        is_number = isinstance(time, int | float) and not isinstance(time, bool)
+        if not is_number or not 0 <= time < _MOST_MS:
+            return None
+        times.append(time)
     return EngineTimes(*(round(time * 1e6) for time in times))
 
 
