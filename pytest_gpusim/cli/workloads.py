@@ -17,6 +17,7 @@ from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload import read_workload
 from pytest_gpusim.workload.generate import (
     ARRIVALS,
+    RAMP_UPS,
     Lengths,
     Seconds,
     WorkloadSpec,
@@ -64,6 +65,16 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     generate.add_argument(
         "--burst-size", type=int, default=8, metavar="N", help="requests of a burst"
     )
+    generate.add_argument(
+        "--burstiness",
+        type=float,
+        metavar="B",
+        help="of poisson arrivals, as vllm bench serve has it: 1 is Poisson, less is more uneven",
+    )
+    generate.add_argument("--ramp-up", choices=RAMP_UPS, help="how the rate of poisson changes")
+    generate.add_argument(
+        "--ramp-up-to", type=float, metavar="R", help="requests a second at the end"
+    )
     generate.add_argument("--model", help="noted in the metadata")
     generate.add_argument("--tokenizer", metavar="DIR", help="text prompts, by this tokenizer")
     add_out(generate, str(_ROOT))
@@ -104,6 +115,9 @@ def _generate(options: argparse.Namespace, registry: Registry) -> int:
         concurrency=options.concurrency,
         turns=Lengths.parse(options.turns or "1", "--turns"),
         think_time=Seconds.parse(options.think_time or "0", "--think-time"),
+        burstiness=options.burstiness,
+        ramp_up=options.ramp_up,
+        ramp_up_to=options.ramp_up_to,
     )
     spec.check()
     print(_store(options, lambda out: generate_workload(spec, out)))

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
 from pytest_gpusim.texts import open_text
+from pytest_gpusim.workload.arrivals import arrival_gaps
 from pytest_gpusim.workload.load import Load, SessionTurn
 from pytest_gpusim.workload.prompts import Prompt, unique_prompts
 from pytest_gpusim.workload.tokenizer import exact_texts
@@ -22,10 +23,9 @@ from pytest_gpusim.workload.writer import write_workload
 
 Arrivals = Literal["spaced", "poisson", "burst", "fixed", "closed"]
 ARRIVALS: tuple[str, ...] = get_args(Arrivals)
-_LATEST_NS = 2**63
+RampUp = Literal["linear", "exponential"]
+RAMP_UPS: tuple[str, ...] = get_args(RampUp)
 _LONGEST_THINK_TIME_S = 1e6
-# A prompt token is cheaper than an output token, since prompts are processed many at a time.
-_PREFILL_TOKENS_PER_DECODE_TOKEN = 32
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,9 @@ class WorkloadSpec:
     ``turns`` makes conversations: ``requests`` counts turns, arrivals and rate are those of first
     turns, ``prefill`` is what a turn adds to the context, and the next one is sent ``think_time``
     seconds after the answer.
+    ``burstiness`` and ``ramp_up`` with ``ramp_up_to`` are those of ``vllm bench serve``: poisson
+    gaps follow a gamma distribution of that shape (1: Poisson's, less: more uneven), and the rate
+    goes over all requests, in equal steps or in equal ratios, to another one.
     ``lengths_from`` is a CSV with ``num_prefill_tokens`` and ``num_decode_tokens``, read in order.
     """
 
@@ -97,6 +100,9 @@ class WorkloadSpec:
     concurrency: int | None = None
     turns: Lengths = Lengths(1, 1)
     think_time: Seconds = Seconds(0.0, 0.0)
+    burstiness: float | None = None
+    ramp_up: RampUp | None = None
+    ramp_up_to: float | None = None
 
     @property
     def short_name(self) -> str:
@@ -122,7 +128,11 @@ class WorkloadSpec:
         if self.rate is None and self.arrivals != "closed":
             raise UsageError(f"--arrivals {self.arrivals}: give --rate R, requests per second")
         if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise UsageError(f"--rate {self.rate}: expected requests per second, above 0")
+            raise UsageError(
+                f"--rate {self.rate}: expected requests per second, above 0; for all at once give "
+                "--arrivals burst --burst-size N, or --arrivals closed"
+            )
+        self._check_shape()
         if self.concurrency is not None and self.concurrency < 1:
             raise UsageError(f"--concurrency {self.concurrency}: expected at least 1")
         if self.turns.high > 1 and self.tokenizer is not None:
@@ -136,6 +146,21 @@ class WorkloadSpec:
                 raise UsageError(f"{option} {lengths.low}:{lengths.high}: expected 1 <= MIN <= MAX")
         if self.burst_size < 1:
             raise UsageError(f"--burst-size {self.burst_size}: expected at least 1")
+
+    def _check_shape(self) -> None:
+        """What is said of Poisson's gaps and of a rate that changes."""
+        if self.burstiness is not None and not 0 < self.burstiness < float("inf"):
+            raise UsageError(f"--burstiness {self.burstiness}: expected a number above 0")
+        if (self.ramp_up is None) != (self.ramp_up_to is None):
+            raise UsageError("--ramp-up and --ramp-up-to go together")
+        if self.ramp_up is not None and self.ramp_up not in RAMP_UPS:
+            raise UsageError(f"--ramp-up {self.ramp_up}: known are {', '.join(RAMP_UPS)}")
+        if self.ramp_up_to is not None and not 0 < self.ramp_up_to < float("inf"):
+            raise UsageError(f"--ramp-up-to {self.ramp_up_to}: expected requests per second")
+        shaped = {"--burstiness": self.burstiness, "--ramp-up": self.ramp_up}
+        for option, value in shaped.items():
+            if value is not None and (self.arrivals != "poisson" or self.rate is None):
+                raise UsageError(f"{option}: is for --arrivals poisson, not {self.arrivals}")
 
 
 def generate_workload(spec: WorkloadSpec, out: Path) -> None:
@@ -164,6 +189,9 @@ def generate_workload(spec: WorkloadSpec, out: Path) -> None:
         "burst_size": spec.burst_size if spec.arrivals == "burst" else None,
         "lengths_from": spec.lengths_from.name if spec.lengths_from else None,
     }
+    for name in ("burstiness", "ramp_up", "ramp_up_to"):
+        if (value := getattr(spec, name)) is not None:
+            generator[name] = value
     if sessions:
         generator["turns"] = [spec.turns.low, spec.turns.high]
         generator["think_time"] = [spec.think_time.low, spec.think_time.high]
@@ -259,29 +287,3 @@ def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
     if len(found) < count:
         raise InputError(path, "", f"has {len(found)} rows, {count} requests were asked for")
     return found
-
-
-def arrival_gaps(spec: WorkloadSpec, lengths: list[tuple[int, int]]) -> list[int]:
-    """Nanoseconds between arrivals; the first request arrives at 0.
-
-    Raises:
-        UsageError: The rate is so low that the times do not fit in 64 bits.
-    """
-    count = len(lengths)
-    if spec.rate is None:
-        return [0] * count
-    mean = 1e9 / spec.rate
-    # A gap may be many times the mean.
-    if mean * count >= _LATEST_NS / 100:
-        raise UsageError(f"--rate {spec.rate}: {count} requests would take more than two years")
-    if spec.arrivals in ("poisson", "closed"):
-        stream = random.Random(f"arrivals:{spec.seed}")
-        return [0] + [round(stream.expovariate(1.0) * mean) for _ in range(count - 1)]
-    if spec.arrivals == "burst":
-        size = spec.burst_size
-        return [round(mean * size) if n and n % size == 0 else 0 for n in range(count)]
-    if spec.arrivals == "fixed":
-        return [0] + [round(mean)] * (count - 1)
-    work = [d + p / _PREFILL_TOKENS_PER_DECODE_TOKEN for p, d in lengths]
-    average = sum(work) / count
-    return [0] + [round(mean * each / average) for each in work[:-1]]

@@ -60,6 +60,32 @@ def test_poisson_arrivals_are_exponential_at_the_rate(tmp_path: Path) -> None:
     assert times[0] == 0
 
 
+def gaps_of(tmp_path: Path, name: str, **changes: object) -> list[float]:
+    """Seconds between 4,000 poisson arrivals at 10 a second."""
+    workload = generate(tmp_path / name, SPEC, requests=4000, rate=10.0, **changes)
+    times = [request.arrival_time_ns for request in workload.requests]
+    return [(after - before) / 1e9 for before, after in pairwise(times)]
+
+
+@pytest.mark.parametrize("burstiness", [0.25, 1.0, 4.0])
+def test_burstiness_is_the_shape_of_the_gaps(tmp_path: Path, burstiness: float) -> None:
+    """A gamma distribution of shape k has a coefficient of variation of 1 / sqrt(k)."""
+    gaps = gaps_of(tmp_path, "w", burstiness=burstiness)
+    assert statistics.mean(gaps) == pytest.approx(0.1, rel=0.08)
+    assert statistics.pstdev(gaps) / statistics.mean(gaps) == pytest.approx(
+        burstiness**-0.5, rel=0.08
+    )
+
+
+@pytest.mark.parametrize(("ramp_up", "middle"), [("linear", 25.0), ("exponential", 20.0)])
+def test_a_rate_ramps_up(tmp_path: Path, ramp_up: str, middle: float) -> None:
+    gaps = gaps_of(tmp_path, "w", ramp_up=ramp_up, ramp_up_to=40.0)
+    for place, rate in ((0, 10.0), (1800, middle), (3600, 40.0)):
+        assert 1 / statistics.mean(gaps[place : place + 399]) == pytest.approx(rate, rel=0.2)
+    plain = gaps_of(tmp_path, "p")
+    assert gaps[0] == pytest.approx(plain[0], rel=0.01)  # the same draws, at another rate
+
+
 def test_fixed_arrivals_are_equidistant(tmp_path: Path) -> None:
     workload = generate(tmp_path / "a", SPEC, arrivals="fixed", rate=4.0)
     assert [r.arrival_time_ns for r in workload.requests] == [250_000_000 * n for n in range(50)]
@@ -149,6 +175,11 @@ def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
     [
         ({"arrivals": "bursty"}, "--arrivals bursty: known are spaced, poisson, burst, fixed"),
         ({"requests": 0}, "--requests 0"),
+        ({"burstiness": 0.0}, "--burstiness 0.0: expected a number above 0"),
+        ({"burstiness": 2.0, "arrivals": "fixed"}, "--burstiness: is for --arrivals poisson"),
+        ({"ramp_up": "linear"}, "--ramp-up and --ramp-up-to go together"),
+        ({"ramp_up": "steep", "ramp_up_to": 1.0}, "--ramp-up steep: known are linear, exponential"),
+        ({"ramp_up": "linear", "ramp_up_to": -1.0}, "--ramp-up-to -1.0: expected requests"),
         ({"rate": 0.0}, "--rate 0.0"),
         ({"rate": float("nan")}, "--rate nan"),
         ({"rate": float("inf")}, "--rate inf"),

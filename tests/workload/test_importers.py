@@ -21,7 +21,7 @@ from pytest_gpusim.workload.importers.options import (
     options_from,
 )
 from pytest_gpusim.workload.prompts import Prompt
-from pytest_gpusim.workload.token_ids import token_ids
+from pytest_gpusim.workload.token_ids import continuations, token_ids
 from pytest_gpusim.workload.trace import read_outputs
 from tests.factories import make_workload
 from tests.runs.factory import META, REQUESTS, TOKENS
@@ -113,6 +113,49 @@ def test_lengths_get_generated_arrivals(write: Any, tmp_path: Path) -> None:
         run_import("lengths", path, tmp_path / "e")
 
 
+def agentic(**changes: Any) -> dict[str, Any]:
+    """A session of three calls, of which the second goes on from the answer to the first."""
+    first = list(range(100, 140))
+    calls = [
+        {"input_toks": 40, "output_toks": 3, "tool_duration_ns": 7, "input_tok_ids": first},
+        {"input_toks": 45, "output_toks": 2, "tool_duration_ns": 9},
+        {"input_toks": 50, "output_toks": 1, "tool_duration_ns": 0},
+    ]
+    calls[0]["output_tok_ids"] = [1, 2, 3]
+    calls[1]["input_tok_ids"] = [*first, 1, 2, 3, 8, 9]
+    calls[1]["output_tok_ids"] = [4, 5]
+    calls[2]["input_tok_ids"] = [*first[:30], *range(20)]
+    return {"session_id": "s", "arrival_time_ns": 50, "sub_requests": calls, **changes}
+
+
+def test_llmservingsims_sessions_become_conversations(write: Any, tmp_path: Path) -> None:
+    flat = {"input_toks": 20, "output_toks": 2, "arrival_time_ns": 10}
+    flat["input_tok_ids"] = [*range(100, 115), 0, 0, 0, 0, 0]
+    lone = agentic(arrival_time_ns=60)
+    lone["sub_requests"] = lone["sub_requests"][:1]
+    text = "".join(json.dumps(line) + "\n" for line in (agentic(), flat, lone))
+    workload = run_import("llmservingsim", write(text), tmp_path / "w")
+    assert rows(workload) == [(10, 20, 2), (50, 40, 3), (50, 45, 2), (50, 50, 1), (60, 40, 3)]
+    assert workload.follows == {2: 1, 3: 2}
+    assert [turn.think_time_ns for turn in workload.sessions.values()] == [0, 7, 9]
+    # As the second has it, all of the answer; as the third, 30 tokens of the first prompt.
+    assert continuations(workload) == {2: (1, 43)}
+    ids = token_ids(workload, 1000)
+    assert ids[2][:40] == ids[1]
+    assert ids[3][:30] == ids[1][:30]
+    assert ids[3][30] != ids[1][30]
+    assert ids[4] == ids[1]
+    assert ids[0][:15] == ids[1][:15]
+
+
+def test_sessions_without_token_ids_share_nothing(write: Any, tmp_path: Path) -> None:
+    calls = [{"input_toks": 4, "output_toks": 2}, {"input_toks": 9, "output_toks": 1}]
+    line = {"session_id": "s", "arrival_time_ns": 0, "sub_requests": calls}
+    workload = run_import("llmservingsim", write(json.dumps(line)), tmp_path / "w")
+    assert workload.prompts is None
+    assert workload.follows == {1: 0}
+
+
 MOONCAKE = [
     {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [46, 47]},
     {"timestamp": 27.000001, "input_length": 1025, "output_length": 8, "hash_ids": [46, 47, 9]},
@@ -164,6 +207,21 @@ def test_sharegpt_is_counted_by_the_tokenizer(write: Any, tmp_path: Path) -> Non
     assert token_ids(clipped, 100)[1] == token_ids(workload, 100)[1][:4]
     with pytest.raises(UsageError, match="give --tokenizer DIR"):
         run_import("sharegpt", path, tmp_path / "x", rate=1.0)
+
+
+def test_turns_of_a_conversation_wait_a_think_time(write: Any, tmp_path: Path) -> None:
+    reference = make_tokenizer(tmp_path / "tokenizer")
+    talk = [{"messages": [{"content": text} for text in ("alpha", "beta", "gamma", "eta")]}]
+    path = write(json.dumps(talk), "talk.json")
+    options = {"tokenizer": reference, "rate": 2.0}
+    workload = run_import("sharegpt", path, tmp_path / "w", think_time="1.5:2", **options)
+    (first, second) = workload.sessions.values()
+    assert first.think_time_ns == 0
+    assert 1_500_000_000 <= second.think_time_ns <= 2_000_000_000
+    again = run_import("sharegpt", path, tmp_path / "a", think_time="1.5:2", **options)
+    assert again.digest == workload.digest
+    with pytest.raises(UsageError, match="--think-time 2:1: expected S or MIN:MAX"):
+        run_import("sharegpt", path, tmp_path / "x", think_time="2:1", **options)
 
 
 def test_llmservingsim_keeps_all_token_ids(published_data: Path, tmp_path: Path) -> None:
@@ -313,6 +371,17 @@ def servingsim(**changes: Any) -> str:
         ("llmservingsim", servingsim(input_tok_ids=[4]), "line 1, input_tok_ids: has 1 ids, input"),
         ("llmservingsim", servingsim(output_tok_ids=[1, 2]), "line 1, output_tok_ids: has 2 ids"),
         ("llmservingsim", servingsim(arrival_time_ns=-4), "line 1, arrival_time_ns: expected a wh"),
+        ("llmservingsim", servingsim(sub_requests=[]), "line 1, sub_requests: expected a list"),
+        (
+            "llmservingsim",
+            servingsim(sub_requests=[{"input_toks": 1, "output_toks": 0}]),
+            r"line 1, sub_requests\[0\], output_toks: expected a whole number of at least 1",
+        ),
+        (
+            "llmservingsim",
+            servingsim(sub_requests=[{"input_toks": 1, "output_toks": 1, "tool_duration_ns": -1}]),
+            r"line 1, sub_requests\[0\], tool_duration_ns: expected a whole number",
+        ),
         ("llmservingsim", "", "has no requests"),
     ],
 )

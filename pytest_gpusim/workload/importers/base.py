@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
-from pytest_gpusim.workload.generate import WorkloadSpec, arrival_gaps
+from pytest_gpusim.workload.arrivals import arrival_gaps
+from pytest_gpusim.workload.generate import WorkloadSpec
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import Load, SessionTurn
 from pytest_gpusim.workload.prompts import Prompt

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.workload.generate import ARRIVALS, Arrivals
+from pytest_gpusim.workload.generate import ARRIVALS, Arrivals, Seconds
 
 _LATEST_S = 9e9
 SELECTION = ("start", "end", "first", "only_model", "skip_bad", "columns", "tokenizer")
@@ -24,7 +24,8 @@ class ImportOptions:
     starts at ``start``; ``first`` keeps so many records of those. ``rate_scale`` multiplies the
     request rate, ``rate`` sets its mean (requests per second). ``clip_prefill``, ``clip_decode``
     and ``max_model_len`` shorten requests; the last as an engine does, the output first.
-    ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none.
+    ``arrivals``, ``burst_size`` and ``seed`` make arrivals for formats that have none, and
+    ``think_time`` (seconds, or ``MIN:MAX``) the time from an answer to the next turn.
     ``concurrency`` limits how many requests are under way at once.
     ``drop_failed`` leaves out the failed requests of a run, whose ids then are other ones.
     ``only_model`` takes the requests of one model; ``skip_bad`` leaves out, and counts, records
@@ -53,6 +54,7 @@ class ImportOptions:
     unit: str | None = None
     block_size: int | None = None
     columns: str | None = None
+    think_time: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ImportOptions:
@@ -76,6 +78,8 @@ class ImportOptions:
                 raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
         if made.rate is not None and made.rate_scale is not None:
             raise UsageError("--rate and --rate-scale: give one of them")
+        if made.think_time is not None:
+            Seconds.parse(made.think_time, "--think-time")
         start, end = made.start or 0.0, made.end if made.end is not None else _LATEST_S
         if not 0 <= start < end <= _LATEST_S:
             window = f"--start {made.start} --end {made.end}"
@@ -137,6 +141,9 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     make = parser.add_argument_group("for formats without arrivals (lengths, sharegpt)")
     make.add_argument("--arrivals", choices=ARRIVALS, help="default: poisson")
     make.add_argument("--burst-size", type=int, metavar="N", help="requests of a burst; default: 8")
+    make.add_argument(
+        "--think-time", metavar="S|MIN:MAX", help="seconds from an answer to the next turn"
+    )
     make.add_argument("--seed", type=int, metavar="S", help="default: 0")
     read = parser.add_argument_group("for traces whose times or blocks are not the format's own")
     read.add_argument("--unit", choices=list(UNITS_NS), help="of the trace's times")

@@ -7,12 +7,14 @@
 
 Lengths are counted by a local tokenizer; arrivals are made from the options, of a conversation's
 first turn. Each question with an answer is a request. The prompt of a later turn is all that was
-said before, so it begins with the turn before and its answer; it is sent when that has ended.
+said before, so it begins with the turn before and its answer; it is sent a think time, which the
+options make, after that has ended.
 Turns without a text, without an answer or without tokens are left out and counted.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import parse_json, plain_json
 from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.texts import read_text_within
+from pytest_gpusim.workload.generate import Seconds
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
@@ -60,25 +63,31 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         raise reader.first_null
     firsts = [(turns[0].num_prefill_tokens, turns[0].num_decode_tokens) for turns in sessions]
     times = [time for time, _, _ in with_arrivals(trace, firsts, chosen)]
-    trace.records = _records(trace, sessions, times)
+    trace.records = _records(trace, sessions, times, chosen)
     write_trace(trace, out, chosen)
 
 
 def _records(
-    trace: Trace, sessions: Sequence[Sequence[_Turn]], times: Sequence[int]
+    trace: Trace,
+    sessions: Sequence[Sequence[_Turn]],
+    times: Sequence[int],
+    chosen: ImportOptions,
 ) -> Iterator[TraceRequest]:
     """A session's turns after each other; each later one arrives, as said, with the first."""
     assert trace.prompts is not None
     number = 0
+    pause = Seconds.parse(chosen.think_time or "0", "--think-time")
+    stream = random.Random(f"sessions:{chosen.seed}")
     for session, (turns, time) in enumerate(zip(sessions, times, strict=True)):
         for place, turn in enumerate(turns):
             trace.prompts[number] = Prompt(number, text=turn.prompt)
+            think = stream.uniform(pause.low, pause.high) if place else 0.0
             yield TraceRequest(
                 time,
                 turn.num_prefill_tokens,
                 turn.num_decode_tokens,
                 number,
-                session=SessionTurn(session, place) if len(turns) > 1 else None,
+                session=SessionTurn(session, place, round(think * 1e9)) if len(turns) > 1 else None,
             )
             number += 1
 
