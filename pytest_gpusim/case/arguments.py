@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pytest_gpusim.case.definition import Case
 from pytest_gpusim.case.given import GivenReal, RealFiles, find_real, read_given
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.deployment.settings.command_line import is_command
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import GpusimWarning, UsageError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.generate import WorkloadSpec
 
@@ -93,6 +94,10 @@ def resolve_case(
     if model is None or hardware is None or workload is None:
         missing = "; ".join(text for text in asked if text)
         raise UsageError(f"{asker}: sim_vs_real needs {missing}")
+    other = engine.other_model(model.name, named if isinstance(named, str) else model.name)
+    if other is not None:
+        said = f"{asker}: engine= is of {other}, the model is {model.name}: the latter counts"
+        warnings.warn(GpusimWarning(said), stacklevel=2)
     return Case(
         model=model,
         hardware=hardware,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant, safe_name
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, printable
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT, ENV_PROFILING_ROOT
 
 if TYPE_CHECKING:
-    from pytest_gpusim.deployment import EngineSettings
-    from pytest_gpusim.registry import Names
+    from pytest_gpusim.deployment import EngineSettings, ModelShape
+    from pytest_gpusim.registry import Names, Registry
 
 WORKLOAD_HELP = "the workload's directory"
 Subparsers = Any
@@ -39,7 +40,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_model_and_hardware(parser: argparse.ArgumentParser, *, hardware: bool = True) -> None:
     """``--model`` and ``--hardware``."""
     parser.add_argument(
-        "--model", required=True, help="a known name, or the path of a Hugging Face config.json"
+        "--model",
+        help="a known name, or the path of a Hugging Face config.json; default: the model that "
+        "--engine names",
     )
     if hardware:
         parser.add_argument("--hardware", required=True, help="a known name, such as cpu or a100")
@@ -88,6 +91,26 @@ def engine_of(options: argparse.Namespace) -> EngineSettings:
         for note in known.notes:
             print(f"gpusim: {note}", file=sys.stderr)
     return known
+
+
+def model_of(options: argparse.Namespace, registry: Registry) -> ModelShape:
+    """The model of ``--model``, else the one that ``--engine`` names.
+
+    Where both name one, and not the same, that is told on standard error.
+    """
+    engine = engine_of(options)
+    if not options.model:
+        if not engine.models:
+            raise UsageError("give --model, a known name or the path of a config.json")
+        found = (name for name in engine.models if registry.find_model(name) is not None)
+        options.model = next(found, engine.models[0])
+    model = registry.model(options.model)
+    other = engine.other_model(options.model, model.name)
+    if other is not None:
+        note = f"--engine is of {other}, --model is {options.model}: the latter counts"
+        print(f"gpusim: {printable(note)}", file=sys.stderr)
+        options.engine_settings = replace(engine, models=())  # told once
+    return model
 
 
 def engine_run_of(options: argparse.Namespace) -> Path | None:

@@ -21,6 +21,7 @@ from pytest_gpusim.cli.common import (
     add_params,
     add_profiling_root,
     engine_of,
+    model_of,
     out_of,
     params_of,
     print_json,
@@ -207,7 +208,7 @@ def _loads(
     from pytest_gpusim.workload import read_workload
 
     registry.simulators.require(options.simulator)
-    model, hardware = registry.model(options.model), registry.hardware.get(options.hardware)
+    model, hardware = model_of(options, registry), registry.hardware.get(options.hardware)
     engine = engine_of(options)
     root = options.profile or find_profiling_root(options.profiling_root).path
     bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine))

@@ -17,6 +17,7 @@ from pytest_gpusim.cli.common import (
     add_out,
     engine_of,
     engine_run_of,
+    model_of,
     print_json,
 )
 from pytest_gpusim.cli.parser import add_commands_of
@@ -104,7 +105,7 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.bundle_checks.checks import check_root
     from pytest_gpusim.workload import read_workload
 
-    model = registry.model(options.model) if options.model else None
+    model = model_of(options, registry) if options.model else None
     hardware = registry.hardware.get(options.hardware) if options.hardware else None
     engine = engine_of(options) if options.engine else None
     device = _device_of(engine_run_of(options))

@@ -14,6 +14,7 @@ from pytest_gpusim.cli.common import (
     add_out,
     add_params,
     engine_of,
+    model_of,
     out_of,
     params_of,
     selection_of,
@@ -85,7 +86,7 @@ def _measure(options: argparse.Namespace, registry: Registry) -> int:
     if not options.hardware:
         backend.require(params, None)
     case = Case(
-        model=registry.model(options.model),
+        model=model_of(options, registry),
         hardware=registry.hardware.get(options.hardware or _present_hardware(registry)),
         workload=options.workload,
         backend=options.backend,
@@ -118,7 +119,7 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
     if options.columns and options.kind != "csv":
         raise UsageError(f"--columns: {options.kind} has its own; use the kind csv")
     stated = Stated(
-        model=registry.model(options.model).name if options.model else None,
+        model=model_of(options, registry).name if options.model else None,
         hardware=registry.hardware.get(options.hardware) if options.hardware else None,
         device_name=options.device_name,
         engine=engine_of(options) if options.engine else None,

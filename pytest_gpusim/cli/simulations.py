@@ -20,6 +20,7 @@ from pytest_gpusim.cli.common import (
     add_profiling_root,
     engine_of,
     engine_run_of,
+    model_of,
     out_of,
     params_of,
 )
@@ -105,7 +106,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
 
     registry.simulators.get(options.simulator).read(params_of(options))
     inputs = SimulationInputs(
-        registry.model(options.model),
+        model_of(options, registry),
         registry.hardware.get(options.hardware),
         read_workload(options.workload),
         _bundle(options, registry),
@@ -152,7 +153,7 @@ def _calibrate(options: argparse.Namespace, registry: Registry) -> int:
 def _bundle(options: argparse.Namespace, registry: Registry) -> Bundle:
     from pytest_gpusim.bundle import read_bundle, resolve_root
 
-    model, hardware = registry.model(options.model), registry.hardware.get(options.hardware)
+    model, hardware = model_of(options, registry), registry.hardware.get(options.hardware)
     root = options.profile or find_profiling_root(options.profiling_root).path
     bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine_of(options)))
     if options.engine_time is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from pytest_gpusim.deployment.settings.log import is_log, read_log
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import read_json
 
+# vllm/entrypoints/cli/serve.py: what stands before all options goes before --model.
+MODEL_NAMES = ("model_tag", "model", "served_model_name")
 _LOGS = (".log", ".txt", ".out")
 _DOCUMENTS = (".json", ".yaml", ".yml", ".sh")
 
@@ -51,6 +54,8 @@ class EngineSettings:
     """Names of settings that nobody stated, and what they were taken from, in words."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What of the source these settings leave out, a sentence each."""
+    models: tuple[str, ...] = field(default=(), compare=False)
+    """What the source calls the model: where it comes from first, then as what it is served."""
 
     @classmethod
     def from_mapping(
@@ -73,6 +78,7 @@ class EngineSettings:
             raise UsageError(f"{where}: {key}={brief(value)}: {words} not modelled")
         values: dict[str, Any] = {}
         left: dict[str, list[str]] = {}
+        called: dict[str, tuple[str, ...]] = {}
         for key, value in stated.items():
             match = find(key)
             if match is None:
@@ -81,6 +87,10 @@ class EngineSettings:
                     raise InputError(where, key, f"unknown engine setting; known are {known}")
                 continue
             setting, opposite = match
+            if setting.name in MODEL_NAMES:
+                some = value if isinstance(value, list) else [value]
+                called[setting.name] = tuple(map(str, some))
+                continue
             if setting.role != "modelled":
                 if setting.role != "refused" and value is not None:
                     left.setdefault(setting.words, []).append(key)
@@ -104,7 +114,8 @@ class EngineSettings:
                 raise UsageError(f"{where}: a {cache} KV cache of a {values['dtype']} model")
             del values["kv_cache_dtype"]
         notes = [f"{', '.join(keys)}: not simulated, {why}" for why, keys in left.items()]
-        return cls(**values, notes=tuple(notes) if strict else ())
+        models = dict.fromkeys(name for key in MODEL_NAMES for name in called.get(key, ()))
+        return cls(**values, notes=tuple(notes) if strict else (), models=tuple(models))
 
     @classmethod
     def of_run(cls, meta: Mapping[str, Any], where: Path | str) -> EngineSettings:
@@ -117,7 +128,9 @@ class EngineSettings:
             for key, source in (assumed.items() if isinstance(assumed, Mapping) else ())
             if key in known
         }
-        return replace(settings, assumed=words)
+        model = meta.get("model")
+        models = (model,) if isinstance(model, str) else ()
+        return replace(settings, assumed=words, models=models)
 
     @classmethod
     def load(cls, source: Path | str) -> EngineSettings:
@@ -133,7 +146,9 @@ class EngineSettings:
             UsageError: A setting asks for what is not modelled.
         """
         if isinstance(source, str) and is_command(source):
-            return cls.from_mapping(read_command(source, "--engine"), "--engine")
+            document, notes = read_command(source, "--engine")
+            settings = cls.from_mapping(document, "--engine")
+            return replace(settings, notes=(*settings.notes, *notes))
         path = Path(source)
         if path.is_dir():
             meta = path / "run_meta.json"
@@ -144,12 +159,12 @@ class EngineSettings:
             if not isinstance(engine, dict):
                 raise InputError(meta, "engine", "the run recorded no engine settings")
             return cls.of_run(document, meta)
-        notes: list[str] = []
+        notes = []
         logged = path.suffix in _LOGS or (path.suffix not in _DOCUMENTS and is_log(path))
         if logged:
             document, notes = read_log(path)
         elif path.suffix == ".sh":
-            document = read_command(read_script(path), str(path))
+            document, notes = read_command(read_script(path), str(path))
         elif path.suffix in (".yaml", ".yml"):
             document, notes = settle_false(read_config(path))
         else:
@@ -158,6 +173,13 @@ class EngineSettings:
             raise InputError(path, "", "expected a mapping of engine settings")
         settings = cls.from_mapping(document, path, strict=not logged)
         return replace(settings, notes=(*settings.notes, *notes))
+
+    def other_model(self, *names: str) -> str | None:
+        """The model that the source names, where it is none of ``names``, in whatever spelling."""
+        known = set(map(_last_part, names))
+        if not self.models or any(_last_part(name) in known for name in self.models):
+            return None
+        return self.models[0]
 
     def to_json(self) -> dict[str, Any]:
         """The stated settings, as JSON values."""
@@ -178,3 +200,10 @@ class EngineSettings:
         assumed = {key: source or other.assumed.get(key, "") for key in missing}
         known = {key: words for key, words in assumed.items() if words}
         return replace(self, **missing, assumed={**self.assumed, **known})
+
+
+def _last_part(name: str) -> str:
+    """A model's name without its organization; of a path, its last part."""
+    name = name.rstrip("/").removesuffix("/config.json")
+    cached = re.search(r"models--[^/]+?--([^/]+)/snapshots/", f"{name}/")  # Hugging Face's cache
+    return (cached[1] if cached else name.rpartition("/")[2]).lower()

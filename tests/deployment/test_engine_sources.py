@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -34,10 +33,7 @@ LIMITS = {
         (
             "vllm_serve_config",
             {"dtype": "float32"},
-            (
-                "model: not simulated, --model names it",
-                "port: not simulated, concerns the server alone",
-            ),
+            ("port: not simulated, concerns the server alone",),
         ),
     ],
 )
@@ -128,10 +124,45 @@ def test_vllms_own_file_says_off_in_two_ways(tmp_path: Path) -> None:
             {"max_num_seqs": 16, "engine_version": "0.19.1"},
         ),
         ("/opt/bin/vllm serve m --data-parallel-size 1 --enforce-eager", {"enforce_eager": True}),
+        # The model may come late: an option takes as many values as its kind has.
+        ("vllm serve --max-num-seqs 8 m", {"max_num_seqs": 8}),
+        ("vllm serve --enable-prefix-caching m", {"enable_prefix_caching": True}),
+        (
+            "vllm serve m --max-model-len -1 --max-num-seqs=8 -tp=2 -O.mode=3 -O 1 -cc.mode=3",
+            {"max_num_seqs": 8, "tensor_parallel_size": 2},
+        ),
+        ("VLLM_CPU_KVCACHE_SPACE=2 vllm serve m", {"kv_cache_memory_bytes": 2 << 30}),
+        (
+            "docker run --entrypoint vllm -e VLLM_CPU_KVCACHE_SPACE=1 vllm/vllm-openai-cpu:v0.12.0 "
+            "serve m --block-size 32",
+            {"engine_version": "0.12.0", "block_size": 32, "kv_cache_memory_bytes": 1 << 30},
+        ),
+        (
+            "docker run --entrypoint python3 vllm/vllm-openai:v0.11.0 -m "
+            "vllm.entrypoints.openai.api_server --model m --swap-space 4 --max-num-seqs 8",
+            {"engine_version": "0.11.0", "max_num_seqs": 8},
+        ),
+        (
+            "ssh box 'VLLM_USE_V1=1 exec vllm serve m --max-num-seqs 8 && echo' --bogus",
+            {"max_num_seqs": 8},
+        ),
+        ("python -m vllm.entrypoints.cli.main serve m -tp 2", {"tensor_parallel_size": 2}),
+        (
+            "vllm serve m --scheduler-delay-factor 0 --preemption-mode recompute --worker-use-ray "
+            "--rope-scaling '{\"factor\": 2.0}' --multi-step-stream-outputs --enable-reasoning",
+            {},
+        ),
     ],
 )
 def test_a_command_line_is_read(command: str, expected: dict[str, Any]) -> None:
-    assert EngineSettings.load(command).to_json() == expected
+    read = EngineSettings.load(command)
+    assert read.to_json() == expected
+    assert read.models in (("m",), ("Qwen/Qwen3-0.6B",))
+
+
+def test_variables_that_are_not_looked_into_are_named() -> None:
+    read = EngineSettings.load("HF_TOKEN=x VLLM_API_KEY=secret VLLM_SLEEP=1 vllm serve m")
+    assert read.notes == ("VLLM_API_KEY, VLLM_SLEEP: of the environment, not looked into",)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +175,11 @@ def test_a_command_line_is_read(command: str, expected: dict[str, Any]) -> None:
         ("vllm serve m --no-enable-chunked-prefill", "without chunked prefill is not modelled"),
         ("vllm serve m --max-num-seqs many", "max_num_seqs: expected a valid int, found 'many'"),
         ("vllm serve m --config no-such.yaml", "no-such.yaml: no such file"),
+        ("VLLM_USE_V1=0 vllm serve m", "vLLM's first engine is not modelled"),
+        ("docker run -e VLLM_USE_V1=0 vllm/vllm-openai --model m", "first engine is not modelled"),
+        ("vllm serve m --scheduler-delay-factor 0.5", "a delay before prefills is not modelled"),
+        ("vllm serve m --preemption-mode swap", "preemption by swapping is not modelled"),
+        ("vllm serve m --max-num-seqs -1", "max_num_seqs: expected a valid int, found -1"),
     ],
 )
 def test_a_command_that_cannot_be_followed(command: str, message: str) -> None:
@@ -156,6 +192,13 @@ def test_the_command_line_goes_before_its_configuration_file(tmp_path: Path) -> 
     (tmp_path / "c.yaml").write_text("max-num-seqs: 8\nblock-size: 32\n")
     read = EngineSettings.load(f"vllm serve m --config {tmp_path / 'c.yaml'} --max-num-seqs 64")
     assert read.to_json() == {"max_num_seqs": 64, "block_size": 32}
+    (tmp_path / "c.yaml").write_text(
+        "model: other\ncompilation-config:\n  mode: 3\n  pass_config: {fuse_norm_quant: true}\n"
+        "cudagraph-capture-sizes: [1, 2]\nhf-overrides: '{\"rope_theta\": 1}'\n"
+    )
+    read = EngineSettings.load(f"vllm serve --config {tmp_path / 'c.yaml'}")
+    assert (read.models, read.to_json()) == (("other",), {})
+    assert EngineSettings.load(f"vllm serve m --config {tmp_path / 'c.yaml'}").models == ("m",)
 
 
 def test_a_script_holds_the_command(tmp_path: Path) -> None:
@@ -298,19 +341,30 @@ def test_a_log_that_cannot_be_followed(tmp_path: Path, text: str, message: str) 
         EngineSettings.load(tmp_path / "vllm.log")
 
 
-def test_what_vllm_logs_on_this_machine_is_read(tmp_path: Path) -> None:
-    """The lines that the shipped recordings' engine, vLLM 0.32 on a CPU, logs."""
-    text = "\n".join(
-        [
-            "INFO 11-25 20:53:01 [api_utils.py:286] non-default args: {'block_size': 32}",
-            "INFO [kv_cache_utils.py:2327] CPU KV cache size: 9,600 tokens, Maximum concurrency "
-            "for 640 tokens per request: 15.00x",
-        ]
-    )
-    (tmp_path / "vllm.log").write_text(text)
+SERVER_LOG = Path(__file__).parents[1] / "data" / "vllm_0.32.0_cpu.log"
+
+
+@pytest.mark.parametrize("override", [True, False], ids=["stated", "from the size"])
+def test_the_log_of_a_real_server_is_read(tmp_path: Path, override: bool) -> None:
+    """vLLM 0.32.0 on a CPU, its lines of settings; 512 blocks of 32 are stated, and fit."""
+    lines = SERVER_LOG.read_text().splitlines()
+    if not override:
+        lines = [line for line in lines if "num_gpu_blocks_override=" not in line]
+        lines = [line.replace("'num_gpu_blocks_override': 512, ", "") for line in lines]
+    (tmp_path / "vllm.log").write_text("\n".join(lines))
     read = EngineSettings.load(tmp_path / "vllm.log")
-    assert json.loads(json.dumps(read.to_json())) == {
-        "max_model_len": 640,
+    assert read.to_json() == {
+        "max_num_seqs": 16,
+        "max_num_batched_tokens": 512,
+        "max_model_len": 2048,
         "block_size": 32,
-        "num_gpu_blocks": 300,
+        "num_gpu_blocks": 512,
+        "enable_prefix_caching": True,
+        "dtype": "float32",
+        "tensor_parallel_size": 1,
+        "enforce_eager": True,
+        "engine_version": "0.32.0",
     }
+    assert read.models == ("/models/small-qwen3", "small/qwen3")
+    size = "16,384 tokens of CPU KV cache, in blocks of 32 (as logged): 512"
+    assert read.notes == (() if override else (f"{tmp_path / 'vllm.log'}: {size}",))

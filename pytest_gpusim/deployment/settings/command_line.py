@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.deployment.settings.lookup import by_name, find
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.deployment.settings.setting import Setting
+from pytest_gpusim.errors import InputError, UsageError
 
 _STARTS = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints\.|vllm/vllm-openai\b")
-_IMAGE = re.compile(r"vllm/vllm-openai(?:-cpu)?:v?(\d+\.\d+\.\d+\S*)")
+_IMAGE = re.compile(r"vllm/vllm-openai(?:-\w+)*:v?(\d+\.\d+\.\d+\S*)")
 _MOST_CHARACTERS = 1 << 20
 _PLAIN = re.compile(r"-?\d+(\.\d+)?")
+_ENVIRONMENT = re.compile(r"(?:--env=|-e)?(VLLM_\w+)=(.*)", re.DOTALL)
+_QUOTED = re.compile(r"\bvllm\s+serve\s|\bvllm\.entrypoints\.\S+\s")
+"""A word with the whole command in it: what a shell, or a remote one, is told to run."""
+_GIB = 1 << 30
+_TRUTH: dict[str, Any] = {"none": None, "true": True, "false": False}
 
 
 def is_command(text: str) -> bool:
@@ -23,12 +29,13 @@ def is_command(text: str) -> bool:
     return len(text.split(None, 1)) == 2 and _STARTS.search(text) is not None
 
 
-def read_command(text: str, where: str) -> dict[str, Any]:
-    """The settings of a command under the table's own names; unknown options under theirs.
+def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
+    """The settings of a command under the table's own names, and notes on what is left out.
 
     Also ``python -m vllm.entrypoints.openai.api_server …`` and a container's ``docker run …
     vllm/vllm-openai:v0.19.0 …``, whose tag tells the release. The last of several values counts, as
-    in vLLM. ``--config FILE`` is read, and what stands on the command line goes before it.
+    in vLLM. ``--config FILE`` is read, and what stands on the command line goes before it. Unknown
+    options keep their names.
 
     Args:
         text: The command, over one line or several.
@@ -36,23 +43,37 @@ def read_command(text: str, where: str) -> dict[str, Any]:
 
     Raises:
         InputError: Its quotes are not closed.
+        UsageError: Its environment asks for what is not modelled.
     """
     try:
         words = shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError as error:
         raise InputError(where, "", f"not a command line: {error}") from None
+    begun = _begin(words)
+    found, notes = _environment(words[:begun], where)
     image = _IMAGE.search(text)
-    found: dict[str, Any] = {"engine_version": image[1]} if image else {}
+    found |= {"engine_version": image[1]} if image else {}
+    quoted = next((word for word in words if _QUOTED.search(word)), None)
+    if quoted is not None:
+        inner, more = read_command(quoted, where)
+        return {**found, **inner}, [*notes, *more]
     asked: dict[str, Any] = {}
-    for option, values in _options(_arguments(words)):
+    model = None
+    for option, values in _options(words[begun:]):
         if option == "--config" and values:
             from pytest_gpusim.deployment.settings.config_file import read_config
 
             found = {**by_name(read_config(Path(values[0]))), **found}
             continue
-        name, value = _setting(option, values)
-        asked[name] = value
-    return {**found, **asked}
+        match = find(_root(option)) if option else None
+        values, others = _own_values(match, values) if option else ([], values)
+        model = others[0] if others else model
+        if option:
+            name, value = _setting(option, match, values)
+            asked[name] = value
+    if model is not None:
+        asked["model"] = model  # a positional one wins (vllm/entrypoints/cli/serve.py)
+    return {**found, **asked}, notes
 
 
 def read_script(path: Path) -> str:
@@ -76,45 +97,80 @@ def read_script(path: Path) -> str:
     raise InputError(path, "", "no command of it starts vLLM ('vllm serve …')")
 
 
-def _arguments(words: list[str]) -> list[str]:
-    """What comes after the program: its own options before it (docker's, Python's) are none."""
-    for number, word in enumerate(words):
-        if word == "serve" and number and words[number - 1].rpartition("/")[2] == "vllm":
-            return words[number + 1 :]
+def _begin(words: list[str]) -> int:
+    """Where the program's arguments begin: what stands before it is the environment, or docker's.
+
+    An image that is called without ``serve`` begins with its arguments.
+    """
+    begun = 0
+    for number, word in enumerate(words, start=1):
+        if word == "serve" and words[max(0, number - 2)].rpartition("/")[2] == "vllm":
+            return number
         if word.startswith("vllm.entrypoints.") or "vllm/vllm-openai" in word:
-            return words[number + 1 :]
-    return words
+            begun = number
+    return begun + (words[begun : begun + 1] == ["serve"])
+
+
+def _environment(words: list[str], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Settings that variables before the program make, and a note that names the others."""
+    found: dict[str, Any] = {}
+    others = []
+    for match in filter(None, map(_ENVIRONMENT.fullmatch, words)):
+        name, value = match.groups()
+        if name == "VLLM_USE_V1":
+            if value == "0":
+                raise UsageError(f"{where}: VLLM_USE_V1=0: vLLM's first engine is not modelled")
+        elif name == "VLLM_CPU_KVCACHE_SPACE" and value.isdecimal():
+            # platforms/cpu.py: GiB, for --kv-cache-memory-bytes
+            found["kv_cache_memory_bytes"] = int(value) * _GIB
+        else:
+            others.append(name)
+    names = ", ".join(others)
+    return found, [f"{names}: of the environment, not looked into"] if others else []
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """(option, its values); what stands before the first option is the model."""
+    """(option, what stands behind it); first what stands before all options, which has none."""
     option = ""
     values: list[str] = []
     for word in words:
         if word in ("&&", "||", ";", "|", "&", ">", "2>&1") or re.match(r"\d?>", word):
             break
         if word.startswith("-") and not _PLAIN.fullmatch(word):
-            if option:
-                yield option, values
+            yield option, values
             option, equals, value = word.partition("=")
             values = [value] if equals else []
-        elif option:
+        else:
             values.append(word)
-    if option:
-        yield option, values
+    yield option, values
 
 
-def _setting(option: str, values: list[str]) -> tuple[str, Any]:
+def _own_values(
+    match: tuple[Setting, bool] | None, values: list[str]
+) -> tuple[list[str], list[str]]:
+    """The values of an option, and what stands behind them: the model, where it comes late."""
+    most = len(values)
+    if match is not None and match[0].kind != "any":
+        flag = match[0].kind == "bool" and values[:1] and values[0].lower() not in _TRUTH
+        most = 0 if match[1] or flag else 1
+    return values[:most], values[most:]
+
+
+def _root(option: str) -> str:
+    """An option without the part of its object that it sets."""
+    level = re.fullmatch(r"-O\d", option)
+    return "-O" if level else re.sub(r"^(-+[^.]+)\..*$", r"\1", option)
+
+
+def _setting(option: str, match: tuple[Setting, bool] | None, values: list[str]) -> tuple[str, Any]:
     """An option's name in the table, and its value; a part of an object stands for the object."""
-    root = re.sub(r"^(-+[^.]+)\..*$", r"\1", option)
-    level = re.fullmatch(r"-O(\d)", root)
-    if level:
-        root, values = "-O", [level[1]]
-    match = find(root)
+    root = _root(option)
+    if root == "-O" and option != root and "." not in option:
+        values = [option[2:]]
     if match is None:
         return root, values[0] if values else True
     setting, opposite = match
-    if root != option:
+    if root != option and "." in option:
         return setting.name, {option.partition(".")[2]: values[0] if values else True}
     if opposite or (setting.kind == "bool" and not values):
         return setting.name, not opposite
@@ -130,5 +186,4 @@ def _literal(text: str) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError):
             return text
-    words: dict[str, Any] = {"none": None, "true": True, "false": False}
-    return words.get(text.lower(), text)
+    return _TRUTH.get(text.lower(), text)

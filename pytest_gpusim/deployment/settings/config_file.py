@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,24 @@ _FALSE_COUNTS_SINCE = (0, 28)
 def read_config(path: Path) -> dict[str, Any]:
     """The settings of a file, as its keys spell them; see `settle_false` on ``key: false``.
 
+    Values go to the command line's parser, so an object may be a text of JSON.
+
     Raises:
         InputError: It is no YAML file of settings.
     """
     document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError(path, "", "expected a mapping of engine settings")
-    return {str(key): value for key, value in document.items()}
+    return {str(key): _object(value) for key, value in document.items()}
+
+
+def _object(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def settle_false(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

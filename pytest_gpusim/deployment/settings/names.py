@@ -25,7 +25,8 @@ PROFILED: Named = (
         optimization_level disable_cascade_attn model_impl use_fp64_gumbel
         enable_batch_sharded_sampling additional_config worker_cls worker_extension_cls
         kv_cache_dtype_skip_layers calculate_kv_scales num_lookahead_slots
-        enable_trace_replay logits_processors
+        enable_trace_replay logits_processors disable_async_output_proc override_attention_dtype
+        multi_step_stream_outputs rope_scaling rope_theta
         """.split(),
     ),
     (
@@ -35,20 +36,22 @@ PROFILED: Named = (
         expert_placement_strategy eplb_config enable_ep_weight_filter dbo_decode_token_threshold
         dbo_prefill_token_threshold enable_hc_sp dcp_comm_backend dcp_q_replicate
         dcp_kv_cache_interleave_size cp_kv_cache_interleave_size enable_shm_tensor_arena
+        worker_use_ray num_redundant_experts eplb_window_size eplb_step_interval
+        eplb_log_balancedness
         """.split(),
     ),
     ("decides in what portions a client receives tokens", ["stream_interval"]),
 )
 
 IGNORED: Named = (
-    ("--model names it", ["model", "model_tag"]),
+    ("is the model, compared with --model", ["model", "model_tag", "served_model_name"]),
     (
         _SERVER,
         """
         config host port uds grpc grpc_port root_path headless api_server_count
         shutdown_timeout api_key ssl_keyfile ssl_certfile ssl_ca_certs enable_ssl_refresh
         ssl_cert_reqs ssl_ciphers allow_credentials allowed_origins allowed_methods allowed_headers
-        middleware served_model_name h11_max_incomplete_event_size h11_max_header_count
+        middleware h11_max_incomplete_event_size h11_max_header_count
         enable_offline_docs disable_fastapi_docs enable_request_id_headers sse_keep_alive_interval
         enable_server_load_tracking enable_tokenizer_info_endpoint disable_frontend_multiprocessing
         fail_on_environ_validation enable_scale_out tokens_only fingerprint_mode fingerprint_value
@@ -56,6 +59,7 @@ IGNORED: Named = (
         enable_fault_tolerance fault_tolerance_config engine_use_ray
         enable_sleep_mode sleep_mode_offload_cudagraph sleep_preserve_parameter_names
         enable_cumem_allocator enable_nccl_comm_suspend help seed random_seed
+        tokenizer_pool_size tokenizer_pool_type tokenizer_pool_extra_config
         """.split(),
     ),
     (
@@ -93,7 +97,10 @@ IGNORED: Named = (
         tool_call_parser tool_parser_plugin tool_strict_level enable_prompt_embeds generation_config
         override_generation_config max_logprobs logprobs_mode return_sampling_mask
         reasoning_parser reasoning_parser_plugin reasoning_config structured_outputs_config
-        guided_decoding_backend cohere_is_reasoning_model cohere_format
+        guided_decoding_backend guided_decoding_disable_fallback
+        guided_decoding_disable_any_whitespace guided_decoding_disable_additional_properties
+        enable_reasoning logits_processor_pattern expand_tools_even_if_tool_choice_none
+        cohere_is_reasoning_model cohere_format
         anthropic_disabled_thinking_effort watermark_config
         """.split(),
     ),
@@ -130,7 +137,9 @@ IGNORED: Named = (
         specialize_active_lora enable_mixed_moe_lora_format enable_moe_shared_loras
         max_lora_cls_labels elastic_ep_max_dp_size ec_manager_config engram_config
         swa_bounded_replay disable_hybrid_kv_cache_manager
-        prefix_caching_hash_algo use_v2_block_manager
+        prefix_caching_hash_algo use_v2_block_manager disable_mm_preprocessor_cache
+        enable_multimodal_encoder_data_parallel lora_extra_vocab_size long_lora_scaling_factors
+        enable_lora_bias max_prompt_adapters max_prompt_adapter_token qlora_adapter_name_or_path
         """.split(),
     ),
 )

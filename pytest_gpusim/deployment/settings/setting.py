@@ -40,6 +40,7 @@ class Setting:
         mirrored: Whether it must be the same in a simulation and in the run it is compared with.
         essential: Whether nothing can be judged unless both sides state it.
         least: The least whole number that it can be.
+        automatic: Whether -1 leaves it to the engine, as ``auto`` does.
         harmless: Values under which an engine is as modelled; no value at all is always one.
         unless: Whether a value is harmless beside the other settings.
         values: Of a modelled setting, the only values that are modelled; None: all.
@@ -57,6 +58,7 @@ class Setting:
     mirrored: bool = False
     essential: bool = False
     least: int = 1
+    automatic: bool = False
     harmless: tuple[Any, ...] = ()
     unless: Callable[[Any, Mapping[str, Any]], bool] | None = None
     values: tuple[str, ...] | None = None
@@ -87,7 +89,7 @@ class Setting:
         Raises:
             InputError: It is of another kind.
         """
-        if value in _NOTHING or value == "auto":
+        if value in _NOTHING or value == "auto" or (self.automatic and value in (-1, "-1")):
             return None
         if self.kind == "any":
             return value

@@ -84,6 +84,7 @@ MODELLED = (
         "most tokens of a request, prompt and answer",
         _MODEL,
         others=("max_seq_len",),
+        automatic=True,
         mirrored=True,
         default=defaults.MAX_MODEL_LEN,
     ),
@@ -264,7 +265,12 @@ _REFUSED = (
     _refused(
         "speculative_config",
         "speculative decoding is",
-        others=("speculative_model", "num_speculative_tokens"),
+        others=(
+            "speculative_model",
+            "num_speculative_tokens",
+            "ngram_prompt_lookup_max",
+            "ngram_prompt_lookup_min",
+        ),
         flags=("sc",),
     ),
     _refused("spec_method", "speculative decoding is"),
@@ -298,7 +304,14 @@ _REFUSED = (
     ),
     _refused("enable_eplb", "balancing of experts is", False, kind="bool", section=_PARALLEL),
     _refused("enable_elastic_ep", "elastic expert parallelism is", False, kind="bool"),
-    _refused("enable_dbo", "dual batch overlap is", False, kind="bool", section=_PARALLEL),
+    _refused(
+        "enable_dbo",
+        "dual batch overlap is",
+        False,
+        kind="bool",
+        section=_PARALLEL,
+        others=("enable_microbatching",),
+    ),
     _refused("ubatch_size", "splitting of batches is", 0, 1, section=_PARALLEL),
     _refused("nnodes", "an engine over several nodes is", 1, section=_PARALLEL, flags=("n",)),
     # Another schedule.
@@ -319,6 +332,8 @@ _REFUSED = (
     ),
     _refused("scheduler_cls", "a scheduler of one's own is", section=_SCHEDULER, unless=_vllms_own),
     _refused("num_scheduler_steps", "multi-step scheduling is", 1, section=_SCHEDULER),
+    _refused("scheduler_delay_factor", "a delay before prefills is", 0, section=_SCHEDULER),
+    _refused("preemption_mode", "preemption by swapping is", "recompute", section=_SCHEDULER),
     _refused("max_num_partial_prefills", "a limit of partial prefills is", 1, section=_SCHEDULER),
     _refused("max_long_partial_prefills", "a limit of partial prefills is", 1, section=_SCHEDULER),
     _refused(
@@ -351,6 +366,7 @@ _REFUSED = (
     _refused(
         "sliding_window", "sliding window attention is", 0, section=_CACHE, unless=_switched_off
     ),
+    _refused("enable_prompt_adapter", "a prompt adapter is", False, others=("prompt_adapters",)),
     _refused("hf_overrides", "a changed model is", unless=_only_positions),
     _refused("model_class_overrides", "a changed model is"),
     _refused("runner", "a pooling model is", "auto", "generate", section=_MODEL),
