@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
 from pytest_gpusim.texts import open_text

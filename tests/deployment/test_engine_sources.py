@@ -330,6 +330,15 @@ def test_stated_blocks_go_before_the_size_and_the_last_start_counts(tmp_path: Pa
     [
         ("INFO ready\n", "no line of it says how vLLM was set up"),
         (
+            f"{ARGS}\nINFO [llm_engine.py:237] Initializing an LLM engine (v0.6.3.post1) with "
+            "config: model='m'",
+            "vLLM 0.6.3.post1: its first engine is not modelled",
+        ),
+        (
+            f"{ARGS}\nINFO [llm_engine.py:240] Initializing a V0 LLM engine (v0.8.5) with",
+            "vLLM 0.8.5: its first engine is not modelled",
+        ),
+        (
             log_of("0.19.0", TWO_LINES, quantization="awq"),
             "quantization='awq': quantized weights of this method are not modelled",
         ),

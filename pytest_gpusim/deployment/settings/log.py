@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
 from pytest_gpusim.deployment.settings.lookup import default, find
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.texts import open_text
 
 _MOST_CHARACTERS = 1 << 26
@@ -25,6 +25,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _VERSION = re.compile(r"vLLM(?: API server)? version v?(\d+\.\d+\S*)")
 _ARGS = re.compile(r"non-default args: (\{.*\})")
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.*)")
+_FIRST = re.compile(r"Initializing an? (?:V0 )?LLM engine \(v([^)]+)\)")
+"""vLLM's first engine, up to 0.10 (``engine/llm_engine.py``)."""
 _PREFILL = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
 _BLOCK = re.compile(r"[Ss]etting (?:kv cache|attention) block size to (\d+)")
@@ -44,6 +46,7 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
 
     Raises:
         InputError: It is no text, or vLLM never says its settings in it.
+        UsageError: It is of vLLM's first engine.
     """
     args: dict[str, Any] = {}
     logged: dict[str, Any] = {}
@@ -54,6 +57,8 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
             logged["engine_version"] = match[1].rstrip(",.")
         if match := _ARGS.search(line):
             args, logged, size = _arguments(match[1]), _version_of(logged), None
+        if match := _FIRST.search(line):
+            raise UsageError(f"{path}: vLLM {match[1]}: its first engine is not modelled")
         if match := _CONFIG.search(line):
             starts += 1
             logged.update(_configuration(match[2]), engine_version=match[1])
@@ -92,7 +97,7 @@ def is_log(path: Path) -> bool:
             text = stream.read(1 << 20).decode("utf-8", "replace")
     except OSError:
         return False
-    return any(pattern.search(text) for pattern in (_ARGS, _CONFIG, _SIZE))
+    return any(pattern.search(text) for pattern in (_ARGS, _CONFIG, _SIZE, _FIRST))
 
 
 def _lines(path: Path) -> Iterator[str]:
