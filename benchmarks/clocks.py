@@ -2,10 +2,8 @@
 
 A small Qwen3, made on the spot, is profiled, and served by vLLM's own OpenAI server on this CPU,
 which tells its engine's times with each answer (``--enable-per-request-metrics``). On a slow load
-the profile is calibrated: engine time is fitted, since a server's processes cost a step more than
-the profiled engine does in one, and the front end is measured by both clocks. A quicker load, of
-another seed, is simulated with the two, without the front end, and by the profile alone, and
-compared with its client's times.
+both clocks are compared and the front end is measured (``gpusim calibrate``); a quicker one, of
+another seed, is simulated without it and with it, and compared with its client's times.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ import numpy as np
 
 from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
 from pytest_gpusim.artifacts import new_id
-from pytest_gpusim.bundle import read_bundle, write_bundle
-from pytest_gpusim.bundle.schema import FRONTEND, OVERHEAD, TABLES
+from pytest_gpusim.bundle.schema import FRONTEND
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.clocks import METRICS, BothClocks, both_clocks
 
@@ -73,31 +70,18 @@ def main() -> int:
     quick = [out / "quick-runs" / str(number + 1) for number in range(repeats["quick"])]
     clocks = {"slow": _clocks([slow]), "quick": _clocks(quick)}
     print(_difference_table(clocks))
-    _without(bundle, OVERHEAD, out / "kernels")
-    print(_gpusim("calibrate", slow, "--profile", out / "kernels", "--out", calibrated, show=True))
+    print(_gpusim("calibrate", slow, "--profile", bundle, "--out", calibrated, show=True))
     print((calibrated / FRONTEND).read_text())
-    _without(calibrated, FRONTEND, out / "no-front-end")
     errors = {}
-    for words, profile in (
-        ("the profile alone", bundle),
-        ("engine time fitted", out / "no-front-end"),
-        ("and the front end measured", calibrated),
-    ):
-        sim = out / f"sim-{profile.name}"
+    for words, profile in (("without", bundle), ("with", calibrated)):
+        sim = out / f"sim-{words}"
         given = ["--workload", out / "quick", "--engine", quick[0], "--profile", profile]
         _gpusim("simulate", *model, *given, "--simulator", "reference", "--out", sim)
         errors[words] = _errors([*quick, sim])
     print(_error_table(errors))
     print(out)
-    *_, without, measured = (float(np.abs(found).mean()) for found in errors.values())
+    without, measured = (float(np.abs(found).mean()) for found in errors.values())
     return 0 if measured < without else 1
-
-
-def _without(bundle: Path, name: str, out: Path) -> None:
-    """A bundle without one of its tables."""
-    read = read_bundle(bundle)
-    tables = {each: getattr(read, each.removesuffix(".csv")) for each in TABLES}
-    write_bundle(out, {**tables, name: None}, read.meta)
 
 
 def _clocks(runs: list[Path]) -> list[BothClocks]:
@@ -141,7 +125,7 @@ def _errors(runs: list[Path]) -> list[float]:
 def _error_table(errors: dict[str, list[float]]) -> str:
     head = " | ".join(f"{metric.upper()} {name}" for metric, name in _FIGURES)
     lines = [
-        f"| simulated with | {head} | mean of sizes |",
+        f"| front end | {head} | mean of sizes |",
         f"| --- |{' ---: |' * (len(_FIGURES) + 1)}",
     ]
     for words, found in errors.items():
