@@ -9,7 +9,7 @@ import pytest
 from pytest_gpusim.case import Settings, compare, failing_prerequisites, real_side, resolve_case
 from pytest_gpusim.case import simulate as simulate_case
 from pytest_gpusim.case.given import find_real, read_given
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.errors import GpusimError, GpusimWarning, InputError, UsageError
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
@@ -61,6 +61,13 @@ def test_a_result_file_is_a_whole_comparison(material, tmp_path):
     assert checks["settings_mirrored"] == "pass"
     # The client sent every other request 20 us late: some of them miss a step.
     assert found.flat_figures()["e2e_p50_error"] == pytest.approx(0, abs=0.01)
+
+
+def test_an_engine_of_another_model_is_told(material, tmp_path):
+    command = f"vllm serve {TINY.name} --max-num-seqs 16"
+    assert resolve(material, tmp_path, real="bench-2.json", engine=command).engine.max_num_seqs
+    with pytest.warns(GpusimWarning, match="engine= is of other/one, the model is tiny/"):
+        resolve(material, tmp_path, real="bench-2.json", engine="vllm serve other/one")
 
 
 def test_a_pattern_is_in_natural_order(material):
