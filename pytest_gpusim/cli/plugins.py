@@ -12,7 +12,7 @@ import pluggy
 
 from pytest_gpusim import hookspec
 from pytest_gpusim.errors import PluginError, UsageError
-from pytest_gpusim.faults import described, plugin_call
+from pytest_gpusim.faults import PluginTimeout, described, plugin_call, time_limit
 from pytest_gpusim.registry import Registry, builtin_registry
 
 ENTRY_POINTS = "pytest_gpusim"
@@ -33,7 +33,10 @@ def load_registry(modules: Sequence[str]) -> Registry:
     manager = _PluginManager("pytest")
     manager.add_hookspecs(hookspec)
     try:
-        manager.load_setuptools_entrypoints(ENTRY_POINTS)
+        with time_limit("the import of an installed plugin"):
+            manager.load_setuptools_entrypoints(ENTRY_POINTS)
+    except PluginTimeout:
+        raise
     except (Exception, SystemExit) as error:
         reason = described(error) if isinstance(error, Exception) else "it ended the process"
         raise PluginError(f"an installed plugin of gpusim cannot be loaded: {reason}") from error
@@ -41,7 +44,10 @@ def load_registry(modules: Sequence[str]) -> Registry:
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
-            module = import_module(name)
+            with time_limit(f"the import of -p {name}"):
+                module = import_module(name)
+        except PluginTimeout:
+            raise
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if name.endswith(".py"):

@@ -138,9 +138,9 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
 
     def make(out: Path) -> None:
         what = f"the importer {options.kind!r}"
-        with plugin_call(what, importer, [out]):
+        with plugin_call(what, importer, [out]) as vacant:
             importer(file, out, chosen)
-        with plugin_result(what, importer, [out]):
+        with plugin_result(what, importer, vacant):
             read_workload(out)
 
     place = _store(options, make)

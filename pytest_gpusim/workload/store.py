@@ -8,16 +8,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_gpusim.artifacts import safe_name
+from pytest_gpusim.artifacts import made_folder, safe_name
 from pytest_gpusim.workload.trace import read_workload
 
 
 def store_workload(root: Path, make: Callable[[Path], None]) -> Path:
     """Make a workload and file it under its id; one that is there already is used."""
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".workload.partial-{os.getpid()}-", dir=root
-    ) as scratch:
+    name = f".workload.partial-{os.getpid()}-"
+    with made_folder(root), tempfile.TemporaryDirectory(prefix=name, dir=root) as scratch:
         made = Path(scratch) / "workload"
         make(made)
         place = root / safe_name(read_workload(made).workload_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -160,3 +161,17 @@ def test_an_interrupt_exits_130(tmp_path):
     )
     assert done.returncode == 130
     assert done.stderr.strip() == "gpusim: interrupted"
+
+
+@pytest.mark.parametrize("module", ["argparse", "pluggy"])
+def test_an_interrupt_at_import_time_is_as_quiet(tmp_path, pytestconfig, module):
+    """The first module that the command imports, and the first that finding plugins does."""
+    stop = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
+    (tmp_path / f"{module}.py").write_text(stop)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_gpusim", "doctor"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}"},
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "gpusim: interrupted\n"

@@ -45,6 +45,26 @@ def compared(seed: int, *, prefill: float = 1.0, runs: int = 3) -> ComparisonDoc
     return document_of(compare_runs(real, sim, name="case").judged())
 
 
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "..", "a/b", "x\0y", "\x1b[2J", "e" * 400])
+def test_a_history_is_filed_in_its_place(
+    name: str, document: ComparisonDocument, tmp_path: Path
+) -> None:
+    """Names of cases, tests and devices are data in its files, and never a path."""
+    meta = {**document.meta, "case": name, "device_name": name, "simulator": name}
+    place = tmp_path / "deep" / "history"
+    made = History(place, ()).append([replace(document, meta=meta)], [name])
+    assert History.read(place).entries == tuple(sorted(made, key=lambda one: one.figure))
+    assert {one.case for one in made} == {name}
+    (file,) = place.iterdir()
+    assert file.suffix == ".jsonl"
+    assert [path.name for path in tmp_path.rglob("*")] == ["deep", "history", file.name]
+
+
+@pytest.fixture(scope="module")
+def document() -> ComparisonDocument:
+    return compared(7)
+
+
 def test_a_regression_is_found_and_the_baseline_stays_while_it_lasts() -> None:
     errors = [0.010, 0.012, 0.060, 0.062, 0.011]
     entries = [entry(number, error) for number, error in enumerate(errors, start=1)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
+from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
 from pytest_gpusim.runs.importers.base import split_index
 from pytest_gpusim.runs.importers.options import ALL, call_importer
 from pytest_gpusim.runs.reader import read_run
@@ -163,8 +165,14 @@ def _kinds(path: Path, registry: HasRunImporters, without: tuple[str, ...] = ())
             continue
         recognises = getattr(registry.run_importers.get(kind), "recognises", None)
         try:
-            if recognises is not None and recognises(path):
-                found.append(kind)
+            if recognises is None:
+                continue
+            what = f"the importer {kind!r}, looking at {path},"
+            with nullcontext() if is_ours(recognises) else time_limit(what):
+                if recognises(path):
+                    found.append(kind)
+        except PluginTimeout:
+            raise
         except Exception as error:  # whatever a plugin raises
             said = f"{type(error).__name__}: {error}".rstrip(": ")
             warnings.warn(

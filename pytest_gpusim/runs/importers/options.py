@@ -80,7 +80,7 @@ def call_importer(
         flags = ", ".join("--" + key.replace("_", "-") for key in sorted(given))
         raise UsageError(f"{flags}: the importer {kind!r} takes no options")
     what = f"the importer {kind!r}"
-    with plugin_call(what, importer, [out]):
+    with plugin_call(what, importer, [out]) as vacant:
         importer(*arguments)
-    with plugin_result(what, importer, [out]):
+    with plugin_result(what, importer, vacant):
         return read_run(out)
