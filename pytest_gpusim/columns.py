@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.documents import JsonObject, read_lines
+from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, read_lines
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.texts import open_text
 
@@ -21,6 +21,7 @@ UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 TIMES = ("arrival", "sent", "scheduled", "queue", "first_token", "ttft", "completion", "e2e", "itl")
 ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "error")
 _LATEST = 2**63
+_HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,13 @@ class Row:
         return InputError(self.path, where, f"expected {expected}, found {str(found)[:40]!r}")
 
 
-def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV, of JSON lines, or of a JSON array of objects.
+def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> Iterator[Row]:
+    """The rows of a CSV (by commas, semicolons or tabs), of JSON lines, or of a JSON array.
 
     Args:
         path: The file; it is JSON where its first sign is ``{`` or ``[``.
         needed: Columns that a CSV must have.
+        bad: Whether rows that are none, such as an aborted run's last, are left out.
 
     Raises:
         InputError: A column is missing, or a row has another number of cells than the header.
@@ -138,11 +140,14 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
         while first.isspace():
             first = stream.read(1)
     if first in ("{", "["):
-        for entry in read_lines(path, parse_float=Decimal, or_array=True):
+        for entry in read_lines(path, parse_float=Decimal, or_array=True, bad=bad):
             yield _object_row(entry)
         return
     with open_text(path) as stream:
-        reader = csv.reader(stream)
+        line = stream.readline(_HEADER)
+        separator = next((sign for sign in "\t;" if sign in line and "," not in line), ",")
+        stream.seek(0)
+        reader = csv.reader(stream, delimiter=separator)
         header = [name.strip() for name in next(reader, [])]
         if not header:
             raise InputError(path, "", "is empty")
@@ -156,7 +161,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
                 yield Row(path, where, dict(zip(header, cells, strict=True)))
             elif cells:
                 problem = f"has {len(cells)} cells, the header has {len(header)}"
-                raise InputError(path, f"line {reader.line_num}", problem)
+                bad(InputError(path, f"line {reader.line_num}", problem))
 
 
 def _object_row(entry: JsonObject) -> Row:

@@ -5,9 +5,11 @@ Errors name the file, the record and the field.
 
 from __future__ import annotations
 
+import json
 import math
 import reprlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,40 @@ NS = 1_000_000_000
 _MOST = 2**63 - 1
 _MOST_SECONDS = _MOST // NS
 _LOOK_BYTES = 1 << 28
+
+
+class LeftOut:
+    """Bad records, which end an import or are left out and counted.
+
+    It is told of each by its error (``left_out(error)``), which it raises unless they are left out.
+    """
+
+    def __init__(self, are: bool, count: Callable[[], None] | None = None) -> None:
+        """``count`` is called for each that is left out."""
+        self._are = are
+        self._count = count
+        self.number = 0
+        """How many were left out."""
+
+    def __call__(self, error: InputError) -> None:
+        """One bad record."""
+        if not self._are:
+            raise error
+        self.number += 1
+        if self._count is not None:
+            self._count()
+
+    @contextmanager
+    def where_bad(self) -> Iterator[None]:
+        """What is done inside with one record; where that is bad, the rest of it is left out."""
+        try:
+            yield
+        except InputError as error:
+            self(error)
+
+
+NEVER = LeftOut(False)
+"""Every bad record ends the import."""
 
 
 class JsonObject:
@@ -153,7 +189,11 @@ def read_document(path: Path) -> Any:
 
 
 def read_lines(
-    path: Path, *, parse_float: Callable[[str], Any] | None = None, or_array: bool = False
+    path: Path,
+    *,
+    parse_float: Callable[[str], Any] | None = None,
+    or_array: bool = False,
+    bad: LeftOut | None = None,
 ) -> Iterator[JsonObject]:
     """The objects of a JSON-lines file, one at a time.
 
@@ -161,8 +201,10 @@ def read_lines(
         path: The file.
         or_array: Whether it may as well be one JSON array of objects.
         parse_float: What becomes of numbers with a fraction (`decimal.Decimal` for exact ones).
+        bad: Whether lines (entries) that are no JSON objects are left out; default: never.
     """
     limit = DOCUMENT_BYTES.value
+    bad = bad or NEVER
     number = 0
     with open_text(path) as stream:
         while line := stream.readline(limit + 1):
@@ -176,9 +218,21 @@ def read_lines(
                 text = line + stream.read(limit)
                 entries = parse_json(text, path, "", parse_float=parse_float)
                 for place, entry in enumerate(entries):
-                    yield JsonObject(path, f"entry {place}", entry)
+                    try:
+                        found = JsonObject(path, f"entry {place}", entry)
+                    except InputError as error:
+                        bad(error)
+                        continue
+                    yield found
                 return
-            yield JsonObject(path, where, parse_json(line, path, where, parse_float=parse_float))
+            try:
+                found = JsonObject(
+                    path, where, parse_json(line, path, where, parse_float=parse_float)
+                )
+            except InputError as error:
+                bad(error)
+                continue
+            yield found
     if number == 0:
         raise InputError(path, "", "is empty")
 
@@ -186,7 +240,8 @@ def read_lines(
 def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
     """What the file holds, or its first line does; None where that is not JSON. Never raises.
 
-    Of a first line longer than ``limit``, or of a longer file that is not JSON lines, nothing.
+    Of a first line longer than ``limit``, or of a longer file that is not JSON lines, nothing; of
+    documents after each other the first.
     """
     try:
         if not path.is_file():
@@ -197,7 +252,7 @@ def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
                 return parse_json(first, path)
             except InputError:
                 rest = stream.read(limit)
-                return parse_json(first + rest, path) if len(rest) < limit else None
+                return parse_json(_parts(first + rest)[0], path) if len(rest) < limit else None
     except (InputError, ValueError, OSError):
         return None
 
@@ -207,7 +262,21 @@ def read_documents(path: Path) -> list[Any]:
     text = read_text_within(path, DOCUMENT_BYTES)
     if not text.strip():
         raise InputError(path, "", "is empty")
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].rstrip().endswith("}") and lines[1].startswith("{"):
-        return [parse_json(line, path, f"line {n}") for n, line in enumerate(lines, start=1)]
-    return [parse_json(text, path)]
+    parts = _parts(text)
+    if len(parts) == 1:
+        return [parse_json(parts[0], path)]
+    return [parse_json(part, path, f"document {n}") for n, part in enumerate(parts)]
+
+
+def _parts(text: str) -> list[str]:
+    """The text of each document; all of it as one where it does not end as JSON."""
+    decoder, parts, place = json.JSONDecoder(), [], 0
+    try:
+        while rest := text[place:].lstrip():
+            place = len(text) - len(rest)
+            _, end = decoder.raw_decode(text, place)
+            parts.append(text[place:end])
+            place = end
+    except (ValueError, RecursionError):
+        return [text]
+    return parts

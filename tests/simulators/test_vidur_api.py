@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.cli import main
 from pytest_gpusim.deployment.models import QWEN3_0_6B
 from pytest_gpusim.errors import EngineError, InputError
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
+from pytest_gpusim.runs.importers import load_simulated_run
 from pytest_gpusim.simulators.vidur.api import (
     ProfilingRootLayout,
     Qwen3ModelRef,
@@ -181,7 +183,34 @@ def test_a_tiny_run_of_vidurs_own_main(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "Simulation ended at" in done.stdout
     assert list((tmp_path / "out").glob("*/config.json"))
-    assert list((tmp_path / "out").glob("**/request_metrics.csv"))
+    (metrics,) = (tmp_path / "out").glob("**/request_metrics.csv")
+    assert_compares_as_a_simulation(metrics.parent, tmp_path)
+
+
+def assert_compares_as_a_simulation(folder: Path, tmp_path: Path):
+    """Vidur's own output is a simulated side as it lies: what it says agrees with itself."""
+    run = load_simulated_run(folder, builtin_registry(), store=tmp_path / "runs")
+    rows = run.requests
+    assert run.meta["run_type"] == "vidur"
+    assert rows["arrival_time_ns"].tolist() == [0, 1000]
+    assert rows["num_prefill_tokens"].tolist() == [20, 30]
+    assert rows["num_decode_tokens_actual"].tolist() == [3, 5]
+    e2e = rows["completion_time_ns"] - rows["arrival_time_ns"]
+    assert (rows["ttft_ns"] > 0).all()
+    assert (e2e > rows["ttft_ns"]).all()
+    table = "arrival_ns,ttft_ns,e2e_ns,input_tokens,output_tokens\n" + "".join(
+        f"{row.arrival_time_ns},{row.ttft_ns},{row.completion_time_ns - row.arrival_time_ns},"
+        f"{row.num_prefill_tokens},{row.num_decode_tokens_actual}\n"
+        for row in rows.itertuples()
+    )
+    (tmp_path / "measured.csv").write_text(table)
+    code = main(
+        ["compare", str(tmp_path / "measured.csv"), str(folder), "--out", str(tmp_path / "c")]
+    )
+    document = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert code in (0, 1)
+    for metric in ("ttft", "tpot", "e2e"):
+        assert document["metrics"][metric]["p50"]["error"] == pytest.approx(0, abs=1e-9)
 
 
 def test_run_vidur_main_needs_a_config(tmp_path: Path):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_gpusim.bundle import read_bundle
+from pytest_gpusim.case.definition import engine_of
+from pytest_gpusim.deployment.models import QWEN3_0_6B
 from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.runs import read_run
+from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import Workload, read_workload
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
+RECORDING = Path(__file__).parents[2] / "benchmarks" / "recordings" / "qwen3-0.6b-cpu-poisson"
+PER_REQUEST = "per_request_lifecycle_metrics.json"
 S, MS = 1_000_000_000, 1_000_000
 
 
@@ -87,6 +96,28 @@ def test_both_forms_say_the_same_of_what_is_shared(tmp_path: Path) -> None:
     assert canary.prompts == mooncake.prompts
     assert canary.prompts is not None
     assert canary.prompts[1].block_hashes == (0, 2)
+
+
+def test_what_is_shared_is_simulated(tmp_path: Path) -> None:
+    """The second request finds 512 tokens; a run of the same prompts (case 58) took as long."""
+    workload = load("vidur", "57-vidur-canary-prefixes/canary.csv", tmp_path)
+    inputs = SimulationInputs(
+        QWEN3_0_6B,
+        builtin_registry().hardware.get("cpu"),
+        workload,
+        read_bundle(RECORDING / "profile"),
+        engine_of(read_run(RECORDING / "real" / "1")),
+        tmp_path / "run",
+    )
+    simulate(inputs)
+    rows = read_run(tmp_path / "run").requests
+    assert rows["num_cached_tokens"].tolist() == [0, 512]
+    measured = json.loads((CASES / "58-iperf-shared-prefix" / PER_REQUEST).read_text())
+    first = [
+        record["info"]["response_metrics"]["output_token_times"][0] - record["start_time"]
+        for record in measured
+    ]
+    assert rows["ttft_ns"].tolist() == pytest.approx([time * S for time in first[:2]], abs=1000)
 
 
 @pytest.mark.parametrize(

@@ -15,23 +15,26 @@ from typing import Any
 from pytest_gpusim.documents import (
     NS,
     JsonObject,
+    LeftOut,
     check_integer,
     check_number,
     first_document,
     read_document,
     read_lines,
 )
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.runs.importers.aiperf_summary import Summary
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
+    choose,
     is_refusal,
     only_file,
     recognised_by,
+    split_index,
     write_imported,
 )
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
-from pytest_gpusim.workload.load import Load
 
 KIND = "aiperf"
 FILE, INPUTS = "profile_export.jsonl", "inputs.json"
@@ -43,6 +46,7 @@ _UNIT_FACTOR = 10
 
 def recognises(path: Path) -> bool:
     """Whether this looks like AIPerf's records, or the directory that it leaves behind."""
+    path = split_index(path)[0]
     return bool(_record_files(path)) if path.is_dir() else _has_records(path)
 
 
@@ -63,41 +67,55 @@ def _record_files(directory: Path) -> list[Path]:
     return [path for path in sorted(directory.glob("*.jsonl")) if _has_records(path)]
 
 
-@recognised_by(recognises)
+def runs_in(path: Path) -> int:
+    """How many phases were measured one after another."""
+    measured = (
+        record.record("metadata")
+        for record in read_lines(_records(path))
+        if record.record("metadata").fields.get("benchmark_phase") == "profiling"
+    )
+    return max(1, len({_phase(metadata) for metadata in measured}))
+
+
+@recognised_by(recognises, runs_in=runs_in)
 def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
     """Write the run of a ``profile_export.jsonl`` (or of the directory that holds it).
 
-    Records of the warm-up phase stay out.
+    Records of the warm-up phase stay out; ``FILE#1`` names the second of several measured phases.
 
     Raises:
         InputError: The file is not one, or a record contradicts itself.
     """
     chosen = RunOptions.of(options)
-    path = _records(only_file(files, KIND))
+    given, index = split_index(only_file(files, KIND))
+    path = _records(given)
     prompts = _sent_prompts(path.with_name(INPUTS))
-    requests: list[ImportedRequest] = []
-    warmups = bad = 0
-    for record in read_lines(path):
-        metadata = record.record("metadata")
-        phase = metadata.text("benchmark_phase")
-        if phase == "warmup":
-            warmups += 1
-        elif phase != "profiling":
-            raise metadata.fail("benchmark_phase", f"expected warmup or profiling, found {phase!r}")
-        else:
-            try:
-                request = _request(record, metadata)
-            except GpusimError:
-                if not chosen.skip_bad:
-                    raise
-                bad += 1
+    by_phase: dict[int | None, list[ImportedRequest]] = {}
+    warmups = 0
+    bad = LeftOut(chosen.skip_bad)
+    for record in read_lines(path, bad=bad):
+        with bad.where_bad():
+            metadata = record.record("metadata")
+            kind = metadata.text("benchmark_phase")
+            if kind not in ("warmup", "profiling"):
+                raise metadata.fail(
+                    "benchmark_phase", f"expected warmup or profiling, found {kind!r}"
+                )
+            if kind == "warmup":
+                warmups += 1
                 continue
-            request.prompt = prompts.get(request.conversation) if request.conversation else None
-            requests.append(request)
+            request = _request(record, metadata)
+            sent = prompts.get(request.conversation) if request.conversation else None
+            if sent is not None:
+                request.prompt, request.model = sent
+            by_phase.setdefault(_phase(metadata), []).append(request)
+    phases = sorted(by_phase, key=lambda number: number or 0)
+    requests = by_phase[choose(path, "measured phases", phases, index)] if phases else []
     if not requests and warmups:
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
-    summary = _Summary(path.with_name(f"{path.stem}_aiperf.json"))
-    load = summary.load()
+    summary = Summary(path.with_name(f"{path.stem}_aiperf.json"))
+    _require_one_model(path, summary, requests)
+    load = summary.load(index or 0)
     if not load.is_open and requests:
         begin = min(request.arrival_ns for request in requests)
         for request in requests:
@@ -107,8 +125,8 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         "arrival = credit_issued_ns, when the load generator released the request; "
         "AIPerf's own TTFT starts later, at request_start_ns",
     ]
-    if bad:
-        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
+    if bad.number:
+        notes.append(f"{bad.number} records cannot be used and were left out (--skip-bad)")
     write_imported(
         out,
         KIND,
@@ -116,15 +134,21 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         requests,
         clock="client",
         not_recovered=[
-            *([] if summary.model else ["model"]),
+            *([] if summary.models else ["model"]),
             "engine settings",
             "hardware",
             "scheduled times",
             "prompt lengths of failed requests that the record does not tell (0)",
         ],
         notes=notes,
-        meta={"model": summary.model, "warmup": {"requests": warmups} if warmups else None},
-        tool={"aiperf_version": summary.version},
+        meta={
+            "model": summary.models[0] if len(summary.models) == 1 else None,
+            "warmup": {"requests": warmups} if warmups else None,
+        },
+        tool={
+            "aiperf_version": summary.version,
+            **({"phase": index} if index is not None else {}),
+        },
         load=load,
         options=chosen,
     )
@@ -140,55 +164,38 @@ def _records(given: Path) -> Path:
     return found[0] if found else given / FILE
 
 
-class _Summary:
-    """AIPerf's summary, where that lies beside the records."""
-
-    def __init__(self, path: Path) -> None:
-        document = first_document(path)
-        self._document: dict[str, Any] = document if isinstance(document, dict) else {}
-
-    @property
-    def version(self) -> str | None:
-        version = self._document.get("aiperf_version")
-        return version if isinstance(version, str) else None
-
-    @property
-    def model(self) -> str | None:
-        """The one model; ``endpoint.model_names`` is where releases before 0.13 kept it."""
-        models = self._at("input_config", "models", "items")
-        names = [item.get("name") for item in models or [] if isinstance(item, dict)]
-        if not names:
-            found = self._at("input_config", "endpoint", "model_names")
-            names = found if isinstance(found, list) else []
-        return names[0] if len(names) == 1 and isinstance(names[0], str) else None
-
-    def load(self) -> Load:
-        """So many users at once, each sending the next when one is done: a closed loop."""
-        concurrency = self._at("input_config", "loadgen", "concurrency")
-        rate = self._at("input_config", "loadgen", "request_rate")
-        if type(concurrency) is int and concurrency > 0 and rate is None:
-            return Load(concurrency)
-        return Load()
-
-    def _at(self, *keys: str) -> Any:
-        found: Any = self._document
-        for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found
+def _phase(metadata: JsonObject) -> int | None:
+    """Which of the measured phases; None where the record does not say."""
+    number = metadata.fields.get("profiling_index")
+    return number if type(number) is int else None
 
 
-def _sent_prompts(path: Path) -> dict[tuple[str, int], SentPrompt]:
-    """Prompts by conversation and turn, from ``inputs.json`` where it lies beside the records."""
+def _require_one_model(path: Path, summary: Summary, requests: Sequence[ImportedRequest]) -> None:
+    """Refuse a run of several models whose records do not tell which served them."""
+    if len(summary.models) > 1 and any(request.model is None for request in requests):
+        names = ", ".join(summary.models)
+        raise InputError(
+            path,
+            "",
+            f"the run asked {len(summary.models)} models ({names}), its records do not say which",
+            f"leave {INPUTS} beside it, or measure one model at a time",
+        )
+
+
+def _sent_prompts(path: Path) -> dict[tuple[str, int], tuple[SentPrompt | None, str | None]]:
+    """Prompts and models by conversation and turn, from ``inputs.json`` beside the records."""
     if not path.is_file():
         return {}
-    found: dict[tuple[str, int], SentPrompt] = {}
+    found: dict[tuple[str, int], tuple[SentPrompt | None, str | None]] = {}
     inputs = JsonObject(path, "", read_document(path))
     for number, entry in enumerate(inputs.array("data") if "data" in inputs else []):
         session = JsonObject(path, f"data[{number}]", entry)
         for turn, payload in enumerate(session.array("payloads")):
-            prompt = SentPrompt.of_body(payload)
-            if prompt is not None:
-                found[session.text("session_id"), turn] = prompt
+            model = payload.get("model") if isinstance(payload, dict) else None
+            found[session.text("session_id"), turn] = (
+                SentPrompt.of_body(payload),
+                model if isinstance(model, str) else None,
+            )
     return found
 
 

@@ -275,9 +275,20 @@ def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
     return {number: turn for number, turn in found.items() if turn.session_id in several}
 
 
+def most_at_once(requests: Sequence[ImportedRequest]) -> int:
+    """How many requests were under way at the same time at most; refused ones are not."""
+    marks: list[tuple[int, int]] = []
+    for request in requests:
+        if request.sent_ns is not None and request.completion_ns is not None:
+            marks += [(request.sent_ns, 1), (request.completion_ns, -1)]
+    # One that ends at the instant at which the next is sent has made room for it.
+    return max(accumulate((change for _, change in sorted(marks)), initial=0))
+
+
 _REFUSAL = re.compile(
-    r"(?<!\d)(400|401|403|404|405|413|422|429|503)(?!\d)|bad request|unprocessable|too large"
-    r"|too many requests|service unavailable|context length|max_model_len|maximum model length",
+    r"(?<!\d)(400|401|403|404|405|413|422|429|503)(?!\d|\s*m?s(ec|\b))"
+    r"|bad request|unprocessable|too large|too many requests|service unavailable"
+    r"|context length|max_model_len|maximum model length",
     re.IGNORECASE,
 )
 

@@ -114,6 +114,9 @@ def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
     )
     outputs = record.array("response_outputs", len(times), "response_timestamps")
     texts = [_text(record, output) for output in outputs]
+    if not times:
+        request.error_type, request.error_msg = "no_output", "no response came"
+        return request
     usage = next((found for output in outputs if (found := _usage(record, output))), None)
     # GenAI-Perf leaves out what holds no text: a chat's first chunk, the last one's usage.
     answered = [time for time, text in zip(times, texts, strict=True) if text]

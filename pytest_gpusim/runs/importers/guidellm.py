@@ -24,6 +24,7 @@ from pytest_gpusim.runs.importers.base import (
     choose,
     describe_error,
     is_refusal,
+    most_at_once,
     only_file,
     recognised_by,
     split_index,
@@ -35,6 +36,8 @@ from pytest_gpusim.workload.load import Load
 
 KIND = "guidellm"
 _OUTCOMES = ("successful", "errored", "incomplete")
+_SCHEDULED = ("constant", "poisson", "trace")
+_LIMITED = ("throughput", *_SCHEDULED)
 # Wall-clock seconds as floats have a grain of a quarter of a microsecond.
 _SLACK_S = 1e-5
 
@@ -48,7 +51,13 @@ def recognises(path: Path) -> bool:
     if isinstance(metadata, dict) and "guidellm_version" in metadata:
         return True
     first = document["benchmarks"][0] if document["benchmarks"] else None
-    return isinstance(first, dict) and str(first.get("type_", "")).startswith("generative")
+    return isinstance(first, dict) and (
+        str(first.get("type_", "")).startswith("generative") or _is_of_0_1(first)
+    )
+
+
+def _is_of_0_1(benchmark: dict[str, Any]) -> bool:
+    return {"mode", "results", "errors", "concurrencies"} <= benchmark.keys()
 
 
 def runs_in(path: Path) -> int:
@@ -70,6 +79,10 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     path, index = split_index(only_file(files, KIND))
     report = JsonObject(path, "", read_document(path))
     benchmark = _benchmark(report, index)
+    if _is_of_0_1(benchmark.fields):
+        raise benchmark.fail(
+            "requests", "is missing: this is a report of GuideLLM 0.1", "use GuideLLM 0.2 or newer"
+        )
     measured_from = benchmark.seconds("start_time")
     warmed = "warmup_duration" in benchmark and benchmark.number("warmup_duration") > 0
     requests, warmups, bad = [], 0, 0
@@ -87,11 +100,15 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             requests.append(request)
     config = benchmark.record_or_empty("config")
     strategy = _strategy(benchmark, config)
-    load = _load(strategy)
+    load = _load(strategy, requests)
+    scheduled = strategy.fields.get("type_") in _SCHEDULED
     if not load.is_open and requests:
         begin = min(request.arrival_ns for request in requests)
         for request in requests:
-            request.due_ns = begin
+            request.due_ns = request.arrival_ns if scheduled else begin
+            if strategy.fields.get("type_") in _LIMITED:
+                # All were due when it began, or on a schedule: they arrive when a place is free.
+                request.arrival_ns = request.sent_ns or request.arrival_ns
     metadata = report.record_or_empty("metadata")
     notes = [
         f"{warmups} warm-up requests left out",
@@ -137,13 +154,21 @@ def _strategy(benchmark: JsonObject, config: JsonObject) -> JsonObject:
     return JsonObject(benchmark.path, "strategy", {})
 
 
-def _load(strategy: JsonObject) -> Load:
-    """One request after another, or so many streams of them, is a closed loop."""
+def _load(strategy: JsonObject, requests: Sequence[ImportedRequest]) -> Load:
+    """One request after another, or so many streams of them, is a closed loop.
+
+    Of the others each report of newer releases states a limit, whether it held requests back or
+    not: it is one where so many were under way at once.
+    """
     kind = strategy.fields.get("type_")
     if kind == "synchronous":
         return Load(1)
     if kind == "concurrent" and "streams" in strategy:
         return Load(strategy.integer("streams", least=1))
+    if kind in _LIMITED and "max_concurrency" in strategy:
+        limit = strategy.integer("max_concurrency", least=1)
+        if most_at_once(requests) >= limit:
+            return Load(limit)
     return Load()
 
 
@@ -190,6 +215,10 @@ def _request(record: JsonObject, outcome: str) -> ImportedRequest:
         sent_ns=None if sent is None else to_ns(sent),
         prompt=SentPrompt.of_body(_sent_body(record)),
     )
+    conversation = info.fields.get("conversation_id")
+    if isinstance(conversation, str):
+        turn = info.integer("turn_index") if "turn_index" in info else 0
+        request.conversation = conversation, turn
     if outcome != "successful":
         return _failed(request, info.fields.get("error"), outcome)
     if sent is None:

@@ -31,6 +31,7 @@ from pytest_gpusim.runs.importers.base import (
 )
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
+from pytest_gpusim.workload.load import Load
 
 KIND = "inference-perf"
 FILE = "per_request_lifecycle_metrics.json"
@@ -79,6 +80,13 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
                 raise
             bad += 1
     notes = ["tokens of one chunk share its time of arrival"]
+    load, said = _load(path, index)
+    notes += [said] if said else []
+    if not load.is_open and requests:
+        begin = min(request.arrival_ns for request in requests)
+        for request in requests:
+            request.due_ns = begin
+            request.arrival_ns = request.sent_ns or request.arrival_ns
     if bad:
         notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
     due = (
@@ -98,8 +106,27 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         not_recovered=[*due, "engine settings", "hardware", "scheduled times"],
         notes=notes,
         tool={"stage": index} if index is not None else None,
+        load=load,
         options=chosen,
     )
+
+
+def _load(path: Path, stage: int | None) -> tuple[Load, str | None]:
+    """The concurrency of the stage, from the reports of stages beside the file, and a note."""
+    found = []
+    for report in sorted(path.parent.glob("stage_*_lifecycle_metrics.json")):
+        document = first_document(report)
+        summary = document.get("load_summary") if isinstance(document, dict) else None
+        at_once = summary.get("concurrency") if isinstance(summary, dict) else None
+        found.append(at_once if type(at_once) is int and at_once > 0 else None)
+    if stage is not None and stage < len(found):
+        found = found[stage : stage + 1]
+    if len(set(found)) == 1 and found[0] is not None:
+        return Load(found[0]), None
+    if any(found):
+        said = "the stages had so many requests at once: " + ", ".join(map(str, found))
+        return Load(), f"{said}; which request was of which is not told, arrivals are those sent"
+    return Load(), None
 
 
 def _entries(path: Path) -> list[JsonObject]:

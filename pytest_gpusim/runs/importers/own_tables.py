@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS, Columns, Row, read_rows
+from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
@@ -90,14 +91,10 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         columns = usual_columns(next(read_rows(path), None))
     table = _Table(path, columns, read_workload(workload) if workload else None)
     table.check()
-    requests, bad = [], 0
-    for number, row in enumerate(read_rows(path, list(columns.names.values()))):
-        try:
+    requests, bad = [], LeftOut(chosen.skip_bad)
+    for number, row in enumerate(read_rows(path, list(columns.names.values()), bad)):
+        with bad.where_bad():
             requests.append(table.request(row, number))
-        except GpusimError:
-            if not chosen.skip_bad:
-                raise
-            bad += 1
     write_imported(
         out,
         KIND,
@@ -109,7 +106,9 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             "engine settings",
             "hardware",
         ],
-        notes=[f"{bad} rows cannot be used and were left out (--skip-bad)"] if bad else [],
+        notes=[f"{bad.number} rows cannot be used and were left out (--skip-bad)"]
+        if bad.number
+        else [],
         tool={"columns": {**columns.names, "unit": columns.unit or dict(columns.units)}},
         options=chosen,
         simulator=(options or {}).get("simulator"),

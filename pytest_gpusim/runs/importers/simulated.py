@@ -5,7 +5,8 @@
 - ``llmservingsim-sim``: the per-request CSV of LLMServingSim's ``--output`` (nanoseconds).
 - ``blis``: the JSON of BLIS (``inference-sim``) with ``requests``: ``arrived_at`` in seconds, the
   rest in milliseconds.
-- ``aisimulate``: ``requests.jsonl`` of ``aisimulate predict --capture-per-request`` (milliseconds).
+- ``aisimulate``: ``requests.jsonl`` of ``aisimulate predict --capture-per-request`` (milliseconds),
+  read from files of 0.13.
 
 Requests are taken in order of arrival, as their ids count them.
 """
@@ -28,6 +29,7 @@ from pytest_gpusim.runs.importers.base import (
     write_imported,
 )
 from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.tables import find_table
 
 _MS = 1_000_000
 VIDUR_FILE, AISIMULATE_FILE = "request_metrics.csv", "requests.jsonl"
@@ -157,6 +159,10 @@ def import_blis(files: Sequence[Path], out: Path, options: Mapping[str, Any] | N
             queue=_ms(record, "scheduling_delay_ms") if "scheduling_delay_ms" in record else None,
         )
         requests.append(request)
+    arrivals = [request.arrival_ns for request in requests] or [0]
+    # Its duration is in seconds by its name, and lasts longer than the arrivals.
+    if max(arrivals) - min(arrivals) > 2e9 * document.seconds("vllm_estimated_duration_s"):
+        raise document.fail("requests", "arrived_at spans more than the run: it is not in seconds")
     _write(out, "blis", "blis", path, requests, options)
 
 
@@ -176,6 +182,12 @@ def import_aisimulate(
         decode = record.integer(_key(record, "output_length", "output_tokens", "osl"))
         arrival = _ms(record, _key(record, "arrival_time_ms", "arrival_ms", "arrival_timestamp_ms"))
         request = ImportedRequest(record.where, arrival, prefill)
+        if "session_id" in record:
+            turn = record.integer("turn_index") if "turn_index" in record else 0
+            request.conversation = record.text("session_id"), turn
+        if "reused_input_tokens" in record:
+            request.num_cached_tokens = record.integer("reused_input_tokens")
+        admitted = _ms(record, "first_admit_ms") - arrival if "first_admit_ms" in record else None
         status = record.text("terminal_status")
         if status.lower() not in ("completed", "complete", "success", "ok"):
             request.error_type, request.error_msg = status, f"terminal_status {status}"
@@ -185,7 +197,7 @@ def import_aisimulate(
                 decode=decode,
                 ttft=_ms(record, "ttft_ms"),
                 e2e=_ms(record, _key(record, "e2e_latency_ms", "e2e_ms")),
-                queue=None,
+                queue=admitted,
             )
         requests.append(request)
     _write(out, "aisimulate", "aisimulate", path, requests, options)
@@ -278,7 +290,7 @@ def _key(record: JsonObject, *names: str) -> str:
 
 
 def _in(path: Path, name: str) -> Path:
-    return path / name if path.is_dir() else path
+    return find_table(path, name) or path / name if path.is_dir() else path
 
 
 def _header(path: Path) -> set[str]:

@@ -125,7 +125,11 @@ def _import(files: Sequence[Path], out: Path, options: RunOptions, kind: str, fi
             raise result.fail(key, "is missing", fix)
     load = _load(result)
     read = _read(result, load, options, kind)
-    speculative = {key: value for key, value in result.fields.items() if _SPECULATIVE in key}
+    speculative = {
+        key: value
+        for key, value in result.fields.items()
+        if _SPECULATIVE in key or (kind == SGLANG and key == "accept_length")
+    }
     meta: dict[str, Any] = {"model": result.text_or_none("model_id")}
     if any(value is not None for value in speculative.values()):
         meta["engine"] = {"speculative_config": _speculation(result)}

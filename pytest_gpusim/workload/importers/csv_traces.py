@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS, Columns, read_rows
+from pytest_gpusim.documents import NEVER, LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.texts import open_text
@@ -91,7 +92,10 @@ def import_burstgpt(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     """Import BurstGPT (``Timestamp`` in s), without its failed requests."""
     chosen = ImportOptions.of(options)
     trace = Trace("burstgpt", Path(file), ())
-    model = ("Model",) if "Model" in _header(trace.file) else ()
+    header = _header(trace.file)
+    if "Session ID" in header:
+        trace.notes.append("Session ID is passed over: arrivals are the file's")
+    model = ("Model",) if "Model" in header else ()
     columns = ("Timestamp", "Request tokens", "Response tokens", *model)
     records = _timed(trace, columns, _clock_of(chosen), _SECONDS, chosen, drop_unanswered=True)
     trace.records = from_zero(trace, records, late_s=_AN_HOUR)
@@ -104,7 +108,7 @@ def import_lengths(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     trace = Trace("lengths", Path(file), ())
     columns = ("num_prefill_tokens", "num_decode_tokens")
     lengths: list[tuple[int, int]] = []
-    for line, cells in _rows(trace.file, columns):
+    for line, cells in _rows(trace.file, columns, _left_out(trace, chosen)):
         if len(lengths) == chosen.first:
             break
         try:
@@ -139,7 +143,7 @@ def _timed(
     """The records of a trace: time, prompt, output and, where there is a fourth column, model."""
     before = -1
     with_model = len(columns) > 3
-    for line, cells in _rows(trace.file, columns):
+    for line, cells in _rows(trace.file, columns, _left_out(trace, chosen)):
         try:
             time = clock(cells[0])
             if time is None:
@@ -175,7 +179,7 @@ def _hashed(trace: Trace, clock: Clock, chosen: ImportOptions) -> Iterator[Trace
     """Records of Vidur's canary form, whose prompts are named by the hashes of their blocks."""
     blocks = HashedBlocks(trace)
     before = -1
-    for number, row in enumerate(read_rows(trace.file, _VIDUR)):
+    for number, row in enumerate(read_rows(trace.file, _VIDUR, _left_out(trace, chosen))):
         try:
             time = clock(str(row.cell("arrived_at")))
             if time is None or time < before:
@@ -230,8 +234,14 @@ def _header(path: Path) -> list[str]:
     return header
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    """(line, the cells of ``columns``) of each row."""
+def _left_out(trace: Trace, chosen: ImportOptions) -> LeftOut:
+    return LeftOut(chosen.skip_bad, lambda: trace.count("left_out_bad"))
+
+
+def _rows(
+    path: Path, columns: Sequence[str], bad: LeftOut = NEVER
+) -> Iterator[tuple[int, Sequence[str]]]:
+    """(line, the cells of ``columns``) of each row; ``bad`` is told of rows of another width."""
     with open_text(path) as stream:
         reader = csv.reader(stream)
         header = [name.strip() for name in next(reader, [])]
@@ -249,11 +259,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[st
             if len(row) == width:
                 yield reader.line_num, pick(row)
             elif row:
-                raise InputError(
-                    path,
-                    f"line {reader.line_num}",
-                    f"has {len(row)} cells, the header has {width}",
-                )
+                problem = f"has {len(row)} cells, the header has {width}"
+                bad(InputError(path, f"line {reader.line_num}", problem))
 
 
 def _tokens(

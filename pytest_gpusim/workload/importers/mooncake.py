@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS
-from pytest_gpusim.documents import JsonObject, read_lines, shown
+from pytest_gpusim.documents import JsonObject, LeftOut, read_lines, shown
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.workload.importers.base import (
     Trace,
@@ -37,6 +37,9 @@ from pytest_gpusim.workload.tokenizer import load_tokenizer
 
 BLOCK_TOKENS = 512
 UNIT_KEY = "timestamp_unit"
+_CHATS = ("chat_id", "parent_chat_id", "turn")
+_EPOCH_SECONDS = range(1_000_000_000, 4_000_000_000)
+"""2001 to 2096."""
 
 
 def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
@@ -61,23 +64,27 @@ class _Lines:
         self._before = -1
         self._pointed: list[Decimal] = []
         self._whole = 0
+        self._first: int | None = None
+        self._passed_over: set[str] = set()
 
     def records(self) -> Iterator[TraceRequest]:
         path = self._trace.file
-        for number, line in enumerate(read_lines(path, parse_float=Decimal, or_array=True)):
-            try:
+        bad = LeftOut(self._chosen.skip_bad, lambda: self._trace.count("left_out_bad"))
+        lines = read_lines(path, parse_float=Decimal, or_array=True, bad=bad)
+        for number, line in enumerate(lines):
+            record = None
+            with bad.where_bad():
                 record = self._record(number, line)
-            except InputError:
-                if not self._chosen.skip_bad:
-                    raise
-                self._trace.count("left_out_bad")
-                continue
             if record is not None:
                 yield record
         self._require_milliseconds()
         unit = self._unit or "ms"
-        said = "as asked for" if self._chosen.unit else "Mooncake's own; --unit says another"
+        said = "as the file says" if self._unit else "Mooncake's own; --unit says another"
+        said = "as asked for" if self._chosen.unit else said
         self._trace.notes.append(f"times are in {unit} ({said})")
+        if self._passed_over:
+            names = ", ".join(sorted(self._passed_over))
+            self._trace.notes.append(f"passed over: {names} (arrivals are the file's)")
 
     def _record(self, number: int, line: JsonObject) -> TraceRequest | None:
         session = self._session(line)
@@ -99,7 +106,15 @@ class _Lines:
             return None
         assert self._trace.prompts is not None
         self._trace.prompts[number] = prompt
-        return TraceRequest(time, prefill, decode, number, session=session)
+        model = line.fields.get("model")
+        return TraceRequest(
+            time,
+            prefill,
+            decode,
+            number,
+            session=session,
+            model=model if isinstance(model, str) else None,
+        )
 
     def _prompt(self, number: int, line: JsonObject) -> tuple[Prompt, int]:
         if "text_input" in line and "input_length" not in line:
@@ -119,6 +134,7 @@ class _Lines:
 
     def _session(self, line: JsonObject) -> SessionTurn | None:
         """Its place in a session, where turns follow each other by delays and not by the clock."""
+        self._passed_over.update(key for key in _CHATS if key in line)
         if "session_id" not in line:
             return None
         name = str(line.fields["session_id"])
@@ -126,6 +142,7 @@ class _Lines:
             return SessionTurn(len(self._sessions), 0)
         identity, turn = self._sessions[name]
         if "timestamp" in line and "delay" not in line:
+            self._passed_over.add("session_id")
             return None
         delay = self._time(line, "delay") if "delay" in line else 0
         return SessionTurn(identity, turn + 1, delay)
@@ -149,11 +166,22 @@ class _Lines:
         if time is None:
             words = {"s": "seconds", "ms": "milliseconds"}.get(unit or "ms", unit)
             raise line.fail(key, f"expected {words} from 0 on, found {shown(value)}")
+        if self._first is None and key == "timestamp":
+            self._first = time // UNITS_NS[unit or "ms"]
         return time
 
     def _require_milliseconds(self) -> None:
         """Refuse, where no unit is stated, times that may as well be seconds."""
-        if self._unit is not None or not self._pointed:
+        if self._unit is not None:
+            return
+        if self._first is not None and self._first in _EPOCH_SECONDS:
+            raise InputError(
+                self._trace.file,
+                "timestamp",
+                f"{self._first} and others may be seconds since 1970, or milliseconds",
+                "give --unit s or --unit ms",
+            )
+        if not self._pointed:
             return
         count = len(self._pointed) + self._whole
         if self._whole and self._before >= (count - 1) * UNITS_NS["ms"]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import Columns, Row, read_rows
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.documents import LeftOut
+from pytest_gpusim.errors import UsageError
 from pytest_gpusim.workload.importers.base import (
     Trace,
     TraceRequest,
@@ -16,6 +17,8 @@ from pytest_gpusim.workload.importers.base import (
     write_trace,
 )
 from pytest_gpusim.workload.importers.options import ImportOptions
+
+_ROLES = ("arrival", "prefill", "decode", "model")
 
 
 def import_table(file: Path, out: Path, options: Mapping[str, Any]) -> None:
@@ -35,6 +38,9 @@ def import_table(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     for role in ("prefill", "decode"):
         if role not in columns.names:
             raise UsageError(f"--columns {chosen.columns}: names no {role}")
+    unused = [role for role in columns.names if role not in _ROLES]
+    if unused:
+        trace.notes.append(f"a trace has no use for {', '.join(unused)}: passed over")
     if "arrival" in columns.names:
         columns.require_unit(trace.file)
         trace.records = from_zero(trace, _timed(trace, columns, chosen))
@@ -62,20 +68,24 @@ def _timed(trace: Trace, columns: Columns, chosen: ImportOptions) -> Iterator[Tr
 
 def _read(trace: Trace, columns: Columns, chosen: ImportOptions) -> Iterator[tuple[Row, int, int]]:
     """Rows with their lengths; those without output tokens are left out and counted."""
-    for row in read_rows(trace.file, list(columns.names.values())):
-        try:
-            decode = columns.count(row, "decode")
-            if decode == 0:
-                trace.count("left_out_without_output")
-                continue
-            prefill = columns.count(row, "prefill", least=1)
-            for role, value in (("prefill", prefill), ("decode", decode)):
-                if value is None:
-                    raise row.wrong(columns.names[role], "a whole number", "nothing")
-            columns.time(row, "arrival")
-        except GpusimError as error:
-            if not chosen.skip_bad or not isinstance(error, InputError):
-                raise
-            trace.count("left_out_bad")
-            continue
-        yield row, prefill or 0, decode or 0
+    bad = LeftOut(chosen.skip_bad, lambda: trace.count("left_out_bad"))
+    for row in read_rows(trace.file, list(columns.names.values()), bad):
+        lengths = None
+        with bad.where_bad():
+            lengths = _lengths(trace, columns, row)
+        if lengths is not None:
+            yield row, *lengths
+
+
+def _lengths(trace: Trace, columns: Columns, row: Row) -> tuple[int, int] | None:
+    """Prompt and output of a row; None without output tokens."""
+    decode = columns.count(row, "decode")
+    if decode == 0:
+        trace.count("left_out_without_output")
+        return None
+    prefill = columns.count(row, "prefill", least=1)
+    for role, value in (("prefill", prefill), ("decode", decode)):
+        if value is None:
+            raise row.wrong(columns.names[role], "a whole number", "nothing")
+    columns.time(row, "arrival")
+    return prefill or 0, decode or 0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.documents import JsonObject, read_lines
+from pytest_gpusim.documents import JsonObject, LeftOut, read_lines
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import parse_json, plain_json
 from pytest_gpusim.limits import DOCUMENT_BYTES
@@ -104,25 +104,23 @@ class _Conversations:
 
     def conversations(self) -> Iterator[list[_Turn]]:
         """The turns of each conversation that has any."""
-        for entry in self._entries():
-            try:
+        bad = LeftOut(self._skip_bad, lambda: self._trace.count("left_out_bad"))
+        for entry in self._entries(bad):
+            turns: list[_Turn] = []
+            with bad.where_bad():
                 turns = self._turns(entry)
-            except InputError:
-                if not self._skip_bad:
-                    raise
-                self._trace.count("left_out_bad")
-                continue
             if turns:
                 yield turns
 
-    def _entries(self) -> Iterator[JsonObject]:
+    def _entries(self, bad: LeftOut) -> Iterator[JsonObject]:
         path = self._trace.file
         text = read_text_within(path, DOCUMENT_BYTES)
         if not text.lstrip().startswith("["):
-            yield from read_lines(path)
+            yield from read_lines(path, bad=bad)
             return
         for number, entry in enumerate(parse_json(text, path)):
-            yield JsonObject(path, f"conversation {number}", entry)
+            with bad.where_bad():
+                yield JsonObject(path, f"conversation {number}", entry)
 
     def _turns(self, entry: JsonObject) -> list[_Turn]:
         if "prompt" in entry:

@@ -21,6 +21,8 @@ GUIDELLM = DATA / "guidellm_0.8.1.json"
 """GuideLLM 0.8.1, constant rate of 4; tracebacks and most of its statistics were cut away."""
 INFERENCE_PERF = DATA / "inference_perf_0.7.0.json"
 """inference-perf 0.7.0, constant rate of 3, per_request without response chunks."""
+AISIMULATE = DATA / "aisimulate_0.13.0" / "requests.jsonl"
+"""AISimulate 0.13.0, twelve requests at a constant rate of 8, ``--capture-per-request``."""
 
 
 def medians_ms(run: Run) -> dict[str, float]:

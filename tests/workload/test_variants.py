@@ -1,0 +1,128 @@
+"""Traces as they come in practice: clocks of an epoch, files cut off, columns for other uses."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.workload import Workload, read_workload
+
+S, MS = 1_000_000_000, 1_000_000
+LINE = '{{"timestamp": {}, "input_length": 100, "output_length": 5}}\n'
+
+
+def load(kind: str, text: str | bytes, tmp_path: Path, name: str = "t", **options: Any) -> Workload:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    out = tmp_path / f"workload-{len(list(tmp_path.iterdir()))}"
+    builtin_registry().workload_importers.get(kind)(path, out, options)
+    return read_workload(out)
+
+
+def arrivals(workload: Workload) -> list[int]:
+    return [request.arrival_time_ns for request in workload.requests]
+
+
+def test_seconds_since_1970_are_not_taken_for_milliseconds(tmp_path: Path) -> None:
+    text = LINE.format(1_795_475_000) + LINE.format(1_795_475_002)
+    with pytest.raises(GpusimError, match="1795475000 and others may be seconds since 1970"):
+        load("mooncake", text, tmp_path)
+    assert arrivals(load("mooncake", text, tmp_path, unit="s")) == [0, 2 * S]
+
+
+def test_milliseconds_since_1970_count_from_the_first(tmp_path: Path) -> None:
+    text = LINE.format(1_795_475_000_123) + LINE.format(1_795_475_002_123)
+    assert arrivals(load("mooncake", text, tmp_path)) == [0, 2 * S]
+
+
+@pytest.mark.parametrize("time", [1_795_475_000_123_456, 1_795_475_000_123_456_789])
+def test_finer_clocks_since_1970_are_refused(tmp_path: Path, time: int) -> None:
+    with pytest.raises(GpusimError, match="line 1, timestamp: expected milliseconds from 0 on"):
+        load("mooncake", LINE.format(time), tmp_path)
+
+
+VIDUR = "arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,100,5\n1.5,100,5\n2.5,1"
+AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.5,100,5\n2024-05-10 00:00"
+TABLE = "in,out,ts\n100,5,0\n100,5,1000\n1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options", "expected"),
+    [
+        ("vidur", VIDUR, {}, [S // 2, 3 * S // 2]),
+        ("azure", AZURE, {}, [0]),
+        ("mooncake", LINE.format(0) + LINE.format(7) + '{"timesta', {}, [0, 7 * MS]),
+        ("csv", TABLE, {"columns": "arrival=ts,prefill=in,decode=out,unit=ms"}, [0, S]),
+    ],
+)
+def test_the_tail_of_an_aborted_export(
+    tmp_path: Path, kind: str, text: str, options: dict[str, Any], expected: list[int]
+) -> None:
+    with pytest.raises(GpusimError, match="line "):
+        load(kind, text, tmp_path, **options)
+    workload = load(kind, text, tmp_path, **options, skip_bad=True)
+    assert arrivals(workload) == expected
+    assert workload.meta["generator"]["counts"] == {"left_out_bad": 1}
+
+
+@pytest.mark.parametrize("kind", ["vidur", "azure", "mooncake"])
+def test_bom_crlf_and_gzip_change_nothing(tmp_path: Path, kind: str) -> None:
+    texts = {
+        "vidur": VIDUR.rpartition("\n")[0] + "\n",
+        "azure": AZURE.rpartition("\n")[0] + "\n",
+        "mooncake": LINE.format(0) + LINE.format(7),
+    }
+    plain = load(kind, texts[kind], tmp_path)
+    windows = b"\xef\xbb\xbf" + texts[kind].replace("\n", "\r\n").encode()
+    packed = load(kind, gzip.compress(windows), tmp_path, "t.gz")
+    assert packed.requests == plain.requests
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options", "note"),
+    [
+        (
+            "burstgpt",
+            "Timestamp,Session ID,Model,Request tokens,Response tokens\n5,s,GPT-4,100,5\n",
+            {},
+            "Session ID is passed over: arrivals are the file's",
+        ),
+        (
+            "mooncake",
+            LINE.format(0).replace("{", '{"chat_id": 1, "turn": 1, "session_id": "a", ')
+            + LINE.format(9).replace("{", '{"chat_id": 2, "turn": 2, "session_id": "a", '),
+            {},
+            "passed over: chat_id, session_id, turn (arrivals are the file's)",
+        ),
+        (
+            "csv",
+            "in,out,ts,who\n100,5,0,a\n",
+            {"columns": "arrival=ts,prefill=in,decode=out,session=who,unit=s"},
+            "a trace has no use for session: passed over",
+        ),
+    ],
+)
+def test_what_is_passed_over_is_said(
+    tmp_path: Path, kind: str, text: str, options: dict[str, Any], note: str
+) -> None:
+    assert note in load(kind, text, tmp_path, **options).meta["generator"]["notes"]
+
+
+def test_one_model_of_a_trace_that_names_them(tmp_path: Path) -> None:
+    text = "".join(
+        LINE.format(time).replace("{", f'{{"model": "{model}", ')
+        for time, model in ((0, "a"), (9, "b"))
+    )
+    assert arrivals(load("mooncake", text, tmp_path, only_model="b")) == [9 * MS]
+
+
+def test_a_unit_that_the_file_states(tmp_path: Path) -> None:
+    text = LINE.format(1.5).replace("{", '{"timestamp_unit": "s", ')
+    workload = load("mooncake", text, tmp_path)
+    assert arrivals(workload) == [3 * S // 2]
+    assert workload.meta["generator"]["notes"] == ["times are in s (as the file says)"]
