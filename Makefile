@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := 2.13.0
 # Modules whose wheels from the package index do not fit a CPU build of torch; text models need none.
 TORCH_COMPANIONS := torchvision torchaudio torchcodec
+# Of the tests: one has the live engines, the others what needs none.
+WORKERS := 2
 
 # Vidur's upstream, in an environment of its own; VIDUR_UPSTREAM_URL names another place to clone from.
 UPSTREAM := extern/tracked/vidur
@@ -24,7 +26,7 @@ bench: $(VENV)/.vidur ## Compare Vidur with the recorded vLLM runs of Qwen3-0.6B
 
 test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU included
 	$(MAKE) lint
-	$(BIN)/pytest --gpusim-real recorded --gpusim-inconclusive xfail
+	$(BIN)/pytest -n $(WORKERS) --gpusim-real recorded --gpusim-inconclusive xfail
 
 bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
 	$(BIN)/python -m benchmarks.live

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,36 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.getoption("markexpr") == "prereq" and collection_path.suffix == ".py":
         return True if "prereq" not in collection_path.read_text(encoding="utf-8") else None
     return None
+
+
+@cache
+def _runs_alone(path: str) -> bool:
+    """Whether a file's tests start engines or clusters, which would be in each other's way."""
+    text = Path(path).read_text(encoding="utf-8")
+    return re.search(r"import .*\bneeds_vllm|importorskip\(.ray.", text) is not None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under xdist what takes long begins first, so that no worker ends long after the others."""
+    if hasattr(config, "workerinput"):
+        benchmarks = config.rootpath / "benchmarks"
+        items.sort(
+            key=lambda item: (not _runs_alone(str(item.path)), benchmarks not in item.path.parents)
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under xdist the tests of a file share a worker, as do all that start engines or clusters."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "engines" if _runs_alone(str(config.rootpath / path)) else path
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

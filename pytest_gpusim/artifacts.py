@@ -208,6 +208,7 @@ def tool_version() -> str:
     return package_version("pytest-gpusim") or "unknown"
 
 
+@cache
 def package_version(name: str) -> str | None:
     """The installed version of a distribution, or None."""
     try:

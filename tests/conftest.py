@@ -26,6 +26,8 @@ settings.load_profile("drawn" if drawn else "same")
 _LOADED_ONCE = (
     "jinja2",
     "jsonschema",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "pandas",
     "rich.table",
     "scipy.stats",

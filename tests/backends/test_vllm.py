@@ -22,7 +22,7 @@ from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.vllm_runtime import EngineStopped, LaunchSpec, pool, shared_engine
 from pytest_gpusim.workload import Workload
 from tests.factories import CPU
-from tests.vllm_runtime.tiny import ENGINE, QWEN3, needs_vllm, tiny_workload
+from tests.vllm_runtime.tiny import ENGINE, QWEN3, SMALL, needs_vllm, tiny_workload
 
 THREADS = {"threads": 1}
 
@@ -164,12 +164,11 @@ def test_a_hung_engine_is_found_out_and_killed(tmp_path: Path) -> None:
 
 @needs_vllm
 def test_long_prompts_are_chunked_and_preemption_is_counted(tmp_path: Path) -> None:
-    # 7 usable blocks of 32: three requests of 64 + 40 tokens need 4 blocks each in the end.
-    workload = tiny_workload(tmp_path / "w", lengths=[(64, 40)] * 3, gap_ns=0)
-    engine = replace(ENGINE, num_gpu_blocks=9, max_num_batched_tokens=32)
-    (run,) = _measure(workload, [tmp_path / "run"], engine)
+    # 13 usable blocks of 32: four requests of 90 + 25 tokens begin with 3 and end with 4 each.
+    workload = tiny_workload(tmp_path / "w", lengths=[(90, 25)] * 4, gap_ns=0)
+    (run,) = _measure(workload, [tmp_path / "run"], SMALL)
     assert (run.requests["status"] == "ok").all()
     assert run.steps is not None
-    assert run.steps["num_prefill_tokens"].max() <= 32
+    assert run.steps["num_prefill_tokens"].max() == SMALL.max_num_batched_tokens
     assert run.steps["preempted"].sum() >= 1
-    assert run.steps["kv_blocks_used"].max() <= 8
+    assert run.steps["kv_blocks_used"].max() <= 13

@@ -7,7 +7,6 @@ depend on how long steps take.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,11 @@ from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 from tests.factories import CPU, make_bundle
-from tests.vllm_runtime.tiny import ENGINE, QWEN3, needs_vllm, tiny_workload
+from tests.vllm_runtime.tiny import QWEN3, SMALL, needs_vllm, tiny_workload
 
 pytestmark = needs_vllm
 
 REQUESTS = 24
-# Thirteen blocks are too few for eight seats: requests are preempted and find blocks again.
-SMALL = replace(ENGINE, num_gpu_blocks=14, max_num_batched_tokens=64)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -20,6 +20,7 @@ needs_vllm = pytest.mark.skipif(
 
 # vLLM's CPU attention wants a head_dim of at least 32.
 QWEN3 = replace(TINY, name="tiny/qwen3", head_dim=32, hidden_size=128)
+# As it is profiled, so that one engine does for tests that measure and tests that profile.
 ENGINE = EngineSettings(
     max_num_seqs=8,
     max_num_batched_tokens=128,
@@ -27,7 +28,10 @@ ENGINE = EngineSettings(
     block_size=32,
     num_gpu_blocks=40,
     enable_prefix_caching=True,
+    long_prefill_token_threshold=0,
 )
+# Thirteen blocks are too few for eight seats: requests are preempted and find blocks again.
+SMALL = replace(ENGINE, num_gpu_blocks=14, max_num_batched_tokens=64)
 
 
 def tiny_workload(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 from tests.factories import CPU
-from tests.vllm_runtime.tiny import QWEN3, tiny_workload
+from tests.vllm_runtime.tiny import QWEN3, needs_vllm, tiny_workload
 
-pytestmark = pytest.mark.skipif(
-    find_spec("vllm") is None, reason="vllm is not installed: pip install 'pytest-gpusim[cpu]'"
-)
+pytestmark = needs_vllm
 MODEL: ModelShape = replace(QWEN3, name="tiny-qwen3")
 
 

@@ -59,4 +59,4 @@ def test_live_then_recorded(session):
     assert metrics["ttft"]["p50"]["run_sd"] is not None
 
     recorded = ["--gpusim-recordings", str(root / "live" / "recordings")]
-    session.runpytest_subprocess("--gpusim-real", "recorded", *recorded).assert_outcomes(passed=1)
+    session.runpytest_inprocess("--gpusim-real", "recorded", *recorded).assert_outcomes(passed=1)
