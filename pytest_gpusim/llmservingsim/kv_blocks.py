@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.deployment.memory import GIB, kv_capacity
+from pytest_gpusim.deployment.settings import Deployment, default, release_of
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.llmservingsim.cluster import Cluster, as_number
 from pytest_gpusim.llmservingsim.meta import look_up
@@ -48,10 +50,7 @@ def derive_blocks(
             count = value // unit
             formula = f"{key} {value} {words} = {count} KV blocks"
             return DerivedBlocks(count, {"formula": formula, key: value, "num_gpu_blocks": count})
-    size = cluster.memory("mem_size")
-    if size is None:
-        total = as_number(meta["hardware"].get("device_total_memory_bytes"))
-        size = total / GIB if total else None
+    size = stated_memory_gib(meta, cluster)
     if size is None:
         raise InputError(
             cluster.path,
@@ -62,7 +61,9 @@ def derive_blocks(
     utilization = cluster.memory("mem_util")
     notes: tuple[str, ...] = ()
     if utilization is None:
-        utilization = as_number(look_up(meta, "gpu_memory_utilization")) or 0.9
+        utilization = as_number(look_up(meta, "gpu_memory_utilization")) or default(
+            "gpu_memory_utilization", Deployment(release_of(engine.engine_version))
+        )
         notes = (_NO_ACTIVATIONS,)
     capacity = kv_capacity(
         model,
@@ -76,3 +77,10 @@ def derive_blocks(
         raise InputError(cluster.path, "npu_mem", f"leaves no room for KV blocks: {capacity}")
     terms = {"formula": str(capacity), **capacity.to_json()}
     return DerivedBlocks(capacity.num_gpu_blocks, terms, notes)
+
+
+def stated_memory_gib(meta: Mapping[str, Any], cluster: Cluster) -> float | None:
+    """Memory of one device in GiB, by the cluster file or else by the run; None by neither."""
+    size = cluster.memory("mem_size")
+    total = as_number(meta["hardware"].get("device_total_memory_bytes"))
+    return total / GIB if size is None and total else size

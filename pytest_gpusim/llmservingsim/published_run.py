@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.deployment import EngineSettings, ModelShape
+from pytest_gpusim.deployment.settings import Deployment, default, release_of
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.cluster import Cluster, read_cluster, require_one_engine
 from pytest_gpusim.llmservingsim.identity import known_dtype
-from pytest_gpusim.llmservingsim.kv_blocks import derive_blocks
+from pytest_gpusim.llmservingsim.kv_blocks import derive_blocks, stated_memory_gib
 from pytest_gpusim.llmservingsim.meta import look_up, read_meta
 from pytest_gpusim.llmservingsim.profile_folder import (
     ProfileFiles,
@@ -108,7 +109,12 @@ def read_published(directory: Path, registry: Registry) -> PublishedRun:
     if stated is None:
         stated, note = _assumed_dtype(profile)
         notes.append(note)
-    engine, assumed = _with_limits(replace(engine, dtype=stated), profile)
+    usual = Deployment(
+        release_of(engine.engine_version),
+        memory_gib=stated_memory_gib(meta, cluster) or 0.0,
+        device_name=_device_name(meta, cluster) or "",
+    )
+    engine, assumed = _with_limits(replace(engine, dtype=stated), profile, usual)
     notes += [*assumed, *_notes_on_releases(engine.engine_version, profile)]
     run = PublishedRun(directory, meta, cluster, profile, model, engine, notes)
     if (engine.num_gpu_blocks or 0) > _MOST_BLOCKS:
@@ -162,19 +168,20 @@ def _assumed_dtype(profile: ProfileFiles) -> tuple[str, str]:
     return dtype, f"dtype is not stated; taken as {source}, {dtype}"
 
 
-def _with_limits(engine: EngineSettings, profile: ProfileFiles) -> tuple[EngineSettings, list[str]]:
-    """Scheduler limits that the run does not state: the profile's engine's, else vLLM's defaults.
-
-    The defaults are those of ``vllm/config/scheduler.py: SchedulerConfig``.
+def _with_limits(
+    engine: EngineSettings, profile: ProfileFiles, usual: Deployment
+) -> tuple[EngineSettings, list[str]]:
+    """Scheduler limits that the run does not state: the profile's engine's, else vLLM's defaults
+    on such a device.
     """
     profiled = profile.section("engine_effective")
     notes = []
-    for key, default in (("max_num_seqs", 128), ("max_num_batched_tokens", 2048)):
+    for key in ("max_num_seqs", "max_num_batched_tokens"):
         if getattr(engine, key) is not None:
             continue
         value, source = profiled.get(key), "the profile's engine"
         if type(value) is not int or value < 1:
-            value, source = max(default, engine.max_num_seqs or 1), "vLLM's default"
+            value, source = max(default(key, usual), engine.max_num_seqs or 1), "vLLM's default"
         limit: Any = {key: value}
         engine = engine.merged(EngineSettings(**limit), source)
         notes.append(f"{key} is not stated; taken from {source}, {value}")

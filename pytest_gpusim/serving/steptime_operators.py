@@ -212,7 +212,12 @@ def _by_sequences(bundle: Bundle) -> dict[str, Table]:
     return tables
 
 
-def _all_reduce(bundle: Bundle, tensor_parallel_size: int) -> Table:
+def require_all_reduce(bundle: Bundle, tensor_parallel_size: int) -> pd.DataFrame:
+    """The bundle's times of all-reduces.
+
+    Raises:
+        InputError: It has none.
+    """
     if bundle.all_reduce is None:
         raise InputError(
             bundle.path / ALL_REDUCE,
@@ -220,7 +225,12 @@ def _all_reduce(bundle: Bundle, tensor_parallel_size: int) -> Table:
             f"no such table, and tensor_parallel_size is {tensor_parallel_size}",
             "make the bundle again with all-reduce times",
         )
-    rows = _of_size(bundle.all_reduce, tensor_parallel_size, bundle.path / ALL_REDUCE)
+    return bundle.all_reduce
+
+
+def _all_reduce(bundle: Bundle, tensor_parallel_size: int) -> Table:
+    times = require_all_reduce(bundle, tensor_parallel_size)
+    rows = _of_size(times, tensor_parallel_size, bundle.path / ALL_REDUCE)
     table = _table(rows, ["size_bytes"], "time_ns")
     assert table is not None
     return table

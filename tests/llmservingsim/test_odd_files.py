@@ -66,9 +66,9 @@ def test_a_configuration_that_is_a_text_is_passed_over(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, lambda meta: meta.update(resolved_config="VllmConfig"))
     run = compare(folder, tmp_path)
     engine = run["settings"]["engine"]
-    assert (engine["max_num_seqs"], engine["max_num_batched_tokens"]) == (128, 2048)
+    assert (engine["max_num_seqs"], engine["max_num_batched_tokens"]) == (256, 2048)
     assert "resolved_config is no object" in notes_of(run)
-    assert "max_num_seqs is not stated; taken from vLLM's default, 128" in notes_of(run)
+    assert "max_num_seqs is not stated; taken from vLLM's default, 256" in notes_of(run)
 
 
 @pytest.mark.parametrize(

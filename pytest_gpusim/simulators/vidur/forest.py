@@ -10,11 +10,12 @@ from vidur.execution_time_predictor.random_forrest_execution_time_predictor impo
 )
 
 from pytest_gpusim.artifacts import package_version
-from pytest_gpusim.bundle.schema import ALL_REDUCE, ATTENTION, MLP, TP
+from pytest_gpusim.bundle.schema import ATTENTION, MLP, TP
 from pytest_gpusim.deployment.model import dtype_bytes
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import UsageError
 from pytest_gpusim.json_documents import digest_json
 from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.serving.steptime_operators import require_all_reduce
 from pytest_gpusim.simulators.vidur.configs import GpusimForestConfig
 from pytest_gpusim.simulators.vidur.forest_cache import PredictionCache, Predictions
 from pytest_gpusim.simulators.vidur.parameters import FORESTS
@@ -85,15 +86,9 @@ class BundleForest(RandomForrestExecutionTimePredictor):
         reduced = session.scratch / "all_reduce.csv"
         tensor_parallel_size = self._replica_config.tensor_parallel_size
         if tensor_parallel_size > 1:
-            if bundle.all_reduce is None:
-                raise InputError(
-                    bundle.path / ALL_REDUCE,
-                    "",
-                    f"no such table, and tensor_parallel_size is {tensor_parallel_size}",
-                    "make the bundle again with all-reduce times",
-                )
+            times = require_all_reduce(bundle, tensor_parallel_size)
             dtype = session.inputs.engine.dtype or str(bundle.meta["dtype"])
-            _write_all_reduce(bundle.all_reduce, dtype, reduced)
+            _write_all_reduce(times, dtype, reduced)
         return str(bundle.path / MLP), str(bundle.path / ATTENTION), str(reduced), ""
 
 
