@@ -55,8 +55,11 @@ def loaded_once() -> None:
 
 
 @pytest.fixture
-def pytester(loaded_once: None, pytester: pytest.Pytester) -> pytest.Pytester:
-    """pytest's own, made once `_LOADED_ONCE` is loaded."""
+def pytester(
+    loaded_once: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> pytest.Pytester:
+    """pytest's own, made once `_LOADED_ONCE` is loaded; its sessions are no worker's of xdist."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return pytester
 
 
