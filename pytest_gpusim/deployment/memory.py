@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.deployment.model import ModelShape, dtype_bytes
+from pytest_gpusim.deployment.settings.defaults import release_of
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment.engine import EngineSettings
@@ -28,6 +29,7 @@ class KvCapacity:
     block_bytes: int
     activations: int = 0
     other: int = 0
+    collectives: int = 0
     stated: int | None = None
 
     @property
@@ -35,7 +37,7 @@ class KvCapacity:
         """Whole blocks that fit."""
         if self.stated is not None:
             return self.stated // self.block_bytes
-        kept = self.weights + self.activations + self.other
+        kept = self.weights + self.activations + self.other + self.collectives
         return int((self.memory * self.utilization - kept) // self.block_bytes)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,6 +62,8 @@ class KvCapacity:
             terms.append(f"{self.activations / GIB:.2f} GiB of activations (estimated)")
         if self.other:
             terms.append(f"{self.other / GIB:.2f} GiB outside of torch (estimated)")
+        if self.collectives:
+            terms.append(f"{self.collectives / GIB:.2f} GiB of NCCL (estimated)")
         return f"({' - '.join(terms)}) / {blocks}"
 
 
@@ -118,6 +122,10 @@ def weight_bytes(shape: ModelShape, dtype: str, tensor_parallel_size: int = 1) -
 
 # What CUDA's libraries take while vLLM measures itself; on one device 0.1 to 0.3 GiB.
 _OUTSIDE_OF_TORCH = GIB // 5
+# What NCCL takes on each device, by the devices: of two H100, what a log has more than of one (vLLM
+# pull request 10511), and of a node's, the free memory with and without (pull request 25359).
+_NCCL_OUTSIDE_SINCE = (0, 11)
+_NCCL_OF_TWO, _NCCL_OF_MORE = round(1.79 * GIB), round(4.52 * GIB)
 # 4-byte copies of the logits while top-k and top-p are sorted: the logits in two formats, their
 # sorted values and 8-byte places, their probabilities, and what the sort needs itself
 # (vllm/v1/sample/ops/topk_topp_sampler.py: apply_top_k_top_p_pytorch; an upper estimate where
@@ -133,7 +141,7 @@ def engine_kv_capacity(
     vLLM runs a full batch once and takes the peak of its memory, the larger one of the layers' and
     the sampler's (``vllm/v1/worker/gpu_worker.py: determine_available_memory``). With the estimates
     here the blocks came within 2% of those that two engines found (Llama-3.1-8B on a RTX 4090,
-    Qwen3-14B on an H100).
+    Qwen3-14B on an H100), and the room within 10% of that of a mixture of experts on four devices.
 
     Args:
         shape: The model.
@@ -155,8 +163,22 @@ def engine_kv_capacity(
         capacity,
         activations=activation_bytes(shape, settings, dtype),
         other=_OUTSIDE_OF_TORCH,
+        collectives=collective_bytes(settings),
         stated=settings.kv_cache_memory_bytes,
     )
+
+
+def collective_bytes(settings: EngineSettings) -> int:
+    """What NCCL takes out of the room for KV blocks, on one device: an estimate.
+
+    Until 0.10 vLLM took its first look at the device's memory before it set up its collectives, so
+    they counted as the engine's; since 0.11 they lie outside of ``gpu_memory_utilization``
+    (``vllm/v1/worker/gpu_worker.py: init_device``, pull request 25359).
+    """
+    degree, release = settings.tensor_parallel_size or 1, release_of(settings.engine_version)
+    if degree == 1 or release is None or release >= _NCCL_OUTSIDE_SINCE:
+        return 0
+    return _NCCL_OF_TWO if degree == 2 else _NCCL_OF_MORE
 
 
 def activation_bytes(shape: ModelShape, settings: EngineSettings, dtype: str) -> int:

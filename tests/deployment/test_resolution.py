@@ -14,7 +14,8 @@ import pytest
 
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
-from pytest_gpusim.deployment.models import LLAMA_3_1_8B, QWEN3_0_6B
+from pytest_gpusim.deployment.memory import GIB, collective_bytes, engine_kv_capacity
+from pytest_gpusim.deployment.models import BUILTIN_MODELS, LLAMA_3_1_8B, QWEN3_0_6B
 from pytest_gpusim.deployment.resolution import PROFILE, resolve_settings
 from pytest_gpusim.deployment.settings import SETTINGS, Deployment, default, find
 from pytest_gpusim.errors import InputError
@@ -216,6 +217,33 @@ def test_kv_blocks_from_the_devices_memory(
     assert said.startswith("computed: (")
     for term in ("of weights", "of activations (estimated)", f"= {found.num_gpu_blocks} KV blocks"):
         assert term in said
+
+
+@pytest.mark.parametrize(
+    ("release", "degree", "gib"),
+    [("0.10.0", 4, 4.52), ("0.10.2", 2, 1.79), ("0.10.2", 1, 0), ("0.11.0", 4, 0), (None, 4, 0)],
+)
+def test_nccl_counted_as_the_engines_until_0_10(
+    release: str | None, degree: int, gib: float
+) -> None:
+    settings = EngineSettings(engine_version=release, tensor_parallel_size=degree)
+    assert collective_bytes(settings) / GIB == pytest.approx(gib, abs=0.001)
+
+
+def test_the_room_of_experts_on_four_devices() -> None:
+    """8.11 GiB by a public log of vLLM, of July 2025 (docs/models.md)."""
+    settings = EngineSettings(
+        engine_version="0.10.0",
+        tensor_parallel_size=4,
+        max_num_batched_tokens=8192,
+        max_num_seqs=1024,
+        dtype="bfloat16",
+    )
+    (shape,) = (each for each in BUILTIN_MODELS if each.name == "Qwen/Qwen3-235B-A22B-FP8")
+    room = engine_kv_capacity(shape, settings, memory_gib=79.1, utilization=0.9)
+    left = room.num_gpu_blocks * room.block_bytes / GIB
+    assert left == pytest.approx(8.11, rel=0.12)
+    assert "4.52 GiB of NCCL (estimated)" in str(room)
 
 
 def test_kv_blocks_from_stated_bytes() -> None:
