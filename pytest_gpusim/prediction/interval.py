@@ -12,9 +12,10 @@ from pytest_gpusim.errors import UsageError
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.prediction.sources import Source, drawn_bundle, sources_of
 from pytest_gpusim.runs.schema import PREDICTION
-from pytest_gpusim.simulators.engine import ServingEngine
+from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.output import engine_records
-from pytest_gpusim.simulators.reference import run as run_reference
+from pytest_gpusim.simulators.parameters import ROUTERS
+from pytest_gpusim.simulators.reference import serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,10 +95,13 @@ def predict(inputs: SimulationInputs, samples: int, seed: int = 0) -> Prediction
 
 
 def require_predictable(samples: int, params: Mapping[str, Any]) -> None:
-    """Raise `UsageError` but for enough samples of one engine by vLLM's rules and step times."""
+    """Raise `UsageError` but for enough samples of engines by vLLM's rules and step times.
+
+    Vidur's own scheduler and forest take no drawn profile: the forest would be trained for each.
+    """
     if samples < FEWEST_SAMPLES:
         raise UsageError(f"--samples {samples}: expected at least {FEWEST_SAMPLES}")
-    for name, usual in (("scheduler", "vllm"), ("predictor", "profile"), ("replicas", "1")):
+    for name, usual in (("scheduler", "vllm"), ("predictor", "profile")):
         if str(params.get(name, usual)) != usual:
             raise UsageError(f"--samples goes with {name}={usual}, not with {name}={params[name]}")
 
@@ -128,10 +132,11 @@ def _interval(values: list[float]) -> tuple[float, float]:
 def _figures(inputs: SimulationInputs) -> Figures:
     import numpy as np
 
-    engine = ServingEngine.of_inputs(inputs)
-    run_reference(inputs, engine)
+    replicas = int(inputs.params.get("replicas", 1))
+    fleet = Fleet.of_inputs(inputs, replicas, str(inputs.params.get("router", ROUTERS[0])))
+    serve(inputs, fleet)
     times: dict[str, list[float]] = {"ttft": [], "tpot": [], "e2e": []}
-    for record in engine_records(inputs, [engine]):
+    for record in engine_records(inputs, fleet.engines):
         tokens = record.token_times_ns
         if not tokens:
             continue

@@ -36,11 +36,16 @@ def simulate(inputs: SimulationInputs) -> None:
     with Progress("simulate", len(inputs.workload.requests), "requests") as progress:
         for engine in fleet.engines:
             engine.progress = progress
-        if len(fleet.engines) == 1:
-            run(inputs, fleet.engines[0])
-        else:
-            run_fleet(fleet)
+        serve(inputs, fleet)
     write_engine_run(inputs, NAME, started_at, fleet)
+
+
+def serve(inputs: SimulationInputs, fleet: Fleet) -> None:
+    """Feed the workload to a fleet, of one engine or of several, until it is done."""
+    if len(fleet.engines) == 1:
+        run(inputs, fleet.engines[0])
+    else:
+        run_fleet(fleet)
 
 
 def run(inputs: SimulationInputs, engine: ServingEngine) -> None:
