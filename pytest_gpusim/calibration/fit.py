@@ -1,9 +1,10 @@
 """Least squares over figures of real runs, with what a profile may be off by taken into account.
 
 The real figures are the simulated ones times an error of the profile, the same in all figures of a
-metric, times noise. Both are part of the covariance of the residuals; what they explain as well as
-a parameter does is shared between the two by their widths (Kennedy and O'Hagan, *Bayesian
-calibration of computer models*, J. R. Statist. Soc. B 63, 2001, with a constant discrepancy).
+metric, times noise. What the error explains as well as a parameter does is shared between the two
+by their widths (Kennedy and O'Hagan, *Bayesian calibration of computer models*, J. R. Statist. Soc.
+B 63, 2001, with a constant discrepancy). A part of it all workloads have in common: that is found
+with the parameters, the rest is part of the residuals' covariance.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.bundle_checks.biases import PROFILE_ERROR, not_told, told_share
 from pytest_gpusim.calibration.evidence import STATISTICS, Evidence, Figures
 from pytest_gpusim.calibration.parameters import Parameter
 from pytest_gpusim.calibration.resimulation import Resimulation
-from pytest_gpusim.calibration.result import Calibration, Fitted
+from pytest_gpusim.calibration.result import Calibration, Fitted, Joint
 from pytest_gpusim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,26 +60,33 @@ def fit(
     real = np.concatenate([_logs(each.figures) for each in evidence])
     whiten = np.linalg.inv(np.linalg.cholesky(_covariance(len(evidence), profile_bias)))
     names = [parameter.name for parameter in parameters]
-    priors = np.array([parameter.prior_ns or np.inf for parameter in parameters])
-    scale = np.array([_scale(parameter) for parameter in parameters])
+    common = told_share(profile_bias)
+    priors = np.array([*(parameter.prior_ns or np.inf for parameter in parameters), common])
+    scale = np.array([*(_scale(parameter) for parameter in parameters), common])
+    longer = np.tile(
+        np.repeat([metric == "tpot" for metric in _METRICS], len(STATISTICS)), len(evidence)
+    )
 
     def predicted(values: np.ndarray) -> np.ndarray:
-        known = dict(zip(names, values * scale, strict=True))
+        *times_ns, error = values * scale
+        known = dict(zip(names, times_ns, strict=True))
         times = known.get("engine_time", 0.0), known.get("front_end", 0.0)
-        return np.concatenate([_logs(each.figures(*times)) for each in simulations])
+        logs = np.concatenate([_logs(each.figures(*times)) for each in simulations])
+        return np.asarray(logs + error * longer)
 
     def residuals(values: np.ndarray) -> np.ndarray:
         return np.concatenate([whiten @ (predicted(values) - real), values * scale / priors])
 
     bounds = tuple(
-        np.array([getattr(parameter, side) for parameter in parameters]) / scale
-        for side in ("low_ns", "high_ns")
+        np.array([*(getattr(parameter, f"{side}_ns") for parameter in parameters), open_end])
+        / scale
+        for side, open_end in (("low", -np.inf), ("high", np.inf))
     )
     fitted_time = "engine_time" in names
     _start(simulations, parameters)
     if fitted_time:
         _require_below_saturation(simulations, parameters[names.index("engine_time")])
-    start = np.clip(np.full(len(names), 0.1), *bounds)
+    start = np.clip(np.array([*(0.1 for _ in names), 0.0]), *bounds)
     for _ in range(_ROUNDS):
         found = least_squares(residuals, start, bounds=bounds)
         start = found.x
@@ -86,16 +95,18 @@ def fit(
         for each in simulations:
             place = names.index("engine_time")
             each.simulate(float(found.x[place] * scale[place]))
-    spread = _Z * np.sqrt(np.diag(np.linalg.pinv(found.jac.T @ found.jac))) * scale
-    values = found.x * scale
+    covariance = np.linalg.pinv(found.jac.T @ found.jac) * np.outer(scale, scale)
+    joint = Joint((*names, PROFILE_ERROR), found.x * scale, covariance)
+    *spread, _ = _Z * np.sqrt(np.diag(covariance))
+    *values, _ = found.x * scale
     fitted = tuple(
         Fitted(p, float(v), max(p.low_ns, float(v - s)), min(p.high_ns, float(v + s)))
         for p, v, s in zip(parameters, values, spread, strict=True)
     )
     for parameter, width in zip(parameters, spread, strict=True):
         _require_told(parameter, float(width))
-    known = dict(zip(names, values.tolist(), strict=True))
-    return _calibration(fitted, known, evidence, simulations, profile_bias)
+    known = dict(zip(names, map(float, values), strict=True))
+    return _calibration(fitted, known, evidence, simulations, profile_bias, joint)
 
 
 def _calibration(
@@ -104,13 +115,14 @@ def _calibration(
     evidence: Sequence[Evidence],
     simulations: Sequence[Resimulation],
     profile_bias: float,
+    joint: Joint | None = None,
 ) -> Calibration:
     errors = (
         _errors(each.figures, simulation, values)
         for each, simulation in zip(evidence, simulations, strict=True)
     )
     run_ids = tuple(each.run_ids for each in evidence)
-    return Calibration(fitted, tuple(errors), run_ids, profile_bias)
+    return Calibration(fitted, tuple(errors), run_ids, profile_bias, joint)
 
 
 def _scale(parameter: Parameter) -> float:
@@ -134,18 +146,18 @@ def _logs(figures: Figures) -> np.ndarray:
 
 
 def _covariance(workloads: int, profile_bias: float) -> Any:
-    """Of the log figures: noise of each and of each run, and the profile's error.
+    """Of the log figures: noise of each and of each run, and what the profile's error is at a load.
 
-    All TPOT is off by the profile's error alike. A wait for running steps, which TTFT is as much
-    as a step, makes of it something else at each percentile, so there it counts for each by itself.
+    All TPOT of a load is off by it alike. A wait for running steps, which TTFT is as much as a
+    step, makes of it something else at each percentile, so there it counts for each by itself.
     """
     import numpy as np
 
     ttft, tpot = (np.kron(np.diag(each), np.ones((len(STATISTICS),) * 2)) for each in np.eye(2))
     noise = _NOISE**2 * (np.eye(len(ttft)) + ttft + tpot)
-    own = noise + profile_bias**2 * np.diag(np.diag(ttft))
-    shared = np.kron(np.ones((workloads, workloads)), profile_bias**2 * tpot)
-    return np.kron(np.eye(workloads), own) + shared
+    untold = not_told(profile_bias, profile_bias)
+    own = noise + profile_bias**2 * np.diag(np.diag(ttft)) + untold**2 * tpot
+    return np.kron(np.eye(workloads), own)
 
 
 def _errors(

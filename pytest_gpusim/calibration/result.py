@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.calibration.parameters import Parameter
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEVEL = 0.90
 """Of the intervals."""
@@ -36,6 +39,29 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """What was fitted, and the profile's error with it, as one normal distribution.
+
+    Attributes:
+        names: Of the parameters, in ns; last the error of all step times, a share.
+        mean: In order of the names.
+        covariance: The same.
+    """
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """``joint`` of the calibration."""
+        return {
+            "names": list(self.names),
+            "mean": self.mean.tolist(),
+            "covariance": self.covariance.tolist(),
+        }
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A fit.
 
@@ -44,12 +70,14 @@ class Calibration:
         residuals: By workload, metric and statistic: (simulated - real) / real after the fit.
         runs: Run ids by workload, in the same order.
         profile_bias: Share by which the profile's step times are thought to be off.
+        joint: The fit with its correlations; None where nothing was fitted.
     """
 
     fitted: tuple[Fitted, ...]
     residuals: tuple[dict[str, dict[str, float]], ...]
     runs: tuple[tuple[str, ...], ...]
     profile_bias: float
+    joint: Joint | None = None
 
     def value_ns(self, name: str) -> float | None:
         """A parameter's value; None where it was not fitted."""
@@ -61,6 +89,7 @@ class Calibration:
             "parameters": [fitted.to_json() for fitted in self.fitted],
             "level": LEVEL,
             "profile_bias": self.profile_bias,
+            "joint": None if self.joint is None else self.joint.to_json(),
             "residuals": [
                 {"runs": list(runs), "errors": errors}
                 for runs, errors in zip(self.runs, self.residuals, strict=True)

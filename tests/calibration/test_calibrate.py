@@ -88,6 +88,13 @@ def test_known_parameters_are_found(tmp_path: Path, bundle: Bundle) -> None:
         "front_end",
     ]
     assert made.meta["uncalibrated_digest"] == bundle.digest
+    joint = made.meta["calibration"]["joint"]
+    assert joint["names"] == ["engine_time", "front_end", "profile"]
+    assert joint["mean"][2] == pytest.approx(0, abs=0.01)
+    for place, fitted in enumerate(found.fitted):
+        width = (fitted.high_ns - fitted.low_ns) / 2 / 1.645
+        assert joint["covariance"][place][place] ** 0.5 == pytest.approx(width, rel=0.01)
+    assert joint["covariance"][0][2] < 0
 
 
 def test_repeats_of_a_workload_count_as_one(tmp_path: Path, bundle: Bundle) -> None:

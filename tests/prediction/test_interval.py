@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_gpusim.bundle import Bundle
+from pytest_gpusim.bundle.schema import time_column
 from pytest_gpusim.cli import main
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.errors import UsageError
@@ -108,12 +111,75 @@ def test_a_scattered_operator_is_named_with_its_share(tmp_path: Path) -> None:
     assert "overhead" not in shares
 
 
+def test_passes_that_vary_widen_by_two_sittings(tmp_path: Path) -> None:
+    """A run and a profile are a sitting each; the engine as it serves tells, where it was timed."""
+    stated = {"step": 0.05, "attention": 0.04}
+    hooked = {"coefficient_of_variation": stated}
+    served = {"served_engine": {"coefficient_of_variation": {"step": 0.02}}}
+
+    def shares(name: str, repeatability: object) -> dict[str, float | None]:
+        bundle = make_bundle(tmp_path / name, meta={"repeatability": repeatability})
+        return {source.name: source.share for source in sources_of(bundle, ENGINE, "engine")}
+
+    assert shares("hooked", hooked)["device"] == pytest.approx(0.05 * 2**0.5)
+    assert shares("served", {**hooked, **served})["device"] == pytest.approx(0.02 * 2**0.5)
+    assert shares("steady", {"coefficient_of_variation": {"step": 0.001}})["device"] == 0.01
+    assert shares("none", None)["device"] == 0.01
+    assert shares("attention", hooked)["attn_decode"] == pytest.approx(0.04, abs=0.01)
+
+
+def test_a_fleet_has_intervals_of_its_own(tmp_path: Path, workload: Workload) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    one = inputs_of(bundle, workload)
+    two = replace(one, params={"replicas": "2", "router": "least_outstanding"})
+    figure = {n: predict(each, 5).metrics["ttft"]["mean"] for n, each in ((1, one), (2, two))}
+    assert figure[2][0] < figure[1][0]
+    assert figure[2][1] < figure[2][0] < figure[2][2]
+    out = tmp_path / "run"
+    builtin_registry().simulators.get("reference")(replace(two, out_dir=out))
+    assert read_run(out).finished["ttft_ns"].mean() == pytest.approx(figure[2][0])
+
+
+def test_what_was_fitted_together_is_drawn_together(tmp_path: Path) -> None:
+    """An engine time that is longer goes with kernels that are shorter: their sum is known."""
+    time = {"name": "engine_time", "time_ns": 2 * MS, "low_ns": MS, "high_ns": 3 * MS}
+    widths, correlation = (0.5 * MS, 0.01), -0.95
+    covariance = [
+        [widths[0] ** 2, correlation * widths[0] * widths[1]],
+        [correlation * widths[0] * widths[1], widths[1] ** 2],
+    ]
+    joint = {
+        "names": ["engine_time", "profile"],
+        "mean": [2.0 * MS, 0.02],
+        "covariance": covariance,
+    }
+    calibration = {"parameters": [time], "profile_bias": 0.03, "joint": joint}
+    bundle = make_bundle(
+        tmp_path / "b", overhead=False, meta={"calibration": calibration}
+    ).with_engine_time(2 * MS)
+    sources = sources_of(bundle, ENGINE, "engine")
+    known = {source.name: source for source in sources}
+    assert known["load"].share == pytest.approx(0.03 / 2**0.5)
+    assert "device" not in known
+    pair = [known["engine_time"], known["profile"]]
+    rng, times, factors = random.Random(3), [], []
+    for _ in range(300):
+        drawn = drawn_bundle(bundle, pair, rng)
+        assert drawn.overhead is not None
+        times.append(float(drawn.overhead["time_ns"].iloc[0]))
+        column = time_column("mlp_up_proj")
+        factors.append(float(drawn.mlp[column].iloc[0] / bundle.mlp[column].iloc[0]))
+    assert statistics.correlation(times, factors) == pytest.approx(correlation, abs=0.02)
+    assert statistics.stdev(times) == pytest.approx(widths[0], rel=0.15)
+    assert statistics.fmean(factors) == pytest.approx(1.02, abs=0.003)
+
+
 @pytest.mark.parametrize(
     ("samples", "params", "words"),
     [
         (2, {}, "at least 5"),
         (8, {"scheduler": "sarathi"}, "scheduler=vllm"),
-        (8, {"replicas": "2"}, "replicas=1"),
+        (8, {"predictor": "random_forest"}, "predictor=profile"),
     ],
 )
 def test_what_has_no_interval_is_refused(
