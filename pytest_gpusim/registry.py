@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
-from pytest_gpusim.deployment.model import ModelShape
-from pytest_gpusim.deployment.models import BUILTIN_MODELS
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.parameters import Parameter
 from pytest_gpusim.providers import (
@@ -23,6 +21,9 @@ from pytest_gpusim.providers import (
     Simulator,
     load_attribute,
 )
+
+if TYPE_CHECKING:
+    from pytest_gpusim.deployment.model import ModelShape
 
 ImportRun = Callable[..., None]
 """Called with the files, the run directory to write and, where it takes a third, the options."""
@@ -48,9 +49,17 @@ T = TypeVar("T")
 class Names(Generic[T]):
     """A table from names to values or to ``module:attribute`` paths, resolved on first use."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, shipped: Callable[[], Mapping[str, T]] | None = None) -> None:
         self.what = what
-        self._entries: dict[str, T | str] = {}
+        self._shipped = shipped  # asked on first use: what a session does not need costs it nothing
+        self._added: dict[str, T | str] = {}
+
+    @property
+    def _entries(self) -> dict[str, T | str]:
+        if self._shipped is not None:
+            shipped, self._shipped = self._shipped, None
+            self._added.update(shipped())
+        return self._added
 
     def add(self, name: str, value: T | str) -> None:
         if name in self._entries:
@@ -78,11 +87,11 @@ class Names(Generic[T]):
 class Registry:
     """Simulators, backends, hardware, models, profile sources and importers by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Callable[[], Mapping[str, ModelShape]] = dict) -> None:
         self.simulators: Names[Simulator] = Names("simulator")
         self.backends: Names[Backend] = Names("backend")
         self.hardware: Names[Hardware] = Names("hardware")
-        self.models: Names[ModelShape] = Names("model")
+        self.models: Names[ModelShape] = Names("model", models)
         self.profile_sources: Names[ProfileSource] = Names("profile source")
         self.run_importers: Names[ImportRun] = Names("kind of run")
         self.workload_importers: Names[ImportWorkload] = Names("kind of workload")
@@ -160,6 +169,8 @@ class Registry:
         """As `model`; None where there is neither a model nor a file of that name."""
         if name in self.models.names():
             return self.models.get(name)
+        from pytest_gpusim.deployment.model import ModelShape
+
         path = Path(name)
         if path.is_file() or (path / "config.json").is_file():
             return ModelShape.from_config_file(path)
@@ -176,13 +187,17 @@ class Registry:
         )
 
 
+def _builtin_models() -> Mapping[str, ModelShape]:
+    from pytest_gpusim.deployment.models import BUILTIN_MODELS
+
+    return {shape.name: shape for shape in BUILTIN_MODELS}
+
+
 def builtin_registry() -> Registry:
     """A registry with everything that ships with the package."""
-    registry = Registry()
+    registry = Registry(_builtin_models)
     for hardware in BUILTIN_HARDWARE:
         registry.add_hardware(hardware)
-    for shape in BUILTIN_MODELS:
-        registry.add_model(shape)
     here = "pytest_gpusim"
     registry.add_simulator(
         "vidur",
