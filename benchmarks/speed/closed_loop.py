@@ -58,7 +58,7 @@ def _loads(scratch: Path, clients: int, requests: int) -> dict[str, SimulationIn
     closed = inputs("closed", 0, Load(clients))
     engine = ServingEngine.of_inputs(closed)
     reference.run(closed, engine)
-    rate = engine.steps[-1].end_ns // requests
+    rate = engine.log.end_ns // requests
     return {
         "open loop, all at once": inputs("burst", 0, None),
         "open loop, at their rate": inputs("rate", rate, None),

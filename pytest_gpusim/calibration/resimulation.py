@@ -68,9 +68,8 @@ class Resimulation:
             inputs = replace(inputs, bundle=bundle)
         engine = ServingEngine.of_inputs(inputs)
         run_reference(inputs, engine)
-        if engine.steps:
-            busy = sum(step.end_ns - step.start_ns for step in engine.steps)
-            self.mean_step_ns = busy / len(engine.steps)
+        if len(engine.log):
+            self.mean_step_ns = engine.log.busy_ns / len(engine.log)
         ended, first, each = engine.ended_at, [], []
         for request in inputs.workload.requests:
             served = engine.requests.get(request.request_id)

@@ -180,12 +180,12 @@ def _run_here(inputs: SimulationInputs) -> Simulated:
             several += 1
             tpot += (times[-1] - times[0]) / (len(times) - 1)
     # Steps with prefill are few and long; engine time counts once in each, whatever its length.
-    sequences = sum(step.features.num_sequences for step in engine.steps) / len(engine.steps)
+    sequences = engine.log.num_sequences / len(engine.log)
     return Simulated(
         ttft / len(records) / 1e6,
         tpot / max(1, several) / 1e6,
         sequences,
-        len(engine.steps),
+        len(engine.log),
     )
 
 

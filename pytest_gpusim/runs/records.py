@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, repeat
+from operator import sub
 from typing import Any, NamedTuple
 
 from pytest_gpusim.json_documents import plain_json
@@ -154,16 +156,15 @@ def request_rows(
 def token_rows(records: Iterable[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:
     """Rows of ``token_metrics.csv``, with token ids where known; of a failed request what came."""
     for record in records:
-        request_id, before = record.request_id, record.arrival_ns
+        times = record.token_times_ns or ()
+        since_origin = [time - origin_ns for time in times] if origin_ns else times
+        latencies = map(sub, times, chain((record.arrival_ns,), times))
+        rows = zip(repeat(record.request_id), count(), since_origin, latencies)
         if record.token_ids is None:
-            for index, time in enumerate(record.token_times_ns or ()):
-                yield request_id, index, time - origin_ns, time - before
-                before = time
+            yield from rows
         else:
-            pairs = zip(record.token_times_ns or (), record.token_ids, strict=True)
-            for index, (time, token) in enumerate(pairs):
-                yield request_id, index, time - origin_ns, time - before, token
-                before = time
+            pairs = zip(rows, record.token_ids, strict=True)
+            yield from ((*row, token) for row, token in pairs)
 
 
 def lateness(own_ns: Sequence[int], since_arrival_ns: Sequence[int]) -> dict[str, Any]:

@@ -95,13 +95,17 @@ class Request:
         else:
             run[1] = step
 
-    def token_steps(self) -> Iterator[int]:
-        """Indices of the steps that produced its tokens, the first token's first.
+    def token_spans(self) -> Iterator[tuple[int, int]]:
+        """Ranges of the steps that produced its tokens, one token a step, the first token's first.
 
         Steps that are planned but not yet completed are included; for a request that still
         decodes, the last run is open and left out from where it began.
         """
-        for first, end in self.token_runs:
+        return ((first, end) for first, end in self.token_runs if end != _OPEN)
+
+    def token_steps(self) -> Iterator[int]:
+        """Indices of the steps of `token_spans`."""
+        for first, end in self.token_spans():
             yield from range(first, end)
 
     def __repr__(self) -> str:

@@ -148,20 +148,24 @@ class StepTimeModel:
 
     def breakdown(self, features: StepFeatures) -> dict[str, float]:
         """The step's time by operator, in ns, all layers together."""
-        return self.totals([(features, self.time(features))])
+        tokens = sum(chunk[0] for chunk in features.chunks) + features.num_decodes
+        return self.totals([(tokens, features.num_sequences, self.time(features)[2:])])
 
-    def totals(self, steps: Iterable[tuple[StepFeatures, StepTime]]) -> dict[str, float]:
-        """Time by operator over many steps, in ns; operators without time are left out."""
+    def totals(self, steps: Iterable[tuple[int, int, Sequence[float]]]) -> dict[str, float]:
+        """Time by operator over many steps, in ns; operators without time are left out.
+
+        Args:
+            steps: Tokens, sequences, and the times of `StepTime` from ``prefill_ns`` on, of each.
+        """
         token_counts: Counter[int] = Counter()
         sequence_counts: Counter[int] = Counter()
         totals = dict.fromkeys([*self._by_tokens, *self._by_sequences], 0.0)
         kinds = ("attn_prefill", "attn_decode", "attn_mixed", "overhead")
         totals.update(dict.fromkeys([*kinds, "all_reduce"], 0.0))
-        for features, time in steps:
-            prefill_tokens = sum(chunk[0] for chunk in features.chunks)
-            token_counts[prefill_tokens + features.num_decodes] += 1
-            sequence_counts[features.num_sequences] += 1
-            for kind, value in zip(kinds, time[2:], strict=True):
+        for tokens, sequences, times_of_kinds in steps:
+            token_counts[tokens] += 1
+            sequence_counts[sequences] += 1
+            for kind, value in zip(kinds, times_of_kinds, strict=True):
                 totals[kind] += value
         for tokens, count in token_counts.items():
             for name, (times, inner) in self._by_tokens.items():

@@ -7,6 +7,7 @@ client's clock a front end lies between the engine and its client.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules
 from pytest_gpusim.serving.frontend import Frontend
 from pytest_gpusim.serving.steptime import StepFeatures, StepTime, StepTimeModel
 from pytest_gpusim.simulators.frontend_client import FrontendClient
+from pytest_gpusim.simulators.steplog import StepLog
 from pytest_gpusim.workload import WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
 
@@ -53,7 +55,7 @@ class TimedStep:
 
 @dataclass
 class ServingEngine:
-    """Plans, times and finishes steps; remembers them all.
+    """Plans, times and finishes steps; remembers them all in little memory.
 
     Call `arrive_due` for what its client sends up to now, then `next_step`; run what it returns,
     which starts now, and call `finish`. While `next_step` returns None there is nothing to do until
@@ -67,9 +69,9 @@ class ServingEngine:
     frontend: Frontend = field(default_factory=Frontend)
     keeps_spans: bool = False
     requests: dict[int, Request] = field(default_factory=dict)
-    steps: list[TimedStep] = field(default_factory=list)
-    planned_at: list[int] = field(default_factory=list)
-    ended_at: list[int] = field(default_factory=list)
+    log: StepLog = field(default_factory=StepLog)
+    planned_at: array[int] = field(default_factory=lambda: array("q"))
+    ended_at: array[int] = field(default_factory=lambda: array("q"))
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -146,8 +148,8 @@ class ServingEngine:
 
     def finish(self, timed: TimedStep, end_ns: int) -> None:
         """End the running step: its tokens are out, and the client has them."""
-        self.steps.append(timed)
         finished = self._complete(timed, end_ns)
+        self.log.add(timed)
         for request in finished:
             self.client.done(cast("int", request.request_id), end_ns)
         if finished and self.progress is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_gpusim.artifacts import utc_now
 from pytest_gpusim.providers import SimulationInputs
@@ -20,13 +23,14 @@ from pytest_gpusim.runs.records import (
     token_rows,
 )
 from pytest_gpusim.serving.frontend import Frontend
-from pytest_gpusim.simulators.engine import ServingEngine, TimedStep
+from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.frontend_client import FrontendClient
 from pytest_gpusim.workload import Workload, WorkloadRequest
 from pytest_gpusim.workload.client import LoadClient
 
 NOT_SIMULATED = "NotSimulated"
+T = TypeVar("T")
 
 
 def engine_records(
@@ -46,8 +50,10 @@ def engine_records(
             record.scheduled_ns = engine.planned_at[served.first_step]
             record.num_cached_tokens = served.num_cached_tokens
             way_back = engine.frontend.egress_ns(request.num_prefill_tokens)
-            ended = engine.ended_at
-            record.token_times_ns = [ended[step] + way_back for step in served.token_steps()]
+            times = array("q")
+            for first, end in served.token_spans():
+                times += engine.ended_at[first:end]
+            record.token_times_ns = array("q", map(way_back.__add__, times)) if way_back else times
         found.append(record)
     return found
 
@@ -101,6 +107,7 @@ def write_simulation(
         tokens=token_rows(records),
         steps=steps,
         step_batches=step_batches,
+        compress=inputs.compress,
         meta={
             "run_type": simulator,
             "backend": simulator,
@@ -163,10 +170,10 @@ def write_engine_run(
         started_at,
         engine_records(inputs, fleet.engines),
         steps=_step_rows(fleet),
-        step_batches=(batch for _, _, batch in _steps(fleet)),
+        step_batches=_in_order(fleet, [engine.log.batches() for engine in fleet.engines]),
         details={
             "scheduler_rules": asdict(fleet.engines[0].rules),
-            "num_steps": sum(len(engine.steps) for engine in fleet.engines),
+            "num_steps": sum(len(engine.log) for engine in fleet.engines),
             **(_profile_details(fleet) if profiled else {}),
             **({"fleet": fleet.to_json()} if len(fleet.engines) > 1 else {}),
             **(details or {}),
@@ -176,47 +183,24 @@ def write_engine_run(
 
 def _profile_details(fleet: Fleet) -> dict[str, Any]:
     """Where the time went, over the whole run, and how many steps left the profile."""
-    timed = [(step.features, each.time(step)) for each in fleet.engines for step in each.steps]
-    totals = fleet.engines[0].model.totals(timed)
+    logs = [engine.log for engine in fleet.engines]
+    totals = fleet.engines[0].model.totals(chain.from_iterable(log.times() for log in logs))
     whole = sum(totals.values()) or 1.0
     return {
         "operator_shares": {name: round(time / whole, 6) for name, time in totals.items()},
-        "extrapolated_steps": sum(time.extrapolated for _, time in timed),
+        "extrapolated_steps": sum(log.num_extrapolated for log in logs),
     }
 
 
-def _steps(fleet: Fleet) -> Iterator[tuple[int, TimedStep, Mapping[Any, int]]]:
-    """Starts, steps and batches of all engines, in order of starts."""
-    if len(fleet.engines) == 1:
-        return _batches(fleet.engines[0])
-    return merge(*map(_batches, fleet.engines), key=itemgetter(0))
-
-
-def _batches(engine: ServingEngine) -> Iterator[tuple[int, TimedStep, Mapping[Any, int]]]:
-    """Start, step, tokens by request id; the same mapping while the same requests decode."""
-    batch: dict[Any, int] = {}
-    decoding: object = None
-    for entry in engine.steps:
-        step = entry.step
-        if step.prefills or step.requests is not decoding:
-            batch = {request.request_id: tokens for request, tokens in step.batch()}
-            decoding = None if step.prefills else step.requests
-        yield entry.start_ns, entry, batch
-
-
 def _step_rows(fleet: Fleet) -> Iterator[Sequence[Any]]:
-    for number, (_, entry, _) in enumerate(_steps(fleet)):
-        step = entry.step
-        yield (
-            number,
-            entry.start_ns,
-            entry.end_ns - entry.start_ns,
-            step.num_prefill_tokens,
-            step.num_decodes,
-            len(step.requests),
-            step.num_running,
-            step.num_waiting,
-            step.num_blocks_used,
-            entry.num_preempted,
-            None if entry.time is None else int(entry.time.extrapolated),
-        )
+    rows = _in_order(fleet, [engine.log.rows() for engine in fleet.engines])
+    return ((number, *row) for number, row in enumerate(rows))
+
+
+def _in_order(fleet: Fleet, of_engines: Sequence[Iterable[T]]) -> Iterator[T]:
+    """What there is of each step of all engines, in order of starts."""
+    if len(of_engines) == 1:
+        return iter(of_engines[0])
+    starts = (engine.log.starts() for engine in fleet.engines)
+    pairs = map(partial(zip, strict=True), starts, of_engines)
+    return map(itemgetter(1), merge(*pairs, key=itemgetter(0)))

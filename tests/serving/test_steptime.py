@@ -100,9 +100,12 @@ def test_breakdown_sums_to_the_step_and_names_each_operator_once(bundle):
 def test_totals_are_the_sum_of_the_steps(mixed_bundle):
     model = StepTimeModel(mixed_bundle, TINY, ENGINE)
     steps = [features(chunks, decodes) for chunks, decodes in STEPS]
-    timed = [(step, model.time(step)) for step in steps]
-    totals = model.totals(timed)
-    assert sum(totals.values()) == pytest.approx(sum(t.time_ns for _, t in timed), abs=len(steps))
+    times = [model.time(step) for step in steps]
+    sizes = [sum(tokens for tokens, _ in step.chunks) + step.num_decodes for step in steps]
+    sequences = [step.num_sequences for step in steps]
+    kinds = [time[2:] for time in times]
+    totals = model.totals(zip(sizes, sequences, kinds, strict=True))
+    assert sum(totals.values()) == pytest.approx(sum(t.time_ns for t in times), abs=len(steps))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ engine keeps the books: so a step costs per step, not per token.
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from vidur.entities import Batch, BatchStage, Request
@@ -28,7 +29,7 @@ class ReplayedRequest(Request):
             to_seconds(arrival_ns), source.num_prefill_tokens, source.num_decode_tokens
         )
         self.source = source
-        self.token_ns: list[int] = []
+        self.token_ns = array("q")
         self.scheduled_ns: int | None = None
 
     def on_batch_schedule(self, time: float) -> None:

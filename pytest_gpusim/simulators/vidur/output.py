@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def _records(session: Session) -> list[RequestRecord]:
             record.num_cached_tokens = 0
             way_back = session.engine.frontend.egress_ns(request.num_prefill_tokens)
             times = served[request.request_id].token_ns
-            record.token_times_ns = [time + way_back for time in times]
+            record.token_times_ns = array("q", map(way_back.__add__, times))
         found.append(record)
     return found
 
