@@ -41,6 +41,7 @@ def simulate(
     hardware: str | None = None,
     simulator: str = "vidur",
     params: Mapping[str, Any] | None = None,
+    compress: bool = False,
     out: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Run:
@@ -54,6 +55,7 @@ def simulate(
         hardware: The device class. Default: the profile's.
         simulator: ``vidur``, ``reference``, or one that ``registry`` knows.
         params: The simulator's own options.
+        compress: Write the tables as ``.gz``, about a tenth as large.
         out: The run directory, absent or empty. Default: a new one below ``tmp/<simulator>_runs``.
         registry: Default: what ships.
 
@@ -79,7 +81,14 @@ def simulate(
     place = Path(out or DEFAULT_ROOT / f"{simulator}_runs" / new_id(found.workload_id))
     device = registry.hardware.get(hardware or str(bundle.meta["hardware"]))
     inputs = SimulationInputs(
-        bundle.model_shape, device, found, bundle, settings, place, params or {}
+        bundle.model_shape,
+        device,
+        found,
+        bundle,
+        settings,
+        place,
+        params or {},
+        compress=compress,
     )
     run_simulator(simulator, registry, inputs)
     return read_run(place)

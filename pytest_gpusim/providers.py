@@ -8,8 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pytest_gpusim.deployment.hardware import Hardware
-from pytest_gpusim.deployment.model import ModelShape
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.faults import Vacant, is_ours, plugin_call, plugin_result
 from pytest_gpusim.limits import BACKEND_SECONDS
@@ -18,6 +16,8 @@ from pytest_gpusim.parameters import Parameter, read_parameters
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.deployment.engine import EngineSettings
+    from pytest_gpusim.deployment.hardware import Hardware
+    from pytest_gpusim.deployment.model import ModelShape
     from pytest_gpusim.runs import Clock
     from pytest_gpusim.workload import Workload
 
@@ -27,7 +27,7 @@ class SimulationInputs:
     """What a simulator is given; it writes a run directory at ``out_dir``.
 
     ``clock`` says whose times it gives: the engine's, or its client's, with the bundle's front end
-    in between.
+    in between. ``compress`` asks for ``.gz`` files, a tenth as large.
     """
 
     model: ModelShape
@@ -38,6 +38,7 @@ class SimulationInputs:
     out_dir: Path
     params: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = "engine"
+    compress: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.texts import BoundedGzip, open_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _INT64_LIMIT = 2**63
 _DIGITS = 19
+# index_col: a first row that is too long must not turn a column into the index.
+_OPTIONS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
 
 
 def find_table(directory: Path, name: str) -> Path | None:
@@ -53,7 +57,7 @@ def read_table(
         InputError: The file is missing, empty, or a cell is not what its column asks for.
     """
     whole = [column for column in integers if column not in nullable]
-    frame = _parse(path, whole, fix)
+    frame = _parse(path, [integers, whole] if nullable else [whole], fix)
     frame.columns = frame.columns.str.strip()
     for column in required:
         if column not in frame.columns:
@@ -119,21 +123,89 @@ def integer_rows(path: Path, columns: Sequence[str], *, fix: str = "") -> Iterat
             yield tuple(map(int, cells))
 
 
-def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:
-    """The table with ``whole`` columns as int64 where all their cells allow it, else as text."""
+def integer_chunks(
+    path: Path, columns: Sequence[str], nullable: Sequence[str], rows: int
+) -> Iterator[pd.DataFrame]:
+    """A table piece by piece, for checks that need not say what is wrong.
+
+    Args:
+        path: The file.
+        columns: Must be there; whole numbers from 0 on, read as int64.
+        nullable: May be absent, and their cells empty.
+        rows: Of a piece.
+
+    Raises:
+        ValueError: The file has something else; `read_table` can say where and what.
+    """
     import pandas as pd
 
-    kinds: Mapping[str, Any] = defaultdict(lambda: str, dict.fromkeys(whole, "int64"))
+    kinds = {**dict.fromkeys(columns, "int64"), **dict.fromkeys(nullable, "Int64")}
+    try:
+        with (
+            _csv_source(path) as source,
+            pd.read_csv(source, dtype=_kinds(kinds), chunksize=rows, **_OPTIONS) as reader,
+        ):
+            while True:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", pd.errors.ParserWarning)
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    chunk = next(reader, None)
+                if chunk is None:
+                    break
+                if not set(columns).issubset(chunk.columns):
+                    raise ValueError(f"{path}: columns are missing")
+                if any((chunk[name] < 0).any() for name in kinds if name in chunk):
+                    raise ValueError(f"{path}: negative numbers")
+                yield chunk
+    except (OSError, EOFError, OverflowError, zlib.error, pd.errors.ParserWarning) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def refuse_row(
+    path: Path,
+    frame: pd.DataFrame,
+    bad: pd.Series | np.ndarray,
+    column: str,
+    expected: str,
+    values: pd.Series | np.ndarray | None = None,
+) -> None:
+    """Raise `InputError` for the first bad row, by its line in the file.
+
+    Args:
+        path: The file.
+        frame: Its rows, in any order, indexed by their place in the file.
+        bad: By row of the frame, whether it is.
+        column: Where.
+        expected: What there should be.
+        values: By row, what it was to hold, where known.
+    """
+    import numpy as np
+
+    marked = bad if isinstance(bad, np.ndarray) else bad.fillna(False).to_numpy(dtype=bool)
+    if not marked.any():
+        return
+    row = int(np.flatnonzero(marked)[0])
+    if values is not None:
+        expected += f", {values[row] if isinstance(values, np.ndarray) else values.iloc[row]}"
+    found = str(frame[column].iloc[row])
+    where = f"{line_of(path, int(frame.index[row]))}, column {column}"
+    raise InputError(path, where, f"expected {expected}, found {found!r}")
+
+
+def _parse(path: Path, whole: Sequence[Sequence[str]], fix: str) -> pd.DataFrame:
+    """The table with the first of ``whole`` columns as int64 whose cells allow it, else as text."""
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             # Rows longer than the header lose cells with a mere warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # What cannot be cast is read again, as text, and named.
             warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                return _read_csv(path, kinds)
-            except (ValueError, OverflowError):
-                return _read_csv(path, str)
+            for columns in whole:
+                with suppress(ValueError, OverflowError):
+                    return _read_csv(path, _kinds(dict.fromkeys(columns, "int64")))
+            return _read_csv(path, str)
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
     except pd.errors.EmptyDataError:
@@ -146,17 +218,27 @@ def _parse(path: Path, whole: Sequence[str], fix: str) -> pd.DataFrame:
         raise InputError(path, "", f"not a CSV: {error}", fix) from None
 
 
+def _kinds(known: Mapping[str, str]) -> Any:
+    """Types of columns for pandas; text for the others."""
+    kinds: defaultdict[str, Any] = defaultdict(lambda: str)
+    kinds.update(known)
+    return kinds
+
+
 def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
     import pandas as pd
 
-    # index_col: a first row that is too long must not turn a column into the index.
-    options: dict[str, Any] = {
-        "dtype": kinds, "keep_default_na": False, "na_values": [""], "index_col": False,
-    }  # fmt: skip
+    with _csv_source(path) as source:
+        return pd.read_csv(source, dtype=kinds, **_OPTIONS)
+
+
+@contextmanager
+def _csv_source(path: Path) -> Iterator[Any]:
     if path.suffix != ".gz":
-        return pd.read_csv(path, **options)
+        yield path
+        return
     with BoundedGzip(path) as stream:
-        return pd.read_csv(stream, **options)
+        yield stream
 
 
 def _numeric(
@@ -171,6 +253,12 @@ def _numeric(
         where = f"{line_of(path, position)}, column {cells.name}"
         raise InputError(path, where, f"expected {expected}, found {found}", fix)
 
+    if whole and cells.dtype.kind == "i":
+        numbers = cells.to_numpy()
+        if not signed and (numbers < 0).any():
+            refuse(numbers < 0, "a number that is not negative")
+        known = np.zeros(len(numbers), dtype=bool)
+        return pd.Series(pd.arrays.IntegerArray(numbers, known), cells.index, name=cells.name)
     empty = cells.isna().to_numpy(dtype=bool)
     expected = "a whole number" if whole else "a finite number"
     if not nullable and empty.any():

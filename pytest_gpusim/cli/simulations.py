@@ -67,6 +67,11 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         help="simulate again from N profiles that are as likely, for an interval of each figure: "
         "prediction.json",
     )
+    simulate.add_argument(
+        "--compress",
+        action="store_true",
+        help="write the tables as .gz, about a tenth as large; every command reads them",
+    )
     add_fleet(simulate)
     add_params(simulate, registry.simulators)
     add_out(simulate, str(DEFAULT_ROOT / "<simulator>_runs"))
@@ -114,6 +119,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
         Path(),
         params_of(options),
         _clock(options),
+        options.compress,
     )
     out = out_of(options, f"{options.simulator}_runs", inputs.workload.workload_id)
     if options.samples is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,16 +53,25 @@ def compare_steps(real: Run, sim: Run) -> dict[str, Any] | None:
 def same_batches(real: Sequence[Batch], sim: Sequence[Batch]) -> list[tuple[int, int]]:
     """Pairs of steps that hold the same requests with the same tokens, in order of occurrence."""
     waiting: dict[frozenset[tuple[int, int]], list[int]] = defaultdict(list)
-    for index, batch in enumerate(sim):
-        waiting[frozenset(batch.items())].append(index)
+    for index, held in enumerate(_held(sim)):
+        waiting[held].append(index)
     for indices in waiting.values():
         indices.reverse()
     pairs = []
-    for index, batch in enumerate(real):
-        candidates = waiting.get(frozenset(batch.items()))
+    for index, held in enumerate(_held(real)):
+        candidates = waiting.get(held)
         if candidates:
             pairs.append((index, candidates.pop()))
     return pairs
+
+
+def _held(batches: Sequence[Batch]) -> Iterator[frozenset[tuple[int, int]]]:
+    """What each batch holds; found once for steps in a row that share their batch."""
+    before, held = None, frozenset[tuple[int, int]]()
+    for batch in batches:
+        if batch is not before:
+            before, held = batch, frozenset(batch.items())
+        yield held
 
 
 def _first_difference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import check_schema_version, read_json
@@ -20,19 +20,13 @@ from pytest_gpusim.runs.schema import (
     STATUSES,
     STEP_COLUMNS,
     STEPS,
-    TOKEN_COLUMNS,
-    TOKEN_ID,
     TOKENS,
 )
-from pytest_gpusim.tables import find_table, line_of, read_table
+from pytest_gpusim.runs.tokens import clock_grain, read_tokens, tokens_hold
+from pytest_gpusim.tables import find_table, integer_chunks, read_table, refuse_row
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-CLOCK_GRAIN_NS = 1000
-"""By so much two times of one clock may miss each other: seconds since 1970 as floats do."""
-TIME = "token_time_ns"
 
 
 def read_run(directory: Path | str) -> Run:
@@ -43,25 +37,50 @@ def read_run(directory: Path | str) -> Run:
     Raises:
         InputError: Something is missing or breaks an invariant; names file, line and column.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise InputError(directory, "", "no such run directory")
-    meta = _read_meta(directory)
-    requests_path = find_table(directory, REQUESTS)
-    if requests_path is None:
-        raise InputError(directory, "", f"incomplete: no {REQUESTS}")
-    requests = _read_requests(requests_path)
-    tokens = None
-    tokens_path = find_table(directory, TOKENS)
-    if meta.get("token_times", True):
-        if tokens_path is None:
-            raise InputError(
-                directory, "", f"incomplete: no {TOKENS}, and token_times is not false"
-            )
-        tokens = _read_tokens(tokens_path, requests)
-    steps_path = find_table(directory, STEPS)
-    steps = _read_steps(steps_path) if steps_path is not None else None
-    return Run(directory, meta, requests, tokens, steps)
+    found = _Found.of(Path(directory))
+    tokens = read_tokens(found.tokens, found.requests) if found.tokens is not None else None
+    steps = _read_steps(found.steps) if found.steps is not None else None
+    return Run(found.directory, found.meta, found.requests, tokens, steps)
+
+
+def check_run(directory: Path) -> None:
+    """Hold a run directory to what `read_run` asks for, large tables chunk by chunk.
+
+    Raises:
+        InputError: As `read_run`.
+    """
+    found = _Found.of(directory)
+    if found.tokens is not None and not tokens_hold(found.tokens, found.requests):
+        read_tokens(found.tokens, found.requests)
+    if found.steps is not None and not _steps_hold(found.steps):
+        _read_steps(found.steps)
+
+
+class _Found(NamedTuple):
+    """What is small of a run, read, and where its large tables are."""
+
+    directory: Path
+    meta: dict[str, Any]
+    requests: pd.DataFrame
+    tokens: Path | None
+    steps: Path | None
+
+    @classmethod
+    def of(cls, directory: Path) -> _Found:
+        if not directory.is_dir():
+            raise InputError(directory, "", "no such run directory")
+        meta = _read_meta(directory)
+        requests_path = find_table(directory, REQUESTS)
+        if requests_path is None:
+            raise InputError(directory, "", f"incomplete: no {REQUESTS}")
+        requests = _read_requests(requests_path)
+        tokens = find_table(directory, TOKENS)
+        if not meta.get("token_times", True):
+            tokens = None
+        elif tokens is None:
+            reason = f"incomplete: no {TOKENS}, and token_times is not false"
+            raise InputError(directory, "", reason)
+        return cls(directory, meta, requests, tokens, find_table(directory, STEPS))
 
 
 def _read_meta(directory: Path) -> dict[str, Any]:
@@ -102,8 +121,8 @@ def _read_requests(path: Path) -> pd.DataFrame:
             missing = next(column for column in group if column not in found)
             raise InputError(path, f"column {missing}", f"is missing, there is {found[0]}")
 
-    _refuse(path, frame, ~frame["status"].isin(STATUSES), "status", f"one of {STATUSES}")
-    _refuse(path, frame, frame["request_id"].duplicated(), "request_id", "an id that comes once")
+    refuse_row(path, frame, ~frame["status"].isin(STATUSES), "status", f"one of {STATUSES}")
+    refuse_row(path, frame, frame["request_id"].duplicated(), "request_id", "an id that comes once")
     done = frame["status"] != "error"
     for column in (
         "first_token_time_ns",
@@ -111,97 +130,28 @@ def _read_requests(path: Path) -> pd.DataFrame:
         "completion_time_ns",
         "num_decode_tokens_actual",
     ):
-        _refuse(
+        refuse_row(
             path, frame, done & frame[column].isna(), column, "a value, the status is not error"
         )
     arrival, first = frame["arrival_time_ns"], frame["first_token_time_ns"]
     ttft = first - arrival
-    grain = _grain(frame)
+    grain = clock_grain(frame)
     off = (frame["ttft_ns"] - ttft).abs() > grain
-    _refuse(
+    refuse_row(
         path, frame, done & off, "ttft_ns", "first_token_time_ns - arrival_time_ns", ttft,
     )  # fmt: skip
     frame["ttft_ns"] = frame["ttft_ns"].where(~done, ttft)
     early = frame["completion_time_ns"] < first - grain
-    _refuse(
+    refuse_row(
         path, frame, done & early, "completion_time_ns", "no less than first_token_time_ns", first,
     )  # fmt: skip
     last = frame["completion_time_ns"]
     frame["completion_time_ns"] = last.where(~done | (last >= first), first)
-    _refuse(
+    refuse_row(
         path, frame, done & (frame["num_decode_tokens_actual"] < 1), "num_decode_tokens_actual",
         "at least 1",
     )  # fmt: skip
     return frame.sort_values("request_id", ignore_index=True)
-
-
-def _read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
-    tokens = read_table(
-        path,
-        required=TOKEN_COLUMNS,
-        integers=(*TOKEN_COLUMNS, TOKEN_ID),
-        nullable=(TOKEN_ID,),
-    )
-    rows = tokens.sort_values(["request_id", "token_index"], kind="stable")
-    owner = rows["request_id"]
-    position = rows.groupby("request_id").cumcount()
-    _refuse(path, rows, ~owner.isin(requests["request_id"]), "request_id", "a request of the run")
-    _refuse(path, rows, rows["token_index"] != position, "token_index", "contiguous indices from 0")
-    same = owner.eq(owner.shift())
-    before = rows["token_time_ns"].shift()
-    earlier = rows["token_time_ns"] < before - _grain(requests)
-    _refuse(
-        path, rows, (same & earlier).fillna(False), "token_time_ns",
-        "times that never decrease, at least", before,
-    )  # fmt: skip
-    first = rows[position == 0].set_index("request_id")["token_time_ns"]
-    done = requests[requests["status"] != "error"].set_index("request_id")
-    missing = done.index.difference(first.index)
-    if len(missing):
-        raise InputError(path, f"request_id {missing[0]}", "has no token rows")
-    due, found = done["first_token_time_ns"], first.reindex(done.index)
-    wrong = (due - found).abs() > _grain(requests)
-    if wrong.any():
-        i = done.index[wrong][0]
-        raise InputError(
-            path,
-            f"request_id {i}",
-            f"token 0 is not at the request's first_token_time_ns, {due[i]}, but at {found[i]}",
-        )
-    rows = _on_one_clock(rows, due[due != found], bool((same & (rows[TIME] < before)).any()))
-    counts = owner.value_counts().reindex(done.index)
-    wrong = counts != done["num_decode_tokens_actual"]
-    if wrong.any():
-        i = done.index[wrong][0]
-        raise InputError(
-            path,
-            f"request_id {i}",
-            f"the number of token rows is not num_decode_tokens_actual: {counts[i]} rows, "
-            f"{done['num_decode_tokens_actual'][i]} tokens",
-        )
-    extra = [column for column in rows.columns if column not in TOKEN_COLUMNS]
-    return rows[[*TOKEN_COLUMNS, *extra]].reset_index(drop=True)
-
-
-def _grain(requests: pd.DataFrame) -> float:
-    """How far two times of a run may miss each other; of a run of some µs they do not."""
-    ends = requests["completion_time_ns"].dropna()
-    return min(CLOCK_GRAIN_NS, float(ends.max()) / 1000) if len(ends) else 0.0
-
-
-def _on_one_clock(rows: pd.DataFrame, first: pd.Series, decreases: bool) -> pd.DataFrame:
-    """Token rows without what a clock's grain makes of them.
-
-    Args:
-        rows: In order of request and token.
-        first: By request, the time of its first token where token 0 is a grain beside it.
-        decreases: Whether a time is a grain before the one above it.
-    """
-    if first.empty and not decreases:
-        return rows
-    beside = rows["request_id"].isin(first.index) & (rows["token_index"] == 0)
-    times = rows[TIME].mask(beside, rows["request_id"].map(first))
-    return rows.assign(**{TIME: times.groupby(rows["request_id"]).cummax().astype("Int64")})
 
 
 def _read_steps(path: Path) -> pd.DataFrame:
@@ -216,23 +166,11 @@ def _read_steps(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _refuse(
-    path: Path,
-    frame: pd.DataFrame,
-    bad: pd.Series,
-    column: str,
-    expected: str,
-    values: pd.Series | None = None,
-) -> None:
-    """Raise for the first bad row; ``values`` has what each row was to hold, where known."""
-    bad = bad.fillna(False).astype(bool)
-    if bad.any():
-        position = int(frame.index[bad][0])
-        found = frame.loc[position, column]
-        if values is not None:
-            expected += f", {values[position]}"
-        raise InputError(
-            path,
-            f"{line_of(path, position)}, column {column}",
-            f"expected {expected}, found {str(found)!r}",
-        )
+def _steps_hold(path: Path) -> bool:
+    """Whether every column is there and filled; else `_read_steps` decides."""
+    try:
+        for _ in integer_chunks(path, STEP_COLUMNS, (), 1 << 18):
+            pass
+    except ValueError:
+        return False
+    return True

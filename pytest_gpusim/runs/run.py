@@ -96,13 +96,21 @@ class Run:
         return document if isinstance(document, dict) else None
 
     def batches(self) -> list[dict[int, int]] | None:
-        """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown."""
+        """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown.
+
+        Steps in a row of the same batch share one mapping.
+        """
         path = find_table(self.path, BATCHES)
         if path is None:
             return None
         batches: list[dict[int, int]] = []
+        before = None
         with open_text(path) as stream:
             for number, line in enumerate(stream, start=1):
+                if line == before:
+                    batches.append(batches[-1])
+                    continue
+                before = line
                 try:
                     batches.append({int(k): int(v) for k, v in json.loads(line).items()})
                 except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.artifacts import atomic_directory, provenance
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
-from pytest_gpusim.runs.reader import read_run
+from pytest_gpusim.runs.packing import PACKED_COLUMNS, by_time
+from pytest_gpusim.runs.reader import check_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     ASKED_COLUMNS,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 OWN_WORKLOAD = "workload"
 """Where in a run's directory the workload lies that an imported result itself tells of."""
 
-# For a batching engine this order packs a third tighter than rows by request.
-_PACKED_COLUMNS = ("token_time_ns", "token_latency_ns", "request_id", "token_index")
 _META_KEYS = (
     "schema_version",
     "run_id",
@@ -103,8 +102,11 @@ def write_run(
         _write_rows(partial, REQUESTS, columns, rows, compress)
         columns, rows = _with_more(tokens or (), TOKEN_COLUMNS, (TOKEN_ID,))
         if compress:
-            packed = (*_PACKED_COLUMNS, *columns[len(_PACKED_COLUMNS) :])
-            _write_rows(partial, TOKENS, packed, _by_time(rows, columns, packed), compress)
+            packed = (*PACKED_COLUMNS, *columns[len(PACKED_COLUMNS) :])
+            order = itemgetter(*map(columns.index, packed))
+            listed = map(order, _as_sequences(rows, columns))
+            sorted_rows = by_time(listed, len(packed), partial / "token_rows")
+            _write_rows(partial, TOKENS, packed, sorted_rows, compress)
         else:
             _write_rows(partial, TOKENS, columns, rows, compress)
         if steps is not None:
@@ -123,7 +125,7 @@ def write_run(
         known.setdefault("run_id", out.name)
         ordered = {key: known.pop(key, None) for key in _META_KEYS}
         write_json(partial / META, {**ordered, **known})
-        read_run(partial)
+        check_run(partial)
 
 
 def rewrite_run(run: Run, out: Path, meta: Mapping[str, Any], *, compress: bool = False) -> None:
@@ -177,18 +179,12 @@ def _with_more(
     return columns, chain([first], rest)
 
 
-def _by_time(
-    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
-    columns: Sequence[str],
-    packed: Sequence[str],
+def _as_sequences(
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]], columns: Sequence[str]
 ) -> Iterator[Sequence[Any]]:
-    """Token rows as ``packed``, by time: the tokens of one step share their times."""
-    order = [columns.index(column) for column in packed]
-    listed = [
+    return (
         [row.get(column) for column in columns] if isinstance(row, Mapping) else row for row in rows
-    ]
-    listed.sort(key=itemgetter(order[0], order[2], order[3]))
-    return map(itemgetter(*order), listed)
+    )
 
 
 def _write_rows(
@@ -201,10 +197,7 @@ def _write_rows(
     with _open(directory, name, compress) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(
-            [row.get(column) for column in columns] if isinstance(row, Mapping) else row
-            for row in rows
-        )
+        writer.writerows(_as_sequences(rows, columns))
 
 
 def _open(directory: Path, name: str, compress: bool) -> TextIO:

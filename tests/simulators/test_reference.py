@@ -130,6 +130,23 @@ def test_same_inputs_give_the_same_bytes(tmp_path: Path, bundle: Bundle):
         assert filecmp.cmp(tmp_path / "one" / name, tmp_path / "two" / name, shallow=False)
 
 
+def test_a_compressed_run_is_the_same_run(tmp_path: Path, bundle: Bundle):
+    workload = make_workload(tmp_path / "w", [(40, 12, 70_000 * number) for number in range(9)])
+    plain = simulate(tmp_path / "plain", bundle, workload)
+    inputs = SimulationInputs(
+        TINY, CPU, workload, bundle, ENGINE, tmp_path / "packed", compress=True
+    )
+    reference.simulate(inputs)
+    packed = read_run(tmp_path / "packed")
+    assert not [path for path in packed.path.iterdir() if path.suffix in (".csv", ".jsonl")]
+    assert plain.steps is not None
+    assert plain.tokens is not None
+    assert plain.requests.equals(packed.requests)
+    assert plain.tokens.equals(packed.tokens)
+    assert plain.steps.equals(packed.steps)
+    assert plain.batches() == packed.batches()
+
+
 def test_the_run_says_what_it_was_made_of(tmp_path: Path, bundle: Bundle):
     workload = make_workload(tmp_path / "w", [(10, 2, 0)])
     run = simulate(tmp_path / "out", bundle, workload)
