@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed``: what start-up, a comparison and a large simulation cost.
+"""``python -m benchmarks.speed``: what start-up, a comparison, a page and a large simulation cost.
 
 Each is given beside what the same machine takes, in the same run, for something everybody has: an
 empty pytest, pandas reading the same files. Read the ratios; seconds are this machine's.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
+import platform
 import subprocess
 import sys
 import tempfile
@@ -18,34 +18,48 @@ from pathlib import Path
 from statistics import median
 
 from pytest_gpusim.providers import SimulationInputs
-from pytest_gpusim.simulators import reference
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
 REPEATS = 7
+TABLES = ("request_metrics.csv", "token_metrics.csv")
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or that of one simulation in detail."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--tokens", type=int, default=200, help="output tokens per request")
+    parser.add_argument("--simulator", default="reference", choices=("reference", "vidur"))
+    parser.add_argument("--only-memory", action="store_true", help="the simulation's rows alone")
     parser.add_argument("--only-simulate", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--compress", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only_simulate:
-        simulate(options.only_simulate, options.requests, options.tokens)
+        simulate(options)
         return
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     print("| what | takes | beside it | ratio |")
     print("| --- | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as scratch:
-        start_up(Path(scratch) / "project")
-        run = Path(scratch) / "large"
-        large(run, options.requests, options.tokens)
-        compare(run / "run")
+        place = Path(scratch)
+        if not options.only_memory:
+            start_up(place / "project")
+            prerequisites(place)
+        large(place, options)
+        if not options.only_memory:
+            compare(place / "large" / "run")
+            options.requests, options.tokens = 10_000, 20
+            subprocess.run(_simulation(place / "page", options), check=True)
+            page(place / "page" / "run")
 
 
 def row(what: str, own: float, beside: str, other: float, unit: str = "s") -> None:
     """One line of the table."""
-    print(f"| {what} | {own:.3g} {unit} | {beside}: {other:.3g} {unit} | {own / other:.2f} |")
+    print(
+        f"| {what} | {own:.3g} {unit} | {beside}: {other:.3g} {unit} | {own / other:.2f} |",
+        flush=True,
+    )
 
 
 def start_up(project: Path) -> None:
@@ -54,11 +68,11 @@ def start_up(project: Path) -> None:
     (project / "test_empty.py").write_text("def test_nothing(): pass\n")
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     command += ["-p", "no:anyio", "-p", "no:hypothesispytest"]
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment = compiled_once()
 
     def session(*more: str) -> float:
         def run() -> None:
-            subprocess.run([*command, *more], cwd=project, env=clean, check=True, stdout=-3)
+            subprocess.run([*command, *more], cwd=project, env=environment, check=True, stdout=-3)
 
         return timed(run)
 
@@ -66,25 +80,63 @@ def start_up(project: Path) -> None:
     pairs = [(session(), session("-p", "no:gpusim")) for _ in range(REPEATS)]
     own, other = median(a for a, _ in pairs), median(b for _, b in pairs)
     row("collect-only, another project", own, "without the plugin", other)
+    more = median(a - b for a, b in pairs)
+    print(f"| the same, what the plugin adds | {more * 1000:.0f} ms | | |", flush=True)
 
 
-def large(place: Path, requests: int, tokens: int) -> None:
-    """Peak memory of a whole simulation in a process of its own, beside its tables on disk."""
+def prerequisites(place: Path) -> None:
+    """``pytest -m prereq`` of the benchmarks: with empty caches of the user, then again."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "benchmarks"]
+    environment = {**compiled_once(), "XDG_CACHE_HOME": str(place), "MPLCONFIGDIR": str(place)}
+
+    def session(*more: str) -> float:
+        arguments = [*command, *more, "--gpusim-artifacts", str(place / "artifacts")]
+        return timed(
+            lambda: subprocess.run(
+                arguments, cwd=ROOT, env=environment, check=False, stdout=-3, stderr=-3
+            )
+        )
+
+    first = session("-m", "prereq")
+    pairs = [(session("-m", "prereq"), session("--collect-only")) for _ in range(3)]
+    own, other = median(a for a, _ in pairs), median(b for _, b in pairs)
+    row("`-m prereq`, the first time", first, "collecting the same", other)
+    row("`-m prereq`", own, "collecting the same", other)
+
+
+def large(place: Path, options: argparse.Namespace) -> None:
+    """Peak memory of a whole simulation in a process of its own, and its tables on disk."""
+    tokens = options.requests * options.tokens
+    peak, took = measured(_simulation(place / "large", options))
+    size = sum(path.stat().st_size for path in (place / "large" / "run").iterdir()) / 1e6
+    row(f"memory of {tokens:,} simulated tokens", peak, "its tables", size, "MB")
+    bare = timed(lambda: read_bare(place / "large" / "run"))
+    row("the same, time of the whole process", took, "pandas reads its tables", bare)
+    peak, took = measured([*_simulation(place / "packed", options), "--compress"])
+    packed = sum(path.stat().st_size for path in (place / "packed" / "run").iterdir()) / 1e6
+    row("its tables with `--compress`", packed, "plain", size, "MB")
+    print(f"| the same, memory and time | {peak:.0f} MB, {took:.3g} s | | |", flush=True)
+
+
+def _simulation(place: Path, options: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "benchmarks.speed", "--only-simulate", str(place)]
-    command += ["--requests", str(requests), "--tokens", str(tokens)]
-    took = timed(lambda: subprocess.run(command, check=True))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    size = sum(path.stat().st_size for path in (place / "run").iterdir()) / 1e6
-    row(f"memory of {requests * tokens:,} simulated tokens", peak, "its tables", size, "MB")
-    print(f"| the same, whole process | {took:.3g} s | | |")
+    command += ["--requests", str(options.requests), "--tokens", str(options.tokens)]
+    return [*command, "--simulator", options.simulator]
 
 
-def simulate(place: Path, requests: int, tokens: int) -> None:
+def simulate(options: argparse.Namespace) -> None:
     """The simulation of `large`."""
+    from pytest_gpusim.case import run_simulator
+    from pytest_gpusim.registry import builtin_registry
+
+    place = options.only_simulate
     bundle = make_bundle(place / "bundle")
-    arrivals = [(64, tokens, 5_000_000 * number) for number in range(requests)]
+    arrivals = [(64, options.tokens, 5_000_000 * number) for number in range(options.requests)]
     workload = make_workload(place / "workload", arrivals)
-    reference.simulate(SimulationInputs(TINY, CPU, workload, bundle, ENGINE, place / "run", {}))
+    inputs = SimulationInputs(
+        TINY, CPU, workload, bundle, ENGINE, place / "run", compress=options.compress
+    )
+    run_simulator(options.simulator, builtin_registry(), inputs)
 
 
 def compare(run: Path) -> None:
@@ -92,24 +144,68 @@ def compare(run: Path) -> None:
     import pandas as pd
 
     from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.report.directory import write_comparison
     from pytest_gpusim.runs import read_run
 
-    names = ("request_metrics.csv", "token_metrics.csv")
+    def read() -> None:
+        read_run(run)
+        read_run(run)
 
-    def bare() -> None:
-        for _ in range(2):
-            for name in names:
-                pd.read_csv(run / name)
+    def whole(out: Path) -> None:
+        write_comparison(compare_runs([read_run(run)], read_run(run)).judged(), out)
 
-    def whole() -> None:
-        compare_runs([read_run(run)], read_run(run))
+    tokens = len(pd.read_csv(run / TABLES[1], usecols=["request_id"]))
+    whole(run.parent / "first")  # what is imported on first use
+    rounds = [
+        (
+            timed(read),
+            timed(lambda number=number: whole(run.parent / f"comparison{number}")),  # type: ignore[misc]
+            timed(lambda: [read_bare(run), read_bare(run)]),
+        )
+        for number in range(3)
+    ]
+    reading, own, other = (median(column) for column in zip(*rounds, strict=True))
+    row(f"reading two runs of {tokens:,} tokens", reading, "pandas reads them", other)
+    row("reading, comparing, judging, writing", own, "pandas reads them", other)
 
-    bare()
-    pairs = [(timed(whole), timed(bare)) for _ in range(3)]
-    own, other = median(a for a, _ in pairs), median(b for _, b in pairs)
-    row("reading and comparing two such runs", own, "pandas reads them", other)
-    first = read_run(run)
-    row("comparing alone", timed(lambda: compare_runs([first], first)), "pandas", other)
+
+def page(run: Path) -> None:
+    """The page of a comparison of many requests."""
+    from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.report.directory import write_comparison
+    from pytest_gpusim.runs import read_run
+
+    comparison = compare_runs([read_run(run)], read_run(run)).judged()
+    own = timed(lambda: write_comparison(comparison, run.parent / "comparison"))
+    count = len(comparison.sides.real[0].requests)
+    row(f"writing a comparison of {count:,} requests", own, "pandas reads them",
+        timed(lambda: read_bare(run)))  # fmt: skip
+    size = (run.parent / "comparison" / "report.html").stat().st_size / 1e6
+    print(f"| its page | {size:.2g} MB | | |", flush=True)
+
+
+def read_bare(run: Path) -> None:
+    """Pandas reads a run's tables."""
+    import pandas as pd
+
+    for name in TABLES:
+        pd.read_csv(run / name)
+
+
+def compiled_once() -> dict[str, str]:
+    """The environment, in which modules are compiled once, as after an installation."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Peak memory in MB of a process, and its seconds."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return used.ru_maxrss / 1024, time.perf_counter() - start
 
 
 def timed(action: Callable[[], object]) -> float:
