@@ -7,10 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pluggy
 import pytest
 
 from pytest_gpusim import hookspec
 from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.faults import plugin_call
 from pytest_gpusim.plugin import judging
 from pytest_gpusim.plugin.collector import ComparisonCollector
 from pytest_gpusim.plugin.planning import gpusim_decisions as gpusim_decisions
@@ -101,7 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
     registry = builtin_registry()
     try:
         # Historic: a conftest.py of a subdirectory, found later, is asked too.
-        config.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
+        with plugin_call("a plugin's pytest_gpusim_register", pluggy.HookCaller.call_historic):
+            config.hook.pytest_gpusim_register.call_historic(kwargs={"registry": registry})
         if config.getoption("--gpusim-repeat") < 1:
             raise UsageError(
                 f"--gpusim-repeat {config.getoption('--gpusim-repeat')}: expected at least 1"

@@ -44,6 +44,7 @@ def _run_importers() -> Iterator[Reader]:
         "aiperf": [DATA / "aiperf_0.13.0.jsonl", *_cases("37")],
         "guidellm": [DATA / "guidellm_0.8.1.json", *_cases("31")],
         "inference-perf": [DATA / "inference_perf_0.7.0.json", *_cases("20")],
+        "aisimulate": [DATA / "aisimulate_0.13.0" / "requests.jsonl"],
     }
     for kind, files in seeds.items():
         importer = registry.run_importers.get(kind)

@@ -64,6 +64,49 @@ def only_comparison(pytester):
     return path
 
 
+BAD = """
+import signal, time
+from tests import toyplugin
+
+def bad(inputs):
+    inputs.out_dir.mkdir(parents=True)
+    if {hangs}:
+        assert callable(signal.getsignal(signal.SIGALRM))
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        time.sleep(60)
+
+def pytest_gpusim_register(registry):
+    toyplugin.pytest_gpusim_register(registry)
+    registry.add_simulator("bad", bad)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hangs", "says"),
+    [
+        (False, "the simulator 'bad' did not write a run as it must"),
+        (True, "the simulator 'bad' has not come back after 3,600 seconds"),
+    ],
+)
+def test_a_simulator_that_fails_is_named_and_leaves_no_folder(session, hangs, says):
+    pytester = session(simulator="bad")
+    pytester.makeconftest(BAD.format(hangs=hangs))
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    assert says in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+    folders = [path for path in pytester.path.rglob("tmp/**/*") if path.is_dir()]
+    assert [path for path in folders if not any(path.iterdir())] == []
+    assert not (pytester.path / "tmp" / "bad_runs").exists()
+
+
+def test_a_plugin_that_cannot_register_is_one_line(pytester):
+    pytester.makeconftest("def pytest_gpusim_register(registry):\n    raise ValueError('boom')\n")
+    result = pytester.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: a plugin's pytest_gpusim_register failed: ValueError: b*"])
+
+
 def test_a_comparison_that_holds_passes(session):
     pytester = session()
     result = pytester.runpytest_inprocess()
