@@ -212,6 +212,7 @@ def test_another_workload_is_not_the_recorded_one(session, tmp_path):
     result.stdout.fnmatch_lines(["*has workload *, the case *"])
 
 
+@pytest.mark.skipif(find_spec("vidur") is None, reason="vidur is not installed")
 def test_vidur_replays_the_recording(session):
     pytester = session(simulator="vidur")
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
