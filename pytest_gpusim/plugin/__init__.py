@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
@@ -49,7 +50,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar="DIR",
             help="where profiling bundles are (default: tmp/vidur_profiling under the rootdir)",
         )
-    except ValueError:
+        # pytest 8 holds options of several groups against each other only when it parses.
+        parser.parse_known_args([])
+    except (ValueError, argparse.ArgumentError):
         raise pytest.UsageError(
             "another pytest plugin has an option --profiling-root, too: run without one of the "
             "two, such as with -p no:gpusim"
