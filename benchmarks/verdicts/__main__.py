@@ -1,6 +1,6 @@
 """Print the operating characteristics: ``python -m benchmarks.verdicts [--trials N]``.
 
-False passes are what passes at e = τ and 2τ, false failures what fails at e = 0 and τ/2, detection
+False passes are what passes at e = ±τ and 2τ, false failures what fails at e = 0 and τ/2, detection
 what fails at 2τ. A figure that is off by its tolerance passes and fails in 5% each.
 """
 
@@ -9,30 +9,29 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from benchmarks.verdicts.tables import CASES, FIGURES, normal, queued, table
-
-QUEUED = ((0.10, 0.01, (3, 5)), (0.10, 0.03, (3, 5)), (0.05, 0.01, (3, 5)))
+from benchmarks.verdicts.tables import CASES, FIGURES, QUEUED, normal, queued, rows, table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
-    options = parser.parse_args()
-    few = max(options.trials // 10, 50)
-    print("Pass/fail/inconclusive in percent.\n")
-    print(table("One figure, normal noise", partial(normal, trials=options.trials), CASES))
-    print(
-        table(
-            "A comparison of six figures, normal noise that they share by half",
-            partial(normal, trials=options.trials, figures=6, correlation=0.5),
-            CASES,
-        )
+    parser.add_argument("--trials", type=int, default=10_000, help="of each row")
+    trials = parser.parse_args().trials
+    errors = " and ".join(
+        f"{100 * (share * (1 - share) / trials) ** 0.5:.1g} points at {share:.0%}"
+        for share in (0.05, 0.5)
     )
+    print(f"Pass/fail/inconclusive in percent, of {trials} trials each: standard error {errors}.\n")
+    one = partial(normal, trials=trials)
+    six = partial(normal, trials=trials, figures=len(FIGURES), alike=0.5)
+    print(table("One figure, normal noise", rows(one, CASES)))
+    print(table("Six figures, normal noise that they share by half, all off", rows(six, CASES)))
+    print(table("The same, one of them off", rows(six, CASES, off=[0])))
     for utilisation in (0.5, 0.9):
-        one = partial(queued, trials=few, pick=[("ttft", 50)], utilisation=utilisation)
-        print(table(f"TTFT p50 of a queue at {utilisation:.0%}", one, QUEUED))
-        every = partial(queued, trials=few, pick=FIGURES, utilisation=utilisation)
-        print(table(f"A comparison of six figures, queue at {utilisation:.0%}", every, QUEUED))
+        real = partial(queued, trials=trials, utilisation=utilisation)
+        where = f"queue at {utilisation:.0%}"
+        print(table(f"TTFT p50, {where}", rows(real, QUEUED, pick=[0])))
+        print(table(f"Six figures, {where}, all off", rows(real, QUEUED)))
+        print(table(f"Six figures, {where}, TTFT p50 off", rows(real, QUEUED, off=[0])))
 
 
 if __name__ == "__main__":

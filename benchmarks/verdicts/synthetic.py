@@ -7,7 +7,7 @@ amplify it, as they do on a machine that has a slow day. All times in seconds un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,16 @@ class Times:
 
 
 def serve(work: Load, *, prefill: Any = 1.0, decode: Any = 1.0) -> Times:
-    """Serve a load, with factors on the service times, of all or of each request."""
+    """Serve a load, with factors on the service times, of all or of each request.
+
+    Factors of several runs are rows; then so are the times.
+    """
     service = _prefill(work.prompt) * prefill
-    scheduled = np.empty(len(work.arrival))
-    free = 0.0
+    scheduled = np.empty(np.shape(service))
+    free = np.zeros(scheduled.shape[:-1])
     for place, came in enumerate(work.arrival):
-        scheduled[place] = max(came, free)
-        free = scheduled[place] + service[place]
+        scheduled[..., place] = np.maximum(came, free)
+        free = scheduled[..., place] + service[..., place]
     flight = (work.arrival[:, None] > work.arrival) & (work.arrival[:, None] < work.arrival + 0.9)
     per_token = 0.010 * (1 + 0.05 * flight.sum(axis=1)) * decode
     return Times(scheduled, scheduled + service, per_token)
@@ -155,6 +158,26 @@ def noisy(
     factor = np.exp(sigma_run * rng.standard_normal())
     each = np.exp(sigma_request * rng.standard_normal((2, len(work.arrival))))
     return serve(work, prefill=factor * each[0], decode=factor * each[1])
+
+
+def noisy_many(
+    work: Load, rng: np.random.Generator, runs: int, *, sigma_run: float, sigma_request: float
+) -> Times:
+    """Many real runs at once, a row each."""
+    factor = np.exp(sigma_run * rng.standard_normal((runs, 1)))
+    each = np.exp(sigma_request * rng.standard_normal((2, runs, len(work.arrival))))
+    return serve(work, prefill=factor * each[0], decode=factor * each[1])
+
+
+def percentiles(work: Load, times: Times, pick: Sequence[tuple[str, int]]) -> np.ndarray:
+    """Figures in s, ``("ttft", 50)`` and so on, in the last axis; before it those of ``times``."""
+    ttft = times.first - work.arrival
+    columns = {
+        "ttft": ttft,
+        "tpot": times.per_token,
+        "e2e": ttft + times.per_token * (work.output - 1),
+    }
+    return np.stack([np.percentile(columns[metric], q, axis=-1) for metric, q in pick], axis=-1)
 
 
 def _prefill(prompt: np.ndarray) -> np.ndarray:

@@ -1,94 +1,117 @@
-"""Operating characteristics of verdicts: shares of right and wrong ones, from many known truths."""
+"""Operating characteristics of verdicts: shares of right and wrong ones, from many known truths.
+
+All trials of a row are judged at once, by the arithmetic of `judging.equivalence` on arrays; a test
+holds the two against each other.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.verdicts.synthetic import Load, Times, load, noisy, serve
-from pytest_gpusim.compare.judging.equivalence import estimate
+from benchmarks.verdicts.synthetic import load, noisy_many, percentiles
+from pytest_gpusim.compare.judging.equivalence import quantile
 
 FIGURES = tuple((metric, q) for metric in ("ttft", "tpot", "e2e") for q in (50, 90))
 """What is judged when nobody says."""
+PASS, INCONCLUSIVE, FAIL = 0, 1, 2
+ERRORS = (0.0, 0.5, 1.0, -1.0, 2.0)
+"""By how many tolerances a figure is off."""
+_ENOUGH = 40_000  # runs that tell what a figure is on average
 
 
-def judged(real: Sequence[Sequence[float]], sim: Sequence[float], tolerance: float) -> str:
-    """The verdict on several figures: real values per figure and run, simulated ones."""
+def outcomes(real: np.ndarray, sim: np.ndarray, tolerance: float) -> np.ndarray:
+    """Judge each figure of each trial.
+
+    Args:
+        real: Figures, shaped (trials, figures, runs).
+        sim: The simulated figures, shaped (figures,).
+        tolerance: Of each.
+
+    Returns:
+        `PASS`, `INCONCLUSIVE` or `FAIL`, shaped (trials, figures).
+    """
+    logs = np.log(real)
+    runs = logs.shape[-1]
+    offset = np.log(sim) - logs.mean(axis=-1)
+    half = quantile(runs - 1) * logs.std(axis=-1, ddof=1) / math.sqrt(runs)
     low, high = math.log1p(-tolerance), math.log1p(tolerance)
-    outcomes = {
-        estimate(ours, [theirs]).outcome(low, high) for ours, theirs in zip(real, sim, strict=True)
-    }
-    return "fail" if "fail" in outcomes else "inconclusive" if len(outcomes) > 1 or (
-        "inconclusive" in outcomes) else "pass"  # fmt: skip
+    inside = (offset - half >= low) & (offset + half <= high)
+    outside = (offset - half > high) | (offset + half < low)
+    found: np.ndarray = np.where(inside, PASS, np.where(outside, FAIL, INCONCLUSIVE))
+    return found
 
 
-def shares(outcomes: Sequence[str]) -> tuple[float, float, float]:
-    """Shares of pass, fail and inconclusive."""
-    counts = Counter(outcomes)
-    found = [counts[kind] / len(outcomes) for kind in ("pass", "fail", "inconclusive")]
-    return found[0], found[1], found[2]
+def shares(found: np.ndarray) -> tuple[float, float, float]:
+    """Shares of pass, fail and inconclusive comparisons: the worst of a trial's figures counts."""
+    worst = found.max(axis=1)
+    return tuple(float((worst == kind).mean()) for kind in (PASS, FAIL, INCONCLUSIVE))  # type: ignore[return-value]
+
+
+Real = Callable[[float, int], np.ndarray]
+"""Real figures, shaped (trials, figures, runs), at a spread between runs."""
 
 
 def normal(
-    tolerance: float,
-    sigma: float,
-    runs: int,
-    error: float,
-    *,
-    trials: int,
-    figures: int = 1,
-    correlation: float = 0.0,
-    seed: int = 1,
-) -> tuple[float, float, float]:
-    """Normal noise of ln(figure) between runs; ``figures`` of them, alike by ``correlation``."""
+    sigma: float, runs: int, *, trials: int, figures: int = 1, alike: float = 0.0, seed: int = 1
+) -> np.ndarray:
+    """Figures of truth 1 with normal noise of their logs between runs, ``alike`` of it common."""
     rng = np.random.default_rng(seed)
-    common = rng.standard_normal((trials, 1, runs)) * math.sqrt(correlation)
-    own = rng.standard_normal((trials, figures, runs)) * math.sqrt(1 - correlation)
-    values = np.exp(sigma * (common + own))
-    sim = [1 + error] * figures
-    return shares([judged(trial.tolist(), sim, tolerance) for trial in values])
+    common = rng.standard_normal((trials, 1, runs)) * math.sqrt(alike)
+    own = rng.standard_normal((trials, figures, runs)) * math.sqrt(1 - alike)
+    found: np.ndarray = np.exp(sigma * (common + own))
+    return found
 
 
 def queued(
-    tolerance: float,
-    sigma: float,
-    runs: int,
-    error: float,
-    *,
-    trials: int,
-    pick: Sequence[tuple[str, int]] = FIGURES,
-    utilisation: float = 0.5,
-    seed: int = 1,
-) -> tuple[float, float, float]:
-    """Runs whose service times vary by ``sigma``: queues amplify that in TTFT.
+    sigma: float, runs: int, *, trials: int, utilisation: float, seed: int = 1
+) -> np.ndarray:
+    """Figures of runs whose service times vary by ``sigma``, which queues amplify in TTFT.
 
-    The planted error is one of every figure: all simulated latencies times 1 + error.
+    Each is divided by what it is on average, the exponential of its mean log over many runs: that
+    is the truth that a simulation is off from. The figure of a run without noise is not: where a
+    queue magnifies, slow runs lose more than fast ones win.
     """
     rng = np.random.default_rng(seed)
     work = load(60, seed=3, utilisation=utilisation)
-    truth = [value * (1 + error) for value in figures_of(work, serve(work), pick)]
-    outcomes = []
-    for _ in range(trials):
-        many = [
-            figures_of(work, noisy(work, rng, sigma_run=sigma, sigma_request=0.02), pick)
-            for _ in range(runs)
-        ]
-        outcomes.append(judged(list(zip(*many, strict=True)), truth, tolerance))
-    return shares(outcomes)
+    count = max(trials * runs, _ENOUGH)
+    many = noisy_many(work, rng, count, sigma_run=sigma, sigma_request=0.02)
+    found = percentiles(work, many, FIGURES)
+    truth = np.exp(np.log(found).mean(axis=0))
+    figures = (found / truth)[: trials * runs].reshape(trials, runs, len(FIGURES))
+    return figures.transpose(0, 2, 1)
 
 
-def figures_of(work: Load, times: Times, pick: Sequence[tuple[str, int]]) -> list[float]:
-    """The percentiles of a run, s."""
-    ttft = times.first - work.arrival
-    columns = {
-        "ttft": ttft,
-        "tpot": times.per_token,
-        "e2e": ttft + times.per_token * (work.output - 1),
-    }
-    return [float(np.percentile(columns[metric], q)) for metric, q in pick]
+def rows(
+    real: Real,
+    cases: Sequence[tuple[float, float, Sequence[int]]],
+    *,
+    off: Sequence[int] | None = None,
+    pick: Sequence[int] | None = None,
+) -> list[tuple[float, float, int, list[tuple[float, float, float]]]]:
+    """Shares of each case, for each of `ERRORS`.
+
+    Args:
+        real: What was measured.
+        cases: Tolerance, spread between runs, numbers of runs.
+        off: Which figures are off; default: all.
+        pick: Which are judged; default: all.
+    """
+    found = []
+    for tolerance, sigma, many in cases:
+        for runs in many:
+            figures = real(sigma, runs)
+            figures = figures if pick is None else figures[:, list(pick)]
+            places = range(figures.shape[1]) if off is None else off
+            cells = []
+            for times in ERRORS:
+                sim = np.ones(figures.shape[1])
+                sim[list(places)] = 1 + times * tolerance
+                cells.append(shares(outcomes(figures, sim, tolerance)))
+            found.append((tolerance, sigma, runs, cells))
+    return found
 
 
 CASES = (
@@ -101,22 +124,21 @@ CASES = (
     (0.10, 0.05, (3, 5)),
 )
 """Tolerance, spread between runs, numbers of runs: those of the design."""
-Kind = Callable[[float, float, int, float], tuple[float, float, float]]
+QUEUED = ((0.05, 0.01, (3, 5)), (0.10, 0.01, (3, 5)), (0.10, 0.03, (3, 5, 10)))
 
 
-def table(title: str, kind: Kind, cases: Sequence[tuple[float, float, Sequence[int]]]) -> str:
-    """Pass/fail/inconclusive in percent at errors of 0, half the tolerance, it, and twice it."""
+def table(
+    title: str, found: Sequence[tuple[float, float, int, Sequence[tuple[float, float, float]]]]
+) -> str:
+    """Pass/fail/inconclusive in percent."""
+    heads = ["0", "τ/2", "τ", "−τ", "2τ"]
     lines = [
         f"### {title}",
         "",
-        "| τ | σ | n | e = 0 | e = τ/2 | e = τ | e = 2τ |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| τ | σ | n | {' | '.join(f'e = {head}' for head in heads)} |",
+        "| --- " * (3 + len(heads)) + "|",
     ]
-    for tolerance, sigma, many in cases:
-        for runs in many:
-            cells = [
-                "/".join(f"{100 * share:.0f}" for share in kind(tolerance, sigma, runs, error))
-                for error in (0.0, tolerance / 2, tolerance, 2 * tolerance)
-            ]
-            lines.append(f"| {tolerance:.0%} | {sigma:.0%} | {runs} | {' | '.join(cells)} |")
+    for tolerance, sigma, runs, cells in found:
+        shown = " | ".join("/".join(f"{100 * share:.0f}" for share in cell) for cell in cells)
+        lines.append(f"| {tolerance:.0%} | {sigma:.0%} | {runs} | {shown} |")
     return "\n".join([*lines, ""])

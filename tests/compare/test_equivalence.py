@@ -118,3 +118,16 @@ def test_error_rates_at_the_tolerance_are_those_promised() -> None:
         shares = [outcomes.count(kind) / len(outcomes) for kind in ("pass", "fail")]
         # A standard error of 0.6%.
         assert shares == pytest.approx([0.05, 0.05], abs=0.02)
+
+
+def test_the_tables_of_the_benchmark_are_of_the_rule() -> None:
+    from benchmarks.verdicts.tables import outcomes
+
+    real = np.exp(np.random.default_rng(6).normal(0, 0.03, (200, 2, 3)))
+    sim = np.array([1.14, 0.97])
+    found = outcomes(real, sim, 0.1)
+    words = ["pass", "inconclusive", "fail"]
+    for trial, kinds in zip(real, found, strict=True):
+        for ours, theirs, kind in zip(trial.tolist(), sim.tolist(), kinds.tolist(), strict=True):
+            assert estimate(ours, [theirs]).outcome(*BOUNDS) == words[kind]
+    assert set(np.unique(found)) == {0, 1, 2}
