@@ -39,7 +39,10 @@ def _history(options: argparse.Namespace, registry: Registry) -> int:
 
     found = History.read(options.dir)
     if not found.entries:
-        raise UsageError(f"no history at {options.dir}: make one with pytest --gpusim-history DIR")
+        raise UsageError(
+            f"no history at {options.dir}: make one with pytest --gpusim-history DIR (ini "
+            "gpusim_history) or gpusim compare --history DIR, and name it with --dir DIR"
+        )
     entries = [one for one in found.entries if options.case in (None, one.case)]
     if not entries:
         known = ", ".join(sorted({one.case for one in found.entries}))

@@ -29,7 +29,10 @@ def find_alerts(entries: Iterable[Entry]) -> list[Alert]:
     """Every watched entry, in order of time, that is worse than its baseline.
 
     Worse is an error larger by at least 2 points and by 10% of what it was, with an interval apart
-    from the one of then: noise is no alert. A changed workload or profile starts anew.
+    from the one of then: noise is no alert. A changed workload or profile starts anew. The
+    baseline stays while it is worse; against the very same real runs, as of a recording, it also
+    stays while the error is any larger, for then only the simulation moved: many small steps are no
+    way around.
     """
     found: list[Alert] = []
     baselines: dict[tuple[str | None, ...], Entry] = {}
@@ -37,9 +40,10 @@ def find_alerts(entries: Iterable[Entry]) -> list[Alert]:
         if not entry.is_watched:
             continue
         before = baselines.get(entry.series)
-        if before is not None and before.basis == entry.basis and is_worse(entry, before):
+        comparable = before is not None and before.basis == entry.basis
+        if before is not None and comparable and is_worse(entry, before):
             found.append(Alert(entry, before))
-        else:
+        elif before is None or not comparable or not _crept(entry, before):
             baselines[entry.series] = entry
     return found
 
@@ -51,6 +55,10 @@ def is_worse(now: Entry, before: Entry) -> bool:
         return False
     apart = now.interval[0] > before.interval[1] or now.interval[1] < before.interval[0]
     return apart and size - was >= POINTS and size >= was * (1 + RELATIVE)
+
+
+def _crept(now: Entry, before: Entry) -> bool:
+    return now.run_digests == before.run_digests and abs(now.error) > abs(before.error)
 
 
 def lost_cases(entries: Collection[Entry]) -> list[str]:

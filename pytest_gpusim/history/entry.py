@@ -34,7 +34,7 @@ class Entry:
         profiling_digest: Of the profile; likewise.
         figure: ``ttft_p50``.
         outcome: What a judgement said; None where the figure was not judged.
-        verdict: Of the comparison.
+        verdict: Of the comparison, with what was accepted.
         num_runs: Real runs, n.
         mean: Mean of ln(figure) over them, m.
         run_sd: Its standard deviation, s, without a history; None for one run.
@@ -122,6 +122,7 @@ def entries_of(document: ComparisonDocument, *, session: str, test: str = "") ->
     """The lines of a comparison, one for each figure that has a ratio."""
     meta, comparison = document.meta, document.comparison
     judged = {item["name"]: item["outcome"] for item in comparison["judgements"]}
+    accepted = [one["name"] for one in comparison["checks"] if one["status"] == "accepted"]
     mode = meta.get("engine_mode") or "unknown mode"
     return [
         Entry(
@@ -137,7 +138,8 @@ def entries_of(document: ComparisonDocument, *, session: str, test: str = "") ->
             profiling_digest=meta.get("profiling_digest"),
             figure=name,
             outcome=judged.get(name),
-            verdict=comparison["verdict"],
+            verdict=comparison["verdict"]
+            + (f" ({', '.join(accepted)} accepted)" if accepted else ""),
             num_runs=found["num_runs"],
             mean=found["mean_log"],
             run_sd=found["run_sd"],

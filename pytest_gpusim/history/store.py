@@ -77,7 +77,8 @@ class History:
         """Spread between earlier real runs, by figure: same device, engine and workload.
 
         Variances are pooled by degrees of freedom. A recording that was replayed again is the same
-        runs and counts once; what ``real`` itself holds does not count.
+        runs and counts once, however many of them a comparison had; what ``real`` itself holds does
+        not count.
         """
         from pytest_gpusim.runs.identity import run_digest
 
@@ -93,15 +94,16 @@ class History:
         if None in wanted:
             return {}
         mine = {run_digest(run) for run in real}
-        seen: set[tuple[str, frozenset[str]]] = set()
+        seen: dict[str, set[str]] = {}
         sums: dict[str, tuple[float, int]] = {}
-        for entry in self.entries:
+        for entry in sorted(self.entries, key=lambda one: -one.num_runs):
             digests = frozenset(entry.run_digests)
             if (entry.device, entry.engine, entry.workload_digest) != wanted or digests & mine:
                 continue
-            if entry.run_sd is None or entry.num_runs < 2 or (entry.figure, digests) in seen:
+            counted = seen.setdefault(entry.figure, set())
+            if entry.run_sd is None or entry.num_runs < 2 or digests & counted:
                 continue
-            seen.add((entry.figure, digests))
+            counted |= digests
             squares, dof = sums.get(entry.figure, (0.0, 0))
             more = entry.num_runs - 1
             sums[entry.figure] = (squares + entry.run_sd**2 * more, dof + more)

@@ -91,6 +91,16 @@ def test_what_is_worse(then: float, now: float, half: float, worse: bool) -> Non
     assert is_worse(entry(2, now, half=half), entry(1, then, half=half)) is worse
 
 
+def test_many_small_steps_against_one_recording_are_no_way_around() -> None:
+    creeping = [0.010, 0.022, 0.034, 0.046]
+    same: dict[str, Any] = {"run_digests": ("r",), "half": 0.008}
+    entries = [entry(number, error, **same) for number, error in enumerate(creeping, start=1)]
+    assert [alert.now.session for alert in find_alerts(entries)] == ["s3", "s4"]
+    # Against other runs each time it may be those: no two neighbours are apart.
+    fresh = [entry(number, error, half=0.008) for number, error in enumerate(creeping, start=1)]
+    assert find_alerts(fresh) == []
+
+
 def test_one_run_without_a_spread_is_no_alert() -> None:
     unknown: dict[str, Any] = {"low": None, "high": None, "run_sd": None, "num_runs": 1}
     assert find_alerts([entry(1, 0.01), entry(2, 0.5, **unknown)]) == []
@@ -139,6 +149,11 @@ def test_spread_is_pooled_once_for_each_recording(tmp_path: Path) -> None:
     pooled = History.read(tmp_path).spreads(fresh)["ttft_p50"]
     assert pooled.dof == 2 + 3
     assert pooled.variance == pytest.approx((2 * sds[0] ** 2 + 3 * sds[1] ** 2) / 5)
+    # A comparison with some of these runs and others adds nothing.
+    ids = one.meta["run_digests"][:1] + other.meta["run_digests"][:1]
+    mixed = replace(one, meta={**one.meta, "run_digests": ids})
+    history.append([mixed])
+    assert History.read(tmp_path).spreads(fresh)["ttft_p50"].dof == 2 + 3
     # With it, one run alone can be judged, and says that it pooled.
     sim = make_run(WORK, serve(WORK), SIMULATED, name="sim")
     judged = compare_runs(fresh, sim, history=History.read(tmp_path).spreads(fresh)).judged()
@@ -154,7 +169,9 @@ def test_spread_is_pooled_once_for_each_recording(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "--dir", str(tmp_path / "absent")]) == 2
-    assert "make one with pytest --gpusim-history" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    for place in ("pytest --gpusim-history DIR (ini gpusim_history)", "gpusim compare --history"):
+        assert place in said
     for seed in range(4):
         History.read(tmp_path).append([compared(seed)])
     History.read(tmp_path).append([compared(5, prefill=1.3)])
