@@ -12,7 +12,12 @@ from pytest_gpusim.compare.attribution import attribute
 from pytest_gpusim.compare.checks import ComparisonCheck, run_checks
 from pytest_gpusim.compare.figures import Figures, compare_metrics
 from pytest_gpusim.compare.judging.causes import likely_causes
-from pytest_gpusim.compare.judging.judgement import Judgement, judge, require_carried
+from pytest_gpusim.compare.judging.judgement import (
+    Judgement,
+    judge,
+    require_carried,
+    require_telling,
+)
 from pytest_gpusim.compare.judging.tolerances import default_limits, duration_ns, read_limits
 from pytest_gpusim.compare.judging.verdict import Verdict, verdict_of
 from pytest_gpusim.compare.measure import measure_run
@@ -158,7 +163,7 @@ class Comparison:
             accepted=accepted,
         )
         judgements = tuple(judge(limit, sides.figures, found.agreements) for limit in carried)
-        return replace(found, judgements=judgements)
+        return replace(found, judgements=require_telling(judgements))
 
     def require_pass(self) -> None:
         """Raise `CheckFailed` unless the verdict is ``pass``; names what did not hold."""

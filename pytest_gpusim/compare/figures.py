@@ -40,6 +40,7 @@ class Figure:
         sim: The figure in the simulated run, or in each seed of a stochastic simulation.
         num_values: How many values it summarizes, in the run that has the fewest.
         history: The spread between earlier runs of the same case.
+        instant: The figure of a simulation in which nothing takes time; None where there is none.
     """
 
     metric: Metric
@@ -48,6 +49,7 @@ class Figure:
     sim: tuple[float, ...]
     num_values: int = 1
     history: RunSpread | None = None
+    instant: float | None = 0.0
 
     @property
     def name(self) -> str:
@@ -195,5 +197,6 @@ def compare_metrics(
                 values[len(real) :],
                 min(len(column) for column in known),
                 (history or {}).get(name),
+                real[0].instant(metric.name),
             )
     return Figures(by_name, unavailable, dict(slo or {}))

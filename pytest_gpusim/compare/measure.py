@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.compare.metrics import METRICS
+from pytest_gpusim.compare.metrics import GOODPUT, METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,20 @@ class RunMetrics:
         assert values is not None
         defined: np.ndarray = values[~np.isnan(values)]
         return defined
+
+    def instant(self, metric: str) -> float | None:
+        """A metric's value if nothing took any time: none for latencies, what the arrivals alone
+        make of the run for an open load; None where there is none.
+        """
+        if METRICS[metric].per != "run":
+            return 0.0
+        if metric == GOODPUT.name:
+            return 1.0
+        rows = self.requests.assign(e2e=0.0)
+        found = replace(self, requests=rows)
+        if self.after_answers or not found.makespan:
+            return None
+        return _OF_RUN[metric](found)
 
     def goodput(self, limits: Mapping[str, float]) -> np.ndarray | None:
         """The share of requests within every limit (metric -> ns), as one value; None where a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ from pytest_gpusim.compare.judging.tolerances import FEW_RUNS, STRICT, STRICT_RU
 from pytest_gpusim.compare.metrics import Agreement, Statistic
 from pytest_gpusim.errors import UsageError
 
+_NO_LIMITS = (
+    "no limits are stated: check(slo={'ttft': '200ms'}), or gpusim compare --slo ttft=200ms"
+)
 FEWEST_BEYOND, FEW_BEYOND = 1.0, 5.0
 """Of a percentile: how many values must lie beyond it, and below how many it says little."""
 
@@ -46,6 +50,7 @@ class Judgement:
         runs_needed: The fewest real runs that decide at this error and spread; None for more than
             a hundred.
         reason: Why, in words.
+        tells: Whether a simulation that took no time would not pass; not in the document.
     """
 
     name: str
@@ -65,10 +70,13 @@ class Judgement:
     pooled: bool
     runs_needed: int | None
     reason: str
+    tells: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON values."""
-        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
+        """The fields of the document, as JSON values."""
+        document = {**asdict(self), "interval": list(self.interval) if self.interval else None}
+        del document["tells"]
+        return document
 
 
 def require_carried(limits: tuple[Limit, ...], figures: Figures) -> tuple[Limit, ...]:
@@ -95,13 +103,33 @@ def require_carried(limits: tuple[Limit, ...], figures: Figures) -> tuple[Limit,
     return tuple(kept)
 
 
+def require_telling(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
+    """The judgements as they are, or none of them a pass where a simulation that took no time would
+    pass them all: a floor above every figure, arrivals that alone decide the throughput, limits
+    that nothing exceeds.
+    """
+    if any(judgement.tells for judgement in judgements):
+        return judgements
+    return tuple(
+        replace(
+            judgement,
+            outcome="inconclusive",
+            runs_needed=None,
+            reason=f"{judgement.reason}; judge a figure that tells something, beside it",
+        )
+        if judgement.outcome == "pass"
+        else judgement
+        for judgement in judgements
+    )
+
+
 def judge(limit: Limit, figures: Figures, agreements: dict[str, AgreementValue]) -> Judgement:
     """Hold one figure, or one way that requests agree, against its limit."""
     if isinstance(limit.statistic, Agreement):
         return _judge_agreement(limit, limit.statistic, agreements.get(limit.name))
     figure = figures.by_name.get(limit.name)
     if figure is None:
-        why = figures.unavailable.get(limit.metric.name, "no limits are stated (slo)")
+        why = figures.unavailable.get(limit.metric.name, _NO_LIMITS)
         return _unknown(limit, f"not available: {why}")
     return _judge_figure(limit, limit.statistic, figure)
 
@@ -116,11 +144,10 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
         bound = max(limit.floor, limit.relative * found.real)
         low, high = -bound, bound
     else:
-        import math
-
         low, high = math.log1p(-allowed), math.log1p(allowed)
     outcome = found.outcome(low, high)
     needed = _runs_needed(found, low, high, limit)
+    tells = not _instant_passes(figure, found, low, high)
     unit = limit.metric.unit
     sentences = [_why(outcome, found, needed, limit)]
     if by_floor:
@@ -128,6 +155,9 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
             f"the floor of {quantity(limit.floor, unit)} decides, above {limit.relative:.3g} of "
             f"{quantity(found.real, unit)}"
         )
+    if not tells:
+        above = "the floor is above the figure itself: " if limit.floor >= found.real > 0 else ""
+        sentences.append(f"{above}a simulation that took no time would pass it, too")
     if found.interval is None and found.low is not None and found.high is not None:
         sentences.append(
             f"off by {quantity(found.low, unit)} to {quantity(found.high, unit)}, real is zero"
@@ -155,7 +185,17 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
         pooled=found.pooled,
         runs_needed=needed,
         reason="; ".join(sentence for sentence in sentences if sentence),
+        tells=tells,
     )
+
+
+def _instant_passes(figure: Figure, found: Estimate, low: float, high: float) -> bool:
+    """Whether a simulation in which nothing takes time would lie within the bounds."""
+    if figure.instant is None:
+        return False
+    if found.absolute:
+        return low <= figure.instant - found.real <= high
+    return figure.instant > 0 and low <= math.log(figure.instant / found.real) <= high
 
 
 def _runs_needed(found: Estimate, low: float, high: float, limit: Limit) -> int | None:
@@ -186,7 +226,9 @@ def _judge_agreement(limit: Limit, respect: Agreement, value: AgreementValue | N
     if value is None:
         return _unknown(limit, "not available: fewer than two requests have it on both sides")
     outcome = value.outcome(limit.relative, upper=respect.upper)
-    reason = ""
+    # Where nothing takes time, each request is 100% off, and nothing comes before anything.
+    tells = limit.relative < 1 if respect.upper else limit.relative > 0
+    reason = "" if tells else "a simulation that took no time would pass it, too"
     if outcome == "fail":
         reason = f"{'above' if respect.upper else 'below'} the limit of {limit.relative:.3g}"
     elif outcome == "inconclusive":
@@ -205,6 +247,7 @@ def _judge_agreement(limit: Limit, respect: Agreement, value: AgreementValue | N
         num_runs=value.num_runs,
         run_sd=None,
         runs_needed=value.runs_needed(limit.relative),
+        tells=tells,
     )
 
 

@@ -138,6 +138,12 @@ def _limit(name: str, value: Given) -> Limit:
             raise UsageError(f"tolerance {name}: is a limit itself, and has no floor")
         return Limit(name, metric, respect, relative, 0.0)
     metric, statistic = find_figure(name)
+    if relative >= 1:
+        raise UsageError(
+            f"tolerance {name}={relative:g}: {relative:.0%} holds nothing, a simulation that takes "
+            "no time is 100% off; 10% is 0.10 or '10%', and small times have a floor "
+            f"({name}=10%:2ms)"
+        )
     return Limit(
         figure_name(metric, statistic), metric, statistic, relative, _floor(name, metric, tolerance)
     )

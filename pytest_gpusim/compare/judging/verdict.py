@@ -16,14 +16,15 @@ def verdict_of(
 ) -> Verdict:
     """The verdict on a comparison; the first rule that fits holds.
 
-    1. A needed check that failed: ``fail``, judged or not. So does any other that protects the
-       case: the two sides are not the same, and no figure is evidence for the simulator.
+    1. A needed check that failed: ``fail``, judged or not.
     2. Nothing was asked: ``not_judged``.
-    3. A figure outside its tolerance: ``fail``.
-    4. A figure that straddles it or cannot be judged, no figure at all, a needed check that could
+    3. Any other check that protects the case and failed: ``fail``. The two sides are not the same,
+       or errors cancel, and no figure is evidence for the simulator.
+    4. A figure outside its tolerance: ``fail``.
+    5. A figure that straddles it or cannot be judged, no figure at all, a needed check that could
        not be judged (``unknown``), or another check of the measurement that failed:
        ``inconclusive``.
-    5. Otherwise ``pass``. Warnings, what was accepted, and checks that do not apply change nothing.
+    6. Otherwise ``pass``. Warnings, what was accepted, and checks that do not apply change nothing.
 
     Args:
         checks: What every check found.
@@ -31,10 +32,12 @@ def verdict_of(
         asked: Whether tolerances were given, by a user or by default.
     """
     failed = [check for check in checks if check.status == "fail"]
-    if any(check.needed or CHECKS[check.name].protects is Protects.CASE for check in failed):
+    if any(check.needed for check in failed):
         return "fail"
     if not asked:
         return "not_judged"
+    if any(CHECKS[check.name].protects is Protects.CASE for check in failed):
+        return "fail"
     outcomes = {judgement.outcome for judgement in judgements}
     if "fail" in outcomes:
         return "fail"
