@@ -72,8 +72,10 @@ class CheckedComparison:
         """Verdict and judgements as properties of the test, for JUnit."""
         from pytest_gpusim.compare.format import interval, signed_percent
 
+        accepted = [one.name for one in self.comparison.checks if one.status == "accepted"]
         return [
             ("gpusim_verdict", self.verdict),
+            *([("gpusim_accepted", ", ".join(accepted))] if accepted else []),
             *(
                 (
                     f"gpusim_{item.name}",

@@ -48,13 +48,18 @@ def _deciding(document: ComparisonDocument) -> str:
         for check in document.comparison["checks"]
         if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
     ]
+    accepted = [
+        f"{check['name']} accepted"
+        for check in document.comparison["checks"]
+        if check["status"] == "accepted"
+    ]
     item = max(document.judgements, key=_share_used, default=None)
     if item is None:
-        return ", ".join(against)
+        return ", ".join([*against, *accepted])
     ratio = item["decided_by"] == "limit"
     error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
     figure = f"{item['name']} {error} {_brief(item['interval'])} of {allowed(item)}"
-    return ", ".join([*against, figure.replace("  ", " ")])
+    return ", ".join([*against, figure.replace("  ", " "), *accepted])
 
 
 def _share_used(item: Mapping[str, Any]) -> tuple[bool, float]:
