@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.compare.tolerance import Given
+    from pytest_gpusim.runs import Run
+    from pytest_gpusim.workload import Workload
 
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
@@ -107,6 +109,7 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     comparison = compare_runs(
         real,
         [load_simulated_run(path, registry) for path in simulated],
+        workload=_workload(real),
         accept=accept,
         stated=parse_statements(options.state),
         history=history.spreads(real) if history else None,
@@ -123,6 +126,14 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
             print(line)
         print(out)
     return 0 if comparison.verdict in ("pass", "not_judged") else CheckFailed.exit_code
+
+
+def _workload(real: Sequence[Run]) -> Workload | None:
+    """What all real runs served, where it still lies where the first one says."""
+    from pytest_gpusim.runs.as_workload import workload_of
+
+    digests = {run.meta.get("workload_digest") for run in real}
+    return workload_of(real[0]) if len(digests) == 1 and None not in digests else None
 
 
 def _tolerances(options: argparse.Namespace) -> Mapping[str, Given] | None:

@@ -45,7 +45,7 @@ def import_run(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     rows = run.finished if chosen.drop_failed else run.requests
     if run.finished.empty:
         raise InputError(run.path, "", "no request of this run succeeded")
-    workload = _workload_of(run, options.get("workload_dir"))
+    workload = workload_of(run, options.get("workload_dir"))
     as_due = not (run if workload is None else workload).is_open_loop
     rows = rows.sort_values(["request_id"] if as_due else ["arrival_time_ns", "request_id"])
     trace = Trace("run", run.path, (), source={"run_id": run.run_id})
@@ -147,7 +147,7 @@ def _refused(rows: pd.DataFrame) -> set[int]:
     return {int(number) for number, *words in said if is_refusal(*words)}
 
 
-def _workload_of(run: Run, moved_to: Path | str | None) -> Workload | None:
+def workload_of(run: Run, moved_to: Path | str | None = None) -> Workload | None:
     """The run's workload, if it lies where it should and is still the same.
 
     One that lies there and cannot be read is said.
