@@ -335,9 +335,13 @@ def test_profile_of_another_release(sides: Sides) -> None:
 
 def test_profile_compared_by_hardware_where_the_device_is_unknown(sides: Sides) -> None:
     profile = {**PROFILE, "device_name": None}
-    assert sides.check("profile_matches", sim=sides.sim(meta={"profile": profile})).status == "pass"
-    profile["hardware"] = "a100"
-    assert sides.check("profile_matches", sim=sides.sim(meta={"profile": profile})).status == "fail"
+    # A processor is only itself.
+    sim = sides.sim(meta={"profile": profile})
+    assert sides.check("profile_matches", sim=sim).status == "unknown"
+    sim = sides.sim(meta={"profile": {**profile, "hardware": "a100"}})
+    assert sides.check("profile_matches", sim=sim).status == "fail"
+    gpu = sides.real(meta={"hardware": "a100"})
+    assert sides.check("profile_matches", gpu, sim).status == "pass"
 
 
 def test_profile_unknown(sides: Sides) -> None:

@@ -29,9 +29,10 @@ MIN_TREND = 6
 def generator_on_time(sides: Sides) -> Finding:
     """Requests were sent when the workload says.
 
-    Late is what came later than 1 ms, or than 5% of the median TTFT. An engine that is driven in
-    process takes requests between its steps: waiting for the step that runs is not lateness.
-    Fails where more than 5% of the requests were late, and warns of any.
+    Late is what came later than 1 ms, or than 5% of the median TTFT, and early what came as much
+    before its time. An engine that is driven in process takes requests between its steps: waiting
+    for the step that runs is not lateness. Fails where more than 5% of the requests were not on
+    time, and warns of any.
     """
     findings = [_on_time(run, metrics) for run, metrics in sides.pairs()]
     return worst(findings)
@@ -41,24 +42,30 @@ def _on_time(run: Run, metrics: RunMetrics) -> Finding:
     import numpy as np
 
     rows = run.requests[run.requests["sent_time_ns"].notna()]
+    silent = int(run.finished["sent_time_ns"].isna().sum())
     typical = metrics.values("ttft")
     slack = max(LATE_NS, LATE_SHARE * float(np.median(typical)) if typical is not None else 0.0)
     if rows.empty:
         stated = run.meta.get("lateness")
         worst = stated.get("p99_ns", stated.get("max_ns")) if isinstance(stated, Mapping) else None
-        if not isinstance(worst, int | float):
+        if not isinstance(worst, int | float) or not worst >= 0:
             return "unknown", f"{run.run_id} does not say when requests were sent"
         said = f"{run.run_id}: p99 of lateness {ms(worst)}, allowed {ms(slack)}"
         return ("fail" if worst > slack else "pass"), said
     arrival = rows["arrival_time_ns"].to_numpy(dtype="float64")
     sent = rows["sent_time_ns"].to_numpy(dtype="float64")
     late = sent - _free_again(run, arrival, sent)
-    share = float((late > slack).mean())
+    share, before = float((late > slack).mean()), float((sent - arrival < -slack).mean())
     said = f"{run.run_id}: {share:.1%} of requests sent more than {ms(slack)} late"
     said += f", the latest by {ms(max(float(late.max()), 0.0))}"
-    if share > LATE_REQUESTS:
+    if before:
+        most = ms(float((arrival - sent).max()))
+        said += f"; {before:.1%} sent more than that early, by up to {most}"
+    if share + before > LATE_REQUESTS:
         return "fail", f"{said}; the load was not the workload's"
-    return ("warn" if share else "pass"), said
+    if silent > LATE_REQUESTS * len(run.finished):
+        return "unknown", f"{said}; of {silent} it is not known when they were sent"
+    return ("warn" if share or before else "pass"), said
 
 
 def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
@@ -106,6 +113,10 @@ def _warm(sides: Sides, run: Run, metrics: RunMetrics) -> Finding:
                 f"{run.run_id}: no warm-up is recorded, and {cold.text}"
             )
         return "unknown", f"{run.run_id} does not record a warm-up; its first request shows no sign"
+    if isinstance(stated, str):
+        return "unknown", (
+            f"{run.run_id}: its warm-up is {stated!r}: state its requests, or true or false"
+        )
     if not _was_warmed(stated):
         return "fail", f"{run.run_id} was measured without a warm-up"
     if cold:

@@ -47,6 +47,9 @@ def _cold_cache(sides: Sides, run: Run) -> Finding:
         if run.meta.get("prefix_cache_reset") is True:
             return "pass", f"{run.run_id}: the prefix cache was reset before the run"
         return "unknown", f"{run.run_id} does not record cached tokens"
+    silent = int(rows["num_cached_tokens"].isna().sum())
+    if silent > UNEXPLAINED_SHARE * len(rows):
+        return "unknown", f"{run.run_id} does not record the cached tokens of {silent} requests"
     hits = rows["num_cached_tokens"].fillna(0).astype("int64")
     total = int(hits.sum())
     if total == 0:

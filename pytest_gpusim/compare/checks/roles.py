@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed
+from pytest_gpusim.compare.likeness import is_copy
 from pytest_gpusim.compare.sides import Sides
+from pytest_gpusim.runs import Run
 from pytest_gpusim.runs.identity import run_digest
 
 _NO_SIMULATOR = ("real", "compare", "profile")
+_OF_SIMULATIONS = ("operator_shares", "scheduler_rules", "counts_engine_time", "profiling_digest")
+_OF_MEASUREMENTS = ("lateness", "interference", "prefix_cache_reset")
+_OF_ALL_SEEDS = ("run_type", "model", "profiling_digest", "engine")
 
 
 @check(
@@ -19,34 +26,87 @@ _NO_SIMULATOR = ("real", "compare", "profile")
 def roles(sides: Sides) -> Finding:
     """Real runs against a simulated one, none of them twice, none a copy of another.
 
-    Two measured runs never agree in every time; nor does a simulation with a measured run.
+    Two measured runs never agree in every time; nor does a simulation with a measured run. Nor do
+    they in nine requests of ten to 2 µs: that is a copy, rounded or touched. What only a
+    simulation writes of itself shows one that is called real, and the other way round. Several
+    simulated runs are the seeds of one simulation, each given once.
     """
-    wrong = [
-        f"{run.run_id} is given as a real run and is of type {run.meta['run_type']!r}"
-        for run in sides.real
-        if run.meta.get("run_type") not in (None, "real")
-    ]
-    wrong += [
-        f"{run.run_id} is given as the simulation and is of type {run.meta['run_type']!r}"
-        for run in sides.sims
-        if run.meta.get("run_type") in _NO_SIMULATOR
-    ]
-    measured: dict[str, str] = {}
-    for run in sides.real:
-        digest = run_digest(run)
-        if digest in measured:
-            wrong.append(f"{run.run_id} has every time of {measured[digest]}: one run, given twice")
-        measured.setdefault(digest, run.run_id)
-    for run in sides.sims:
-        digest = run_digest(run)
-        if digest in measured:
-            wrong.append(
-                f"the simulation {run.run_id} has every time of {measured[digest]}: a run is "
-                "compared with itself"
-            )
+    wrong = [*_misnamed(sides), *_copies(sides), *_seeds(sides)]
     if wrong:
         return "fail", listed(wrong)
     silent = [run.run_id for run in (*sides.real, *sides.sims) if not run.meta.get("run_type")]
     if silent:
         return "unknown", f"{listed(silent)}: run_type is not recorded, real or simulated?"
     return "pass", f"{len(sides.real)} real, {len(sides.sims)} simulated, no two the same"
+
+
+def _misnamed(sides: Sides) -> list[str]:
+    wrong = []
+    simulators = {run.meta.get("run_type") for run in sides.sims} - {None, *_NO_SIMULATOR}
+    for run in sides.real:
+        made = next((key for key in _OF_SIMULATIONS if run.meta.get(key) is not None), None)
+        rows = set(run.requests["backend"].dropna().unique()) & simulators
+        if run.meta.get("run_type") not in (None, "real"):
+            wrong.append(_given(run, "a real run"))
+        elif made or rows:
+            why = f"has {made}" if made else f"its rows are of {', '.join(sorted(rows))}"
+            wrong.append(f"{_named(run)} is given as a real run and {why}: a simulation does")
+    for run in sides.sims:
+        measured = next((key for key in _OF_MEASUREMENTS if run.meta.get(key) is not None), None)
+        if run.meta.get("run_type") in _NO_SIMULATOR:
+            wrong.append(_given(run, "the simulation"))
+        elif measured:
+            wrong.append(
+                f"{_named(run)} is given as the simulation and has {measured}: a measurement does"
+            )
+    return wrong
+
+
+def _given(run: Run, role: str) -> str:
+    return f"{_named(run)} is given as {role} and is of type {run.meta['run_type']!r}"
+
+
+def _named(run: Run) -> str:
+    """A run's name and place: repeats are often called 1, 2, 3 in several folders."""
+    return f"{run.run_id} ({run.path})" if str(run.path) != run.run_id else run.run_id
+
+
+def _copies(sides: Sides) -> list[str]:
+    wrong = []
+    real = list(zip(sides.real, map(run_digest, sides.real), sides.real_metrics, strict=True))
+    for (first, digest, metrics), (run, own, others) in combinations(real, 2):
+        if own == digest:
+            wrong.append(f"{_named(run)} has every time of {_named(first)}: one run, given twice")
+        elif is_copy(metrics, others):
+            wrong.append(
+                f"{_named(run)} has the times of {_named(first)} to 2 µs: one run, given twice"
+            )
+    for sim, others in zip(sides.sims, sides.sims_metrics, strict=True):
+        own = run_digest(sim)
+        for first, digest, metrics in real:
+            if own == digest or is_copy(metrics, others):
+                times = "every time" if own == digest else "the times to 2 µs"
+                wrong.append(
+                    f"the simulation {_named(sim)} has {times} of {_named(first)}: a run is "
+                    "compared with itself"
+                )
+    return wrong
+
+
+def _seeds(sides: Sides) -> list[str]:
+    """Several simulated runs that are no sample of one simulation."""
+    first, *others = sides.sims
+    wrong = [
+        f"{key} of {_named(run)} is not that of {_named(first)}: no seeds of one simulation"
+        for run in others
+        for key in _OF_ALL_SEEDS
+        if run.meta.get(key) != first.meta.get(key)
+    ]
+    seen: dict[str, Run] = {}
+    twice = []
+    for run in sides.sims:
+        same = seen.setdefault(run_digest(run), run)
+        if same is not run:
+            twice.append(f"{_named(run)} has every time of {_named(same)}: one seed, given twice")
+    # Of a deterministic simulation all are the same, and count as one.
+    return wrong + (twice if len(seen) > 1 else [])

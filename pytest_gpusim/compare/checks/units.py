@@ -19,6 +19,8 @@ DRIFT, DRIFT_NS = 5e-4, 2e6
 _CERTAIN = 0.9  # rank correlation of a delay with the time at which a drift is no chance
 _FEWEST = 8
 _WALL_CLOCK_SLACK = 1e-3
+# A client may stamp the end of an answer a little after its last token.
+_APART_NS, _APART_SHARE, _APART_REQUESTS = 10e6, 0.1, 0.05
 
 
 @check(
@@ -33,14 +35,18 @@ def units(sides: Sides) -> Finding:
 
     Fails where latencies or arrivals differ by a factor of about 1,000 or more; where what passes
     between a scheduled arrival and its sending, or between the simulated and the real first token
-    of requests that did not queue, grows in proportion to the time; and where a run lasts longer by
-    its own clock than by the wall clock in its metadata.
+    of requests that did not queue, grows in proportion to the time; where a run lasts longer by
+    its own clock than by the wall clock in its metadata; and where times of one run contradict each
+    other: a request that is scheduled before it arrives or after its first token, or that ends at
+    another time than its last token.
     """
     if not any(sides.has(metric) for metric in HEADLINES):
         return "unknown", "no latency can be had on both sides"
     wrong = [*_factors(sides), *(_drift_of_arrivals(sides))]
     for run in sides.real:
         wrong += [*_late_and_later(run), *_beyond_wall_clock(run)]
+    for run in (*sides.real, *sides.sims):
+        wrong += [*_scheduled_outside(run), *_other_last_token(run)]
     if not wrong:
         wrong += _growing_apart(sides)
     if wrong:
@@ -166,6 +172,40 @@ def _beyond_wall_clock(run: Run) -> list[str]:
     return [
         f"{run.run_id} lasts {span:.3f} s by its own clock and {wall:.3f} s by the wall clock: its "
         "clock runs fast"
+    ]
+
+
+def _scheduled_outside(run: Run) -> list[str]:
+    rows = run.finished[run.finished["scheduled_time_ns"].notna()]
+    scheduled = rows["scheduled_time_ns"].astype("float64")
+    early = rows["arrival_time_ns"] - scheduled
+    late = scheduled - rows["first_token_time_ns"].astype("float64")
+    outside = (early > _APART_NS) | (late > _APART_NS)
+    if rows.empty or float(outside.mean()) <= _APART_REQUESTS:
+        return []
+    i = rows.loc[outside.to_numpy(dtype=bool), "request_id"].iloc[0]
+    return [
+        f"scheduled_time_ns of {int(outside.sum())} requests of {run.run_id}, such as {i}, is "
+        "before their arrival or after their first token: is it in another unit?"
+    ]
+
+
+def _other_last_token(run: Run) -> list[str]:
+    if run.tokens is None or run.tokens.empty:
+        return []
+    last = run.tokens.groupby("request_id")["token_time_ns"].max().astype("float64")
+    rows = run.finished.set_index("request_id")
+    first, end = (
+        rows[name].astype("float64") for name in ("first_token_time_ns", "completion_time_ns")
+    )
+    off = (end - last.reindex(rows.index)).abs()
+    apart = off > _APART_NS + _APART_SHARE * (end - first)
+    if rows.empty or float(apart.mean()) <= _APART_REQUESTS:
+        return []
+    i = rows.index[apart.to_numpy(dtype=bool)][0]
+    return [
+        f"{int(apart.sum())} requests of {run.run_id} end at another time than their last token "
+        f"(request {i}, by {ms(float(off[i]))}): are the token times in another unit?"
     ]
 
 
