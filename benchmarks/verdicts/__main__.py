@@ -14,7 +14,7 @@ from benchmarks.verdicts.tables import CASES, FIGURES, QUEUED, normal, queued, r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=10_000, help="of each row")
+    parser.add_argument("--trials", type=int, default=2000, help="of each row")
     trials = parser.parse_args().trials
     errors = " and ".join(
         f"{100 * (share * (1 - share) / trials) ** 0.5:.1g} points at {share:.0%}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def normal(
     return found
 
 
+@cache
 def queued(
     sigma: float, runs: int, *, trials: int, utilisation: float, seed: int = 1
 ) -> np.ndarray:
