@@ -163,7 +163,7 @@ class Comparison:
             accepted=accepted,
         )
         judgements = tuple(judge(limit, sides.figures, found.agreements) for limit in carried)
-        return replace(found, judgements=require_telling(judgements))
+        return replace(found, judgements=require_telling(judgements, sides.figures))
 
     def require_pass(self) -> None:
         """Raise `CheckFailed` unless the verdict is ``pass``; names what did not hold."""

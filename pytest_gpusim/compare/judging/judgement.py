@@ -16,7 +16,13 @@ from pytest_gpusim.compare.judging.equivalence import (
     Outcome,
     estimate,
 )
-from pytest_gpusim.compare.judging.tolerances import FEW_RUNS, STRICT, STRICT_RUNS, Limit
+from pytest_gpusim.compare.judging.tolerances import (
+    FEW_RUNS,
+    STRICT,
+    STRICT_RUNS,
+    Limit,
+    default_limits,
+)
 from pytest_gpusim.compare.metrics import Agreement, Statistic
 from pytest_gpusim.errors import UsageError
 
@@ -103,23 +109,27 @@ def require_carried(limits: tuple[Limit, ...], figures: Figures) -> tuple[Limit,
     return tuple(kept)
 
 
-def require_telling(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
-    """The judgements as they are, or none of them a pass where a simulation that took no time would
-    pass them all: a floor above every figure, arrivals that alone decide the throughput, limits
-    that nothing exceeds.
+def require_telling(judgements: tuple[Judgement, ...], figures: Figures) -> tuple[Judgement, ...]:
+    """The judgements as they are; none of them a pass where a simulation that took no time would
+    pass them all (a floor above every figure, arrivals that alone decide the throughput, limits
+    that nothing exceeds), and TTFT, TPOT or E2E, which nobody judged, is off by more than 10%.
     """
     if any(judgement.tells for judgement in judgements):
         return judgements
+    others = (judge(limit, figures, {}) for limit in default_limits())
+    off = next((one for one in others if one.outcome == "fail" and one.error is not None), None)
+    if off is None:
+        return judgements
     return tuple(
         replace(
-            judgement,
+            one,
             outcome="inconclusive",
             runs_needed=None,
-            reason=f"{judgement.reason}; judge a figure that tells something, beside it",
+            reason=f"{one.reason}; and {off.name} is off by {off.error:+.1%}: judge it, too",
         )
-        if judgement.outcome == "pass"
-        else judgement
-        for judgement in judgements
+        if one.outcome == "pass"
+        else one
+        for one in judgements
     )
 
 
