@@ -71,6 +71,7 @@ def command_parser(registry: Registry) -> argparse.ArgumentParser:
     """The parser of all commands, with the names that ``registry`` knows."""
     from pytest_gpusim.cli import (
         compare,
+        decisions,
         history,
         planning,
         points,
@@ -92,6 +93,7 @@ def command_parser(registry: Registry) -> argparse.ArgumentParser:
         history,
         points,
         planning,
+        decisions,
         system,
     )
     for module in modules:

@@ -17,22 +17,21 @@ from pytest_gpusim.cli.common import (
     add_fleet,
     add_json,
     add_model_and_hardware,
-    add_out,
     add_params,
     add_profiling_root,
     engine_of,
     model_of,
-    out_of,
     params_of,
     print_json,
 )
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
+from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.places import find_profiling_root
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_gpusim.planning.capacity import MakePoint
+    from pytest_gpusim.planning.search import Axis
     from pytest_gpusim.planning.sweep import Execute
     from pytest_gpusim.workload.generate import WorkloadSpec
 
@@ -67,15 +66,18 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     capacity.add_argument(
         "--share", type=float, metavar="F", help="of good requests (default: 0.9)"
     )
-    load = capacity.add_argument_group("the load, at any rate")
+    load = capacity.add_argument_group("the load, at any rate or from any number of clients")
     load.add_argument(
         "--workload", type=Path, metavar="DIR", help="one that exists, its arrivals sped up"
     )
     load.add_argument(
         "--arrivals",
-        default="poisson",
-        choices=("poisson", "burst", "fixed"),
-        help="how requests arrive",
+        choices=("poisson", "burst", "fixed", "closed"),
+        help="how requests arrive (default: poisson); closed: from clients that wait for answers, "
+        "and their number is searched",
+    )
+    load.add_argument(
+        "--max-clients", type=int, metavar="N", help="of --arrivals closed (default: the requests)"
     )
     load.add_argument("--requests", type=int, metavar="N", help="of each simulation")
     load.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
@@ -96,17 +98,6 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     )
     add_json(capacity)
     capacity.set_defaults(run=_capacity)
-
-    decide = commands.add_parser("decide", help="does the simulator choose what reality does?")
-    decide.add_argument(
-        "decision", type=Path, metavar="DECISION.toml", help="real and simulated runs, by setting"
-    )
-    decide.add_argument(
-        "--regret", type=float, metavar="F", help="fail where the simulator's choice costs more"
-    )
-    add_json(decide)
-    add_out(decide, str(DEFAULT_ROOT / "decisions"))
-    decide.set_defaults(run=_decide)
 
 
 _ROOT = DEFAULT_ROOT / "sweeps"
@@ -169,7 +160,8 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
 
 
 def _capacity(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.planning.capacity import CHART, DOCUMENT, Simulations, find_capacity
+    from pytest_gpusim.planning.capacity import CHART, DOCUMENT, PAGE, Simulations, find_capacity
+    from pytest_gpusim.planning.capacity_page import write_capacity_page
     from pytest_gpusim.planning.charts import draw_curve
     from pytest_gpusim.planning.slo import parse_limits
     from pytest_gpusim.planning.sweep import require_sweep
@@ -179,13 +171,14 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
         raise UsageError(f"--precision {options.precision}: expected a fraction between 0 and 1")
     out = options.out or DEFAULT_ROOT / "capacity" / new_id("capacity")
     require_sweep(out)
-    make, seeds = _loads(options, registry, out / "workloads")
+    make, axis, seeds = _loads(options, registry, out / "workloads")
     execute = executor(options, registry)
-    simulations = Simulations(make, limits, seeds, execute, out / "points", _to_stderr)
-    found = find_capacity(simulations, limits, precision=options.precision)
+    simulations = Simulations(make, limits, axis, seeds, execute, out / "points", _to_stderr)
+    found = find_capacity(simulations)
     write_json(out / DOCUMENT, found.to_json())
     if found.curve:
         draw_curve(found, out / CHART)
+    write_capacity_page(found, _source(options), out / PAGE)
     if options.json:
         print_json(found.to_json())
     else:
@@ -194,16 +187,25 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
     return 0
 
 
+def _source(options: argparse.Namespace) -> dict[str, str]:
+    """What a capacity is of, in the words of its command line."""
+    names = ("model", "hardware", "engine", "profile", "profiling_root", "simulator", "workload",
+             "arrivals", "requests", "prefill", "decode", "lengths_from", "seeds", "precision",
+             "replicas", "router", "param")  # fmt: skip
+    found = {name: getattr(options, name, None) for name in names}
+    return {name.replace("_", " "): str(value) for name, value in found.items() if value}
+
+
 def _to_stderr(line: str) -> None:
     print(f"gpusim: {line}", file=sys.stderr, flush=True)
 
 
 def _loads(
     options: argparse.Namespace, registry: Registry, store: Path
-) -> tuple[MakePoint, Sequence[int]]:
-    """The point of a rate and a seed, and the seeds."""
+) -> tuple[MakePoint, Axis, Sequence[int]]:
+    """The point of a load and a seed, what a load is, and the seeds."""
     from pytest_gpusim.bundle import read_bundle, resolve_root
-    from pytest_gpusim.planning.loads import at_rate, generated
+    from pytest_gpusim.planning.loads import at_rate, from_clients, generated
     from pytest_gpusim.planning.point import Point
     from pytest_gpusim.workload import read_workload
 
@@ -221,13 +223,32 @@ def _loads(
     if not seeds:
         raise UsageError(f"--seeds {options.seeds}: expected at least 1")
 
-    def make(rate: float, seed: int) -> Point:
-        workload = (
-            generated(spec, rate, seed, store) if given is None else at_rate(given, rate, store)
-        )
+    closed = options.arrivals == "closed"
+
+    def make(load: float, seed: int) -> Point:
+        if given is None:
+            workload = generated(spec, load, seed, store)
+        elif closed:
+            workload = from_clients(given, int(load), store)
+        else:
+            workload = at_rate(given, load, store)
         return Point.of(options.simulator, model, hardware, workload, bundle, engine, params)
 
-    return make, seeds
+    requests = len(given.requests) if given else options.requests
+    return make, _axis(options, requests), seeds
+
+
+def _axis(options: argparse.Namespace, requests: int) -> Axis:
+    from pytest_gpusim.planning.search import Clients, Rates
+
+    if options.arrivals != "closed":
+        if options.max_clients is not None:
+            raise UsageError("--max-clients: is of --arrivals closed")
+        return Rates(options.precision)
+    most = requests if options.max_clients is None else options.max_clients
+    if not 1 <= most <= requests:
+        raise UsageError(f"--max-clients {most}: expected 1 to {requests}, as there are requests")
+    return Clients(float(most), options.precision)
 
 
 def _spec(options: argparse.Namespace) -> WorkloadSpec:
@@ -237,48 +258,16 @@ def _spec(options: argparse.Namespace) -> WorkloadSpec:
         raise UsageError("capacity: give --requests, and --prefill and --decode; or --workload")
     if options.lengths_from is None and not (options.prefill and options.decode):
         raise UsageError("capacity: give --prefill and --decode, or --lengths-from")
+    closed = options.arrivals == "closed"
     spec = WorkloadSpec(
-        arrivals=options.arrivals,
+        arrivals=options.arrivals or "poisson",
         requests=options.requests,
-        rate=1.0,
+        rate=None if closed else 1.0,
         seed=0,
+        concurrency=1 if closed else None,
         prefill=Lengths.parse(options.prefill or "1", "--prefill"),
         decode=Lengths.parse(options.decode or "1", "--decode"),
         lengths_from=options.lengths_from,
     )
     spec.check()
     return spec
-
-
-def _decide(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.errors import CheckFailed
-    from pytest_gpusim.planning.charts import draw_decision
-    from pytest_gpusim.planning.decision_file import read_question
-
-    if options.regret is not None and not options.regret >= 0:
-        raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
-    out = out_of(options, "decisions", "decision")
-    question = read_question(options.decision, registry, out / "imported")
-    decisions = question.decisions()
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "decisions": [decision.to_json() for decision in decisions],
-    }
-    lines = [line for decision in decisions for line in decision.lines()]
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "decision.json", document)
-    (out / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw_decision(question, decisions, out / "decision.svg")
-    if options.json:
-        print_json(document)
-    else:
-        print("\n".join(lines))
-        print(out)
-    failed = 0
-    for decision in decisions if options.regret is not None else ():
-        try:
-            decision.check(options.regret)
-        except CheckFailed as error:
-            print(f"gpusim: {error}", file=sys.stderr)
-            failed = error.exit_code
-    return failed

@@ -1,10 +1,10 @@
 """The highest load at which stated limits hold, searched by simulation.
 
-Common random numbers: a seed's workload has the same lengths and, scaled by the rate, the same gaps
-at every load, so that differences between loads are not those of chance. Each seed has a capacity
-of its own, found by bisection of the logarithm of the rate; the interval is Student's over the
-logarithms of those, and says what the arrivals' chance makes of it, nothing of the simulator's
-error.
+A load is a request rate or a number of clients (see `search`). Common random numbers: a seed's
+workload has the same lengths and, scaled by the rate, the same gaps at every load, so that
+differences between loads are not those of chance. Each seed has a capacity of its own, found by
+bisection; the interval is Student's over the logarithms of those, and says what the arrivals'
+chance makes of it, nothing of the simulator's error.
 """
 
 from __future__ import annotations
@@ -20,28 +20,24 @@ from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.planning.binding import WORDS, Binding, what_binds
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.search import Axis
 from pytest_gpusim.planning.slo import Limits
 from pytest_gpusim.planning.sweep import Execute
 
 MakePoint = Callable[[float, int], Point]
-"""The point of a rate (requests per second) and a seed."""
+"""The point of a load and a seed."""
 
-DOCUMENT, CHART = "capacity.json", "capacity.svg"
-SATURATING = 1e6
-"""A rate at which all requests are there at once."""
-CURVE = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
-"""Loads of the curve, relative to the capacity."""
-_LOWEST = 2.0**-10
+DOCUMENT, CHART, PAGE = "capacity.json", "capacity.svg", "capacity.html"
 _CONFIDENCE = 0.9
 _SHOWN = ("ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns", "e2e_p50_ns", "e2e_p90_ns")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One simulation at a rate.
+    """One simulation at a load.
 
     Attributes:
-        rate: Requests per second that arrive.
+        load: Requests per second that arrive, or clients.
         seed: Of the workload.
         broken: Names of the limits that do not hold.
         goodput: The share of requests within all limits.
@@ -49,7 +45,7 @@ class Probe:
         binding: What the engine ran into.
     """
 
-    rate: float
+    load: float
     seed: int
     broken: tuple[str, ...]
     goodput: float
@@ -61,7 +57,7 @@ class Probe:
 class Load:
     """A point of the curve: medians over the seeds."""
 
-    rate: float
+    at: float
     goodput: float
     figures: Mapping[str, float | None]
 
@@ -71,28 +67,30 @@ class Load:
         served, latency = self.figures["requests_per_s"], self.figures["e2e_mean_ns"]
         return served / latency if served and latency else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {"rate": self.rate, "goodput": self.goodput, **self.figures}
+    def to_json(self, name: str) -> dict[str, Any]:
+        """As JSON values; the load by its name."""
+        return {name: self.at, "goodput": self.goodput, **self.figures}
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a search found. Rates are requests per second.
+    """What a search found.
 
     Attributes:
         limits: What had to hold.
+        axis: What a load is.
         by_seed: The capacity of each seed; 0 where the limits hold at no load, infinite where they
             hold with all requests at once.
         value: Their geometric mean, or 0, or infinite.
         interval: Of the mean, at 90%; None for one seed, or where a seed's is 0 or infinite.
         curve: Latency and goodput against load.
-        knee: The rate of the curve's greatest power.
+        knee: The load of the curve's greatest power.
         first_broken: The limits that break just above the capacity, the most frequent first.
         binding: What the engine runs into there.
     """
 
     limits: Limits
+    axis: Axis
     by_seed: Mapping[int, float]
     value: float
     interval: tuple[float, float] | None
@@ -106,70 +104,70 @@ class Capacity:
         return {
             "schema_version": SCHEMA_VERSION,
             "limits": str(self.limits),
-            "unit": "requests/s",
+            "unit": self.axis.unit,
             "capacity": _finite(self.value),
             "unbounded": math.isinf(self.value),
             "interval": None if self.interval is None else list(self.interval),
             "confidence": _CONFIDENCE,
-            "by_seed": {str(seed): _finite(rate) for seed, rate in self.by_seed.items()},
+            "by_seed": {str(seed): _finite(load) for seed, load in self.by_seed.items()},
             "knee": self.knee,
             "first_broken": list(self.first_broken),
             "binding": None if self.binding is None else self.binding.to_json(),
-            "curve": [load.to_json() for load in self.curve],
+            "curve": [load.to_json(self.axis.name) for load in self.curve],
         }
 
     def lines(self) -> list[str]:
         """The same for people."""
         found = [f"limits: {self.limits}"]
         if math.isinf(self.value):
-            return [
-                *found,
-                "capacity: the limits hold with all requests at once; take more requests",
-            ]
+            return [*found, f"capacity: {self.axis.beyond()}"]
         if not self.value:
             broken = ", ".join(self.first_broken)
             return [*found, f"capacity: none, {broken} does not hold at any load"]
-        interval = ""
+        interval, unit = "", self.axis.unit
         if self.interval is not None:
             low, high = self.interval
             interval = f" ({low:.4g} to {high:.4g} at {_CONFIDENCE:.0%}, {len(self.by_seed)} seeds)"
-        found.append(f"capacity: {self.value:.4g} requests/s{interval}")
+        found.append(f"capacity: {self.value:.4g} {unit}{interval}")
         if self.first_broken:
             found.append(f"above it breaks: {', '.join(self.first_broken)}")
         if self.binding is not None and self.binding.binds:
             found.append(f"what binds there: {WORDS[self.binding.binds]}")
         if self.knee is not None:
-            found.append(f"knee: {self.knee:.4g} requests/s (greatest throughput over latency)")
+            found.append(f"knee: {self.knee:.4g} {unit} (greatest throughput over latency)")
         columns = [name.removesuffix("_ns") for name in _SHOWN]
         found.append(
-            f"{'rate':>9}{'served/s':>10}{'goodput':>9}" + "".join(f"{c:>10}" for c in columns)
+            f"{self.axis.name:>9}{'served/s':>10}{'goodput':>9}"
+            + "".join(f"{c:>10}" for c in columns)
         )
         for load in self.curve:
             cells = [load.figures.get(name) for name in _SHOWN]
             times = "".join(f"{'-' if c is None else f'{c / 1e6:.1f}':>10}" for c in cells)
             served = load.figures["requests_per_s"] or 0.0
-            found.append(f"{load.rate:>9.4g}{served:>10.4g}{load.goodput:>9.1%}{times}")
+            found.append(f"{load.at:>9.4g}{served:>10.4g}{load.goodput:>9.1%}{times}")
         return [*found, "latencies in ms, medians over the seeds"]
 
 
 class Simulations:
-    """Probes by rate and seed, each simulated once; what lies on disk is not simulated again."""
+    """Probes by load and seed, each simulated once; what lies on disk is not simulated again."""
 
     def __init__(
         self,
         make: MakePoint,
         limits: Limits,
+        axis: Axis,
         seeds: Sequence[int],
         execute: Execute,
         runs: Path,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.seeds, self._make, self._limits, self._say = tuple(seeds), make, limits, say
+        self.axis, self.limits, self.seeds = axis, limits, tuple(seeds)
+        self._make, self._say = make, say
         self._execute, self._runs = execute, runs
         self._known: dict[tuple[float, int], Probe] = {}
 
     def probe(self, wanted: Mapping[int, float]) -> dict[int, Probe]:
-        """A probe for each seed at its rate.
+        """A probe for each seed at its load.
 
         Raises:
             EngineError: A simulation failed; there is no capacity without it.
@@ -179,19 +177,20 @@ class Simulations:
         self._runs.mkdir(parents=True, exist_ok=True)
         todo = [point for point in points.values() if not (self._runs / point.key).is_dir()]
         if todo:
-            rates = sorted({rate for rate, _ in missing if rate < SATURATING})
-            where = f"{rates[0]:.4g} to {rates[-1]:.4g} requests/s" if rates else "all at once"
+            loads = sorted({load for load, _ in missing if load < self.axis.everything})
+            unit = self.axis.unit
+            where = f"{loads[0]:.4g} to {loads[-1]:.4g} {unit}" if loads else "all at once"
             self._say(f"{len(todo)} simulations: {where}")
         for outcome in self._execute(list({p.key: p for p in todo}.values()), self._runs):
             if outcome.reason:
                 raise EngineError(f"a simulation of the search failed: {outcome.reason}")
         for place, point in points.items():
             self._known[place] = self._read(place, self._runs / point.key)
-        return {seed: self._known[rate, seed] for seed, rate in wanted.items()}
+        return {seed: self._known[load, seed] for seed, load in wanted.items()}
 
-    def at(self, rate: float) -> dict[int, Probe]:
-        """A probe for each seed at one rate."""
-        return self.probe(dict.fromkeys(self.seeds, rate))
+    def at(self, load: float) -> dict[int, Probe]:
+        """A probe for each seed at one load."""
+        return self.probe(dict.fromkeys(self.seeds, load))
 
     def _read(self, place: tuple[float, int], directory: Path) -> Probe:
         from pytest_gpusim.compare.measure import measure_run
@@ -201,75 +200,45 @@ class Simulations:
         measured = measure_run(run)
         return Probe(
             *place,
-            tuple(self._limits.broken(measured)),
-            self._limits.goodput(measured),
+            tuple(self.limits.broken(measured)),
+            self.limits.goodput(measured),
             figures_of(run),
             what_binds(run),
         )
 
 
-def find_capacity(simulations: Simulations, limits: Limits, *, precision: float) -> Capacity:
-    """Search the capacity.
-
-    Args:
-        simulations: Makes the probes.
-        limits: What must hold.
-        precision: Relative width at which a bisection ends.
+def find_capacity(simulations: Simulations) -> Capacity:
+    """Search the capacity along the axis of the simulations, at their limits.
 
     Raises:
         EngineError: A simulation failed.
     """
-    saturated = simulations.at(SATURATING)
+    axis = simulations.axis
+    saturated = simulations.at(axis.everything)
     bounds = {
-        seed: _Bounds(_served(probe), holds_at_once=not probe.broken)
+        seed: axis.first_bounds(_served(probe), holds=not probe.broken)
         for seed, probe in saturated.items()
     }
-    while wanted := {s: b.next_rate(precision) for s, b in bounds.items() if b.open(precision)}:
+    # Of each seed the lowest load that broke a limit.
+    breaking = {seed: probe for seed, probe in saturated.items() if probe.broken}
+    while wanted := {s: at for s, each in bounds.items() if (at := axis.next(each)) is not None}:
         for seed, probe in simulations.probe(wanted).items():
-            bounds[seed].learn(probe)
-    by_seed = {seed: bound.capacity for seed, bound in bounds.items()}
+            bounds[seed].learn(probe.load, holds=not probe.broken)
+            if probe.broken:
+                breaking[seed] = probe
+    by_seed = {seed: axis.capacity(bound) for seed, bound in bounds.items()}
     value, interval = _mean(list(by_seed.values()))
-    broken = [bound.broken for bound in bounds.values() if bound.broken is not None]
+    broken = list(breaking.values())
     names = [name for probe in broken for name in probe.broken]
     first = tuple(sorted(dict.fromkeys(names), key=names.count, reverse=True))
     binding = broken[0].binding if broken else None
     curve: tuple[Load, ...] = ()
     knee = None
     if 0 < value < math.inf:
-        curve = tuple(_load(simulations.at(_rounded(part * value))) for part in CURVE)
-        knee = max(curve, key=lambda load: load.power).rate
-    return Capacity(limits, by_seed, value, interval, curve, knee, first, binding)
-
-
-class _Bounds:
-    """What is known of one seed's capacity: between ``low``, which holds, and ``high``."""
-
-    def __init__(self, served: float, *, holds_at_once: bool) -> None:
-        self._start = served
-        self.low, self.high = (math.inf, math.inf) if holds_at_once else (0.0, math.inf)
-        self.broken: Probe | None = None
-
-    def open(self, precision: float) -> bool:
-        if math.isinf(self.low) or self.high <= self._start * _LOWEST:
-            return False
-        return not self.low or math.isinf(self.high) or self.high / self.low > 1 + precision
-
-    def next_rate(self, precision: float) -> float:
-        if self.low and math.isfinite(self.high):
-            return _rounded(math.sqrt(self.low * self.high))
-        if self.low:
-            return _rounded(self.low * 2)
-        return _rounded(self.high / 2 if math.isfinite(self.high) else self._start)
-
-    def learn(self, probe: Probe) -> None:
-        if probe.broken:
-            self.high, self.broken = probe.rate, probe
-        else:
-            self.low = probe.rate
-
-    @property
-    def capacity(self) -> float:
-        return self.low if math.isinf(self.low) or not self.low else math.sqrt(self.low * self.high)
+        curve = tuple(_load(simulations.at(load)) for load in axis.curve(value))
+        knee = max(curve, key=lambda load: load.power).at
+    limits = simulations.limits
+    return Capacity(limits, axis, by_seed, value, interval, curve, knee, first, binding)
 
 
 def _served(probe: Probe) -> float:
@@ -277,15 +246,10 @@ def _served(probe: Probe) -> float:
     return float(served) if served else 1.0
 
 
-def _rounded(rate: float) -> float:
-    """Four digits: rates that differ by less are the same simulation."""
-    return float(f"{rate:.4g}")
-
-
-def _mean(rates: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    if not all(0 < rate < math.inf for rate in rates):
-        return (0.0 if min(rates) == 0 else math.inf), None
-    logs = [math.log(rate) for rate in rates]
+def _mean(loads: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    if not all(0 < load < math.inf for load in loads):
+        return (0.0 if min(loads) == 0 else math.inf), None
+    logs = [math.log(load) for load in loads]
     mean = sum(logs) / len(logs)
     if len(logs) < 2:
         return math.exp(mean), None
@@ -304,8 +268,8 @@ def _load(probes: Mapping[int, Probe]) -> Load:
     for name in ("requests_per_s", "output_tokens_per_s", "e2e_mean_ns", *_SHOWN):
         known = [float(v) for probe in several if (v := probe.figures[name]) is not None]
         figures[name] = median(known) if known else None
-    return Load(several[0].rate, median(probe.goodput for probe in several), figures)
+    return Load(several[0].load, median(probe.goodput for probe in several), figures)
 
 
-def _finite(rate: float) -> float | None:
-    return rate if math.isfinite(rate) else None
+def _finite(load: float) -> float | None:
+    return load if math.isfinite(load) else None

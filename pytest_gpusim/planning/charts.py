@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from pytest_gpusim.planning.capacity import Capacity
     from pytest_gpusim.planning.decision import Decision
-    from pytest_gpusim.planning.decision_file import Measured, Question
+    from pytest_gpusim.planning.question import Measured, Question
 
-_PANELS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("e2e", "E2E, ms"))
+PANELS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("e2e", "E2E, ms"))
 
 
 def draw_curve(capacity: Capacity, out: Path) -> None:
@@ -26,28 +26,39 @@ def draw_curve(capacity: Capacity, out: Path) -> None:
 
         figure = Figure(figsize=(12, 3.2))
         figure.subplots_adjust(left=0.05, right=0.99, top=0.88, bottom=0.16, wspace=0.25)
-        panels = figure.subplots(1, len(_PANELS) + 1)
-        rates = [load.rate for load in capacity.curve]
-        for panel, (metric, label) in zip(panels, _PANELS, strict=False):
-            for statistic, style in (("p90", "-"), ("p50", ":")):
-                values = [load.figures[f"{metric}_{statistic}_ns"] for load in capacity.curve]
-                times = [float("nan") if value is None else value / 1e6 for value in values]
-                panel.plot(rates, times, style, color=SIM, marker=".", label=statistic)
-            for limit in capacity.limits.limits:
-                if limit.metric == metric:
-                    panel.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
+        panels = figure.subplots(1, len(PANELS) + 1)
+        for panel, (metric, label) in zip(panels, PANELS, strict=False):
+            draw_latency(panel, capacity, metric)
             panel.set(title=label)
-            _log_scale(panel.yaxis)
-        panels[-1].plot(rates, [load.goodput for load in capacity.curve], color=SIM, marker=".")
-        panels[-1].set(title="share of requests within limits", ylim=(0, 1.05))
-        for panel in panels:
-            _mark(panel, capacity)
-            panel.set_xlabel("requests/s")
+        draw_share(panels[-1], capacity)
+        panels[-1].set(title="share of requests within limits")
         panels[0].legend()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _log_scale(axis: Any) -> None:
+def draw_latency(axes: Any, capacity: Capacity, metric: str) -> None:
+    """Draw a latency of the curve at p90 and p50, with its limits."""
+    loads = [load.at for load in capacity.curve]
+    for statistic, line in (("p90", "-"), ("p50", ":")):
+        values = [load.figures[f"{metric}_{statistic}_ns"] for load in capacity.curve]
+        times = [float("nan") if value is None else value / 1e6 for value in values]
+        axes.plot(loads, times, line, color=SIM, marker=".", label=statistic)
+    for limit in capacity.limits.limits:
+        if limit.metric == metric:
+            axes.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
+    log_scale(axes.yaxis)
+    _mark(axes, capacity)
+
+
+def draw_share(axes: Any, capacity: Capacity) -> None:
+    """Draw the share of good requests of the curve."""
+    loads = [load.at for load in capacity.curve]
+    axes.plot(loads, [load.goodput for load in capacity.curve], color=SIM, marker=".")
+    axes.set_ylim(0, 1.05)
+    _mark(axes, capacity)
+
+
+def log_scale(axis: Any) -> None:
     """A logarithmic axis whose ticks are plain numbers: 1, 2, 5 and their tens."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -63,6 +74,7 @@ def _mark(panel: Any, capacity: Capacity) -> None:
         panel.axvspan(*capacity.interval, color=REAL, alpha=0.12, linewidth=0)
     if capacity.knee is not None:
         panel.axvline(capacity.knee, color=REAL, linewidth=0.8, linestyle=":")
+    panel.set_xlabel(capacity.axis.unit)
 
 
 def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) -> None:
@@ -74,7 +86,7 @@ def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) 
 
         figure = Figure(figsize=(12, 3.6))
         figure.subplots_adjust(left=0.05, right=0.78, top=0.88, bottom=0.15, wspace=0.25)
-        panels = figure.subplots(1, len(_PANELS))
+        panels = figure.subplots(1, len(PANELS))
         choices = {
             name: [word for word, chosen in _choosers(decisions) if chosen == name]
             for name in question.settings
@@ -82,7 +94,7 @@ def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) 
         for number, (name, sides) in enumerate(question.settings.items()):
             words = ", ".join(dict.fromkeys(choices[name]))
             label = f"{name} <- {words}" if words else name
-            for panel, (metric, title) in zip(panels, _PANELS, strict=True):
+            for panel, (metric, title) in zip(panels, PANELS, strict=True):
                 key, color = f"{metric}_p90_ns", f"C{number}"
                 for runs, style in ((sides.real, "-"), (sides.simulated, ":")):
                     loads = sorted(runs)
@@ -90,7 +102,7 @@ def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) 
                     shown = label if style == "-" else None
                     panel.plot(loads, times, style, marker=".", color=color, label=shown)
                 panel.set(title=f"{title}, p90", xlabel="load")
-                _log_scale(panel.yaxis)
+                log_scale(panel.yaxis)
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="center right", title="solid: real, dotted: simulated")
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

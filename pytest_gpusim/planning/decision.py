@@ -1,9 +1,11 @@
 """Would the simulator have taken the decision that reality takes, and what does its choice cost?
 
 Each setting has a value in reality, measured in repeats, and one in simulation. Both sides choose
-the best by their means. The *regret* is what the simulator's choice is worse by, in reality's
-values. Its interval is Welch's for the difference of two means, at 90%: single repeats share no
-queue, single requests do.
+the best by their means; of settings that the simulator holds for equal, the one that is worst in
+reality. The *regret* is what the simulator's choice is worse by than the best of all, in reality's
+values. Its interval is Welch's for the difference of two means, at 90%, against each other setting:
+single repeats share no queue, single requests do. A choice is the same where that interval holds
+nothing above 0, and different where it lies above; the same name alone proves nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any, Literal
 
 from pytest_gpusim.errors import CheckFailed, UsageError
 
-Verdict = Literal["same", "different", "not to be told apart"]
+Verdict = Literal["same", "different", "not to be told apart", "inconclusive"]
+Bound = Literal["", "at least", "at most"]
 _CONFIDENCE = 0.9
 
 
@@ -29,13 +32,15 @@ class Setting:
         name: How it is called.
         real: Its value in each repeat.
         simulated: Its value in each simulation.
-        notes: What is to be known of the values, such as that they are bounds.
+        real_bound: Whether its real value is but a bound: the truth is at least, or at most, that.
+        simulated_bound: The same of its simulated value.
     """
 
     name: str
     real: tuple[float, ...]
     simulated: tuple[float, ...]
-    notes: tuple[str, ...] = ()
+    real_bound: Bound = ""
+    simulated_bound: Bound = ""
 
     @property
     def real_mean(self) -> float:
@@ -50,10 +55,20 @@ class Setting:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Student's for the mean over the repeats, at 90%; None for one."""
-        if len(self.real) < 2:
+        return student(self.real)
+
+    @property
+    def error(self) -> float | None:
+        """Of the simulated value, relative; None where the real one is 0, or either is a bound."""
+        if not self.real_mean or self.real_bound or self.simulated_bound:
             return None
-        half = _quantile(len(self.real) - 1) * math.sqrt(variance(self.real) / len(self.real))
-        return self.real_mean - half, self.real_mean + half
+        return (self.simulated_mean - self.real_mean) / self.real_mean
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the values."""
+        sides = (("real", self.real_bound), ("simulated", self.simulated_bound))
+        return tuple(f"{side}: {bound} that" for side, bound in sides if bound)
 
 
 @dataclass(frozen=True)
@@ -61,14 +76,18 @@ class Decision:
     """Which setting each side chooses.
 
     Attributes:
-        objective: What is compared, such as ``capacity, requests/s``.
+        objective: What is compared, such as ``e2e_p90 at load 4``.
         settings: At least two.
         higher_is_better: Whether the best value is the highest.
+        notes: What is to be known of it, such as which setting was not measured.
+        doubts: Why its runs are no evidence: checks that failed, or could not be judged.
     """
 
     objective: str
     settings: tuple[Setting, ...]
     higher_is_better: bool
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.settings) < 2:
@@ -79,36 +98,60 @@ class Decision:
 
     @property
     def real_choice(self) -> Setting:
-        """The best by what was measured."""
-        return self._best([setting.real_mean for setting in self.settings])
+        """The best by what was measured; of several the simulator's, where it is among them."""
+        best = max(self._sign * setting.real_mean for setting in self.settings)
+        chosen = self.simulated_choice
+        if self._sign * chosen.real_mean == best:
+            return chosen
+        return next(each for each in self.settings if self._sign * each.real_mean == best)
 
     @property
     def simulated_choice(self) -> Setting:
-        """The best by simulation."""
-        return self._best([setting.simulated_mean for setting in self.settings])
+        """The best by simulation; of several the worst in reality."""
+        return min(self.simulated_best, key=lambda setting: self._sign * setting.real_mean)
+
+    @property
+    def simulated_best(self) -> tuple[Setting, ...]:
+        """All that the simulator holds for best."""
+        best = max(self._sign * setting.simulated_mean for setting in self.settings)
+        return tuple(each for each in self.settings if self._sign * each.simulated_mean == best)
 
     @property
     def regret(self) -> float:
         """What the simulator's choice is worse by than reality's, as a fraction of the latter."""
-        best = self.real_choice.real_mean
-        return self._worse_by(self.simulated_choice) / abs(best) if best else 0.0
+        best, chosen = self.real_choice, self.simulated_choice
+        difference = self._sign * (best.real_mean - chosen.real_mean)
+        return abs(difference / best.real_mean) if best.real_mean else 0.0
 
     @property
     def regret_interval(self) -> tuple[float, float] | None:
-        """Of the regret; None where repeats are too few, or both sides choose the same."""
-        best, chosen = self.real_choice, self.simulated_choice
-        half = _half_width(best.real, chosen.real)
-        if best is chosen or half is None or not best.real_mean:
-            return None
-        scale = abs(best.real_mean)
-        return self.regret - half / scale, self.regret + half / scale
+        """Of the regret; infinite above where a rival is known by a bound only, None where a
+        setting has one repeat, or the best is 0.
+        """
+        chosen, scale = self.simulated_choice, abs(self.real_choice.real_mean)
+        low = high = 0.0
+        for rival in self.settings:
+            if rival is chosen:
+                continue
+            half = _half_width(rival.real, chosen.real)
+            if half is None or not scale:
+                return None
+            better = self._sign * (rival.real_mean - chosen.real_mean)
+            if not self._may_exceed(chosen, rival):
+                low = max(low, (better - half) / scale)
+            high = max(high, (better + half) / scale)
+            if self._may_exceed(rival, chosen):
+                high = math.inf
+        return low, high
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the choices differ by more than the repeats do."""
-        if self.simulated_choice is self.real_choice or not self.regret:
-            return "same"
+        """Whether the choice costs something, as far as the repeats tell."""
+        if self.doubts:
+            return "inconclusive"
         interval = self.regret_interval
+        if interval is not None and interval[1] <= 0:
+            return "same"
         return "different" if interval is not None and interval[0] > 0 else "not to be told apart"
 
     @property
@@ -127,27 +170,32 @@ class Decision:
         for one, other in combinations(self.settings, 2):
             half = _half_width(one.real, other.real)
             difference = one.real_mean - other.real_mean
-            if half is not None and abs(difference) > half:
+            lower, upper = (one, other) if difference < 0 else (other, one)
+            open_ended = lower.real_bound == "at least" or upper.real_bound == "at most"
+            if half is not None and abs(difference) > half and not open_ended:
                 apart += 1
                 right += difference * (one.simulated_mean - other.simulated_mean) > 0
         return apart, right
 
     def check(self, regret: float = 0.0) -> None:
-        """Raise unless the simulator's choice is reality's, or costs no more than ``regret``.
+        """Raise unless the repeats show that the simulator's choice costs no more than ``regret``.
 
         Raises:
-            CheckFailed: It costs more, or the repeats cannot tell whether it does.
+            CheckFailed: It costs more, the repeats cannot tell whether it does, or the runs are no
+                evidence.
         """
-        if self.verdict == "same" or (self.regret <= regret and self._surely_within(regret)):
+        interval = self.regret_interval
+        if not self.doubts and interval is not None and interval[1] <= regret:
             return
+        why = f"; {self.doubts[0]}" if self.doubts else ""
         raise CheckFailed(
             f"decision by {self.objective}: the simulator chooses {self.simulated_choice.name}, "
-            f"reality {self.real_choice.name} ({self.verdict}); regret {self._regret_text()}, "
-            f"allowed is {regret:.1%}"
+            f"reality {self.real_choice.name} ({self.verdict}); regret {self.regret_text}, "
+            f"allowed is {regret:.1%}{why}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The decision as JSON values."""
+        """The decision as JSON values; a regret without an upper end has None there."""
         apart, right = self.pairs
         interval = self.regret_interval
         return {
@@ -160,71 +208,53 @@ class Decision:
                     "real_runs": list(each.real),
                     "interval": None if each.interval is None else list(each.interval),
                     "simulated": each.simulated_mean,
-                    "error": _error(each),
-                    "notes": list(each.notes),
+                    "error": each.error,
+                    "real_bound": each.real_bound or None,
+                    "simulated_bound": each.simulated_bound or None,
                 }
                 for each in self.settings
             ],
             "real_choice": self.real_choice.name,
             "simulated_choice": self.simulated_choice.name,
+            "simulated_best": [each.name for each in self.simulated_best],
             "regret": self.regret,
-            "regret_interval": None if interval is None else list(interval),
+            "regret_interval": None
+            if interval is None
+            else [end if math.isfinite(end) else None for end in interval],
             "rank_correlation": self.rank_correlation,
             "pairs_apart": apart,
             "pairs_ordered_right": right,
             "verdict": self.verdict,
+            "notes": list(self.notes),
+            "doubts": list(self.doubts),
         }
 
-    def lines(self) -> list[str]:
-        """The decision for people."""
-        width = max(len(setting.name) for setting in self.settings) + 2
-        found = [
-            f"{self.objective}, the {'highest' if self.higher_is_better else 'lowest'} is best"
-        ]
-        found.append(f"  {'setting':{width}}{'real':>12}{'simulated':>12}{'error':>9}")
-        for each in self.settings:
-            error = _error(each)
-            marks = [
-                word
-                for word, choice in (("real", self.real_choice), ("sim", self.simulated_choice))
-                if choice is each
-            ]
-            mark = f"  <- {' and '.join(marks)}" if marks else ""
-            shown = "-" if error is None else f"{error:+.1%}"
-            values = f"{each.real_mean:>12.5g}{each.simulated_mean:>12.5g}{shown:>9}"
-            notes = f"  ({'; '.join(each.notes)})" if each.notes else ""
-            found.append(f"  {each.name:{width}}{values}{mark}{notes}")
-        apart, right = self.pairs
-        tau = self.rank_correlation
-        found.append(
-            f"  rank correlation {'-' if tau is None else f'{tau:.2f}'}; of {apart} pairs that the "
-            f"repeats tell apart {right} are in the right order"
-        )
-        found.append(f"  {self.verdict}: regret {self._regret_text()}")
-        return found
-
-    def _best(self, values: Sequence[float]) -> Setting:
-        pick = max if self.higher_is_better else min
-        return self.settings[values.index(pick(values))]
-
-    def _worse_by(self, setting: Setting) -> float:
-        difference = self.real_choice.real_mean - setting.real_mean
-        return difference if self.higher_is_better else -difference
-
-    def _surely_within(self, regret: float) -> bool:
-        interval = self.regret_interval
-        return interval is not None and interval[1] <= regret
-
-    def _regret_text(self) -> str:
+    @property
+    def regret_text(self) -> str:
+        """The regret and its interval, in words."""
         interval = self.regret_interval
         if interval is None:
-            return f"{self.regret:.1%}"
-        return f"{self.regret:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
+            return f"{self.regret:.1%}, of unknown noise"
+        low, high = interval
+        if math.isinf(high):
+            return f"{self.regret:.1%} (at least {low:.1%})"
+        return f"{self.regret:.1%} ({low:.1%} to {high:.1%})"
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.higher_is_better else -1
+
+    def _may_exceed(self, one: Setting, other: Setting) -> bool:
+        """Whether a bound leaves open that one is above the other by any amount."""
+        return one.real_bound == "at least" or (one.real_bound == other.real_bound == "at most")
 
 
-def _error(setting: Setting) -> float | None:
-    real = setting.real_mean
-    return (setting.simulated_mean - real) / real if real else None
+def student(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's interval for the mean, at 90%; None for one value."""
+    if len(values) < 2:
+        return None
+    half = _quantile(len(values) - 1) * math.sqrt(variance(values) / len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def _half_width(one: Sequence[float], other: Sequence[float]) -> float | None:

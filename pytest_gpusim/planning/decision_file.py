@@ -4,118 +4,54 @@
 
     slo = "ttft_p90=500ms,tpot_p90=40ms"    # decide by capacity at these limits
     objective = ["e2e_p90", "goodput"]      # and by a figure, at each load
+    accept = ["warmed_up"]                  # checks, as of `gpusim compare --accept`
+
+    [state]                                 # what runs do not say, as of --state
+    clock = "client"
 
     [[point]]
     setting = "64 sequences"
     load = 4.0                              # requests per second, or clients
     real = ["runs/64-4-1", "runs/64-4-2"]   # repeats
-    simulated = "sims/64-4"                 # or a list
+    simulated = "sims/64-4"                 # or a list: the seeds of a stochastic simulator
+    state = {"engine.max_num_seqs" = 64}    # of this point
 
-Paths are relative to the file; a real run may be another tool's file.
+Paths are relative to the file; a run may be another tool's file.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import InputError
-from pytest_gpusim.planning.decision import Decision, Setting
-from pytest_gpusim.planning.figures import FIGURES, figures_of
+from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.planning.evidence import Evidence, Runs, examine, require_one_load
+from pytest_gpusim.planning.figures import figures_of
+from pytest_gpusim.planning.question import (
+    GOOD_REQUESTS,
+    GOODPUT,
+    Measured,
+    Question,
+    Sides,
+    is_objective,
+    objective_names,
+)
 from pytest_gpusim.planning.slo import Limits, parse_limits
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.toml_documents import read_toml
 
 if TYPE_CHECKING:
-    from pytest_gpusim.compare.measure import RunMetrics
+    from collections.abc import Iterator, Mapping
 
-_KEYS = {"slo", "share", "objective", "point"}
+    from pytest_gpusim.runs import Run
+
+_KEYS = {"slo", "share", "objective", "accept", "state", "point"}
 _POINT_KEYS = {"setting", "load", "real", "simulated"}
-_HIGHER = ("requests_per_s", "output_tokens_per_s", "goodput")
-_GOODPUT = "goodput"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run: its metrics, and the figures of `FIGURES`."""
-
-    metrics: RunMetrics
-    figures: Mapping[str, float | int | None]
-
-
-@dataclass
-class Sides:
-    """The runs of one setting, by load: repeats and simulations."""
-
-    real: dict[float, list[Measured]] = field(default_factory=dict)
-    simulated: dict[float, list[Measured]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A decision file, read, with its runs.
-
-    Attributes:
-        path: The file.
-        limits: Of ``slo``; None where it has none.
-        objectives: Figures to decide by at each load.
-        settings: The runs of each setting, by its name.
-    """
-
-    path: Path
-    limits: Limits | None
-    objectives: tuple[str, ...]
-    settings: Mapping[str, Sides]
-
-    @property
-    def loads(self) -> list[float]:
-        """All loads, ascending."""
-        return sorted({load for sides in self.settings.values() for load in sides.real})
-
-    def decisions(self) -> list[Decision]:
-        """One by capacity, where limits are stated and there is more than one load; and one for
-        each objective at each load.
-        """
-        found = []
-        if self.limits is not None and len(self.loads) > 1:
-            settings = tuple(_by_capacity(n, s, self.limits) for n, s in self.settings.items())
-            found.append(Decision(f"load within {self.limits}", settings, True))
-        for name in self.objectives:
-            for load in self.loads:
-                settings = tuple(
-                    Setting(
-                        setting,
-                        self._values(sides.real[load], name),
-                        self._values(sides.simulated[load], name),
-                    )
-                    for setting, sides in self.settings.items()
-                    if load in sides.real
-                )
-                if len(settings) > 1:
-                    found.append(Decision(f"{name} at load {load:g}", settings, name in _HIGHER))
-        if not found:
-            raise InputError(
-                self.path, "objective", "nothing to decide by: give slo and several loads, or it"
-            )
-        return found
-
-    def _values(self, runs: Sequence[Measured], name: str) -> tuple[float, ...]:
-        if name == _GOODPUT:
-            assert self.limits is not None
-            return tuple(self.limits.goodput(run.metrics) for run in runs)
-        key = name if name in FIGURES else f"{name}_ns"
-        values = [run.figures[key] for run in runs]
-        if any(value is None for value in values):
-            raise InputError(self.path, "objective", f"{name} is not known of every run")
-        scale = 1e-6 if key.endswith("_ns") else 1.0
-        return tuple(float(value) * scale for value in values if value is not None)
+_OPTIONAL = {"state"}
 
 
 def read_question(path: Path, registry: Registry, store: Path) -> Question:
-    """Read a decision file and its runs.
+    """Read a decision file and its runs, and hold the checks of a comparison against each point.
 
     Args:
         path: The file.
@@ -123,23 +59,44 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
         store: Where imported runs go.
 
     Raises:
-        InputError: The file or a run cannot be used, or a point has but one side.
+        InputError: The file or a run cannot be used, a point has but one side, a run is in the
+            wrong role, or runs are of other requests.
     """
     document = _document(path)
     slo, share = document.get("slo"), document.get("share")
-    limits = parse_limits(str(slo), share) if slo is not None else None
-    stated = document.get("objective", [])
-    objectives = tuple([stated] if isinstance(stated, str) else stated)
+    try:
+        limits = parse_limits(str(slo), share) if slo is not None else None
+    except GpusimError as error:
+        raise InputError(path, "slo", str(error)) from None
+    objectives = tuple(_texts(path, "objective", document.get("objective", [])))
     for name in objectives:
-        if name not in FIGURES and f"{name}_ns" not in FIGURES and name != _GOODPUT:
-            known = ", ".join(figure.removesuffix("_ns") for figure in FIGURES)
-            raise InputError(path, "objective", f"{name!r} is unknown; known are {known}, goodput")
-        if name == _GOODPUT and limits is None:
-            raise InputError(path, "slo", "is missing, and goodput is the share within it")
+        if not is_objective(name):
+            known = ", ".join(objective_names())
+            raise InputError(path, "objective", f"{name!r} is unknown; known are {known}")
+        if name in (GOODPUT, GOOD_REQUESTS) and limits is None:
+            raise InputError(path, "slo", f"is missing, and {name} is of requests within it")
+    points: dict[tuple[str, float], Runs] = {}
+    evidence: list[Evidence] = []
+    for place, where, point in _points(path, document["point"]):
+        if place in points:
+            raise InputError(path, where, f"{place[0]} at load {place[1]:g} stands twice")
+        runs = points[place] = _runs(path, where, point, registry, store)
+        stated = {**document.get("state", {}), **point.get("state", {})}
+        try:
+            evidence.append(
+                examine(path, where, place, runs, accept=_accepted(path, document), stated=stated)
+            )
+        except InputError:
+            raise
+        except GpusimError as error:
+            raise InputError(path, where, str(error)) from None
+    require_one_load(path, points)
     settings: dict[str, Sides] = {}
-    for number, point in enumerate(document["point"], start=1):
-        _add_point(settings, path, f"point {number}", point, registry, store)
-    return Question(path, limits, objectives, settings)
+    for (setting, load), runs in points.items():
+        sides = settings.setdefault(setting, Sides())
+        sides.real[load] = [_measured(path, run, limits) for run in runs.real]
+        sides.simulated[load] = [_measured(path, run, limits) for run in runs.simulated]
+    return Question(path, limits, objectives, settings, tuple(evidence))
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -149,66 +106,80 @@ def _document(path: Path) -> dict[str, Any]:
             raise InputError(path, key, f"is unknown; known are {', '.join(sorted(_KEYS))}")
     if not isinstance(document.get("point"), list) or not document["point"]:
         raise InputError(path, "point", "expected tables [[point]]")
+    if not isinstance(document.get("state", {}), dict):
+        raise InputError(path, "state", "expected a table")
     return document
 
 
-def _add_point(
-    settings: dict[str, Sides],
-    path: Path,
-    where: str,
-    point: Any,
-    registry: Registry,
-    store: Path,
-) -> None:
-    from pytest_gpusim.runs.importers import load_real_run
+def _accepted(path: Path, document: Mapping[str, Any]) -> list[str]:
+    return _texts(path, "accept", document.get("accept", []))
 
-    if not isinstance(point, dict) or set(point) != _POINT_KEYS:
-        raise InputError(path, where, f"expected {', '.join(sorted(_POINT_KEYS))}")
-    load = point["load"]
-    if not isinstance(load, int | float) or isinstance(load, bool) or not load > 0:
-        raise InputError(path, f"{where}, load", f"expected a number above 0, found {load!r}")
-    sides = settings.setdefault(str(point["setting"]), Sides())
-    if load in sides.real:
-        raise InputError(path, where, f"{point['setting']} at load {load:g} stands twice")
-    for key, side in (("real", sides.real), ("simulated", sides.simulated)):
-        names = point[key] if isinstance(point[key], list) else [point[key]]
-        if not names:
+
+def _texts(path: Path, where: str, value: Any) -> list[str]:
+    """A text, or a list of texts."""
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in texts):
+        raise InputError(path, where, f"expected a text or a list of texts, found {value!r}")
+    return texts
+
+
+def _points(path: Path, points: list[Any]) -> Iterator[tuple[tuple[str, float], str, Any]]:
+    for number, point in enumerate(points, start=1):
+        where = f"point {number}"
+        if not isinstance(point, dict):
+            raise InputError(path, where, "expected a table [[point]]")
+        missing = sorted(_POINT_KEYS - set(point))
+        unknown = sorted(set(point) - _POINT_KEYS - _OPTIONAL)
+        if missing or unknown:
+            said = f"{missing[0]} is missing" if missing else f"{unknown[0]} is unknown"
+            known = ", ".join(sorted(_POINT_KEYS))
+            raise InputError(path, where, f"{said}; expected {known}, and state at will")
+        load = point["load"]
+        if not isinstance(load, int | float) or isinstance(load, bool) or not 0 < load < 1e12:
+            raise InputError(path, f"{where}, load", f"expected a number above 0, found {load!r}")
+        if not isinstance(point.get("state", {}), dict):
+            raise InputError(path, f"{where}, state", "expected a table")
+        yield (str(point["setting"]), float(load)), where, point
+
+
+def _runs(
+    path: Path, where: str, point: Mapping[str, Any], registry: Registry, store: Path
+) -> Runs:
+    from pytest_gpusim.runs.importers import load_real_runs, load_simulated_run
+
+    names = {key: _texts(path, f"{where}, {key}", point[key]) for key in ("real", "simulated")}
+    for key, several in names.items():
+        if not several:
             raise InputError(path, f"{where}, {key}", "names no run")
-        runs = [load_real_run(path.parent / str(n), registry, store=store) for n in names]
-        side[float(load)] = [_measured(run) for run in runs]
+    real = [
+        run
+        for name in names["real"]
+        for run in load_real_runs(path.parent / name, registry, store=store)
+    ]
+    simulated = [
+        load_simulated_run(path.parent / name, registry, store=store) for name in names["simulated"]
+    ]
+    return Runs(real, simulated)
 
 
-def _measured(run: Any) -> Measured:
+def _measured(path: Path, run: Run, limits: Limits | None) -> Measured:
     from pytest_gpusim.compare.measure import measure_run
 
-    return Measured(measure_run(run), figures_of(run))
+    metrics = measure_run(run)
+    for limit in limits.limits if limits else ():
+        if limit.metric in metrics.unavailable:
+            why = metrics.unavailable[limit.metric]
+            raise InputError(path, "slo", f"{limit.metric} is not known of {run.run_id}: {why}")
+    return Measured(metrics, figures_of(run), _source(run))
 
 
-def _by_capacity(name: str, sides: Sides, limits: Limits) -> Setting:
-    notes: list[str] = []
-    values: dict[str, tuple[float, ...]] = {}
-    for side, runs in (("real", sides.real), ("simulated", sides.simulated)):
-        repeats = min(len(each) for each in runs.values())
-        found = [
-            _capacity({load: limits.margin(each[k].metrics) for load, each in runs.items()})
-            for k in range(repeats)
-        ]
-        values[side] = tuple(value for value, _ in found)
-        notes += [f"{side} {bound}" for bound in dict.fromkeys(b for _, b in found) if bound]
-    return Setting(name, values["real"], values["simulated"], tuple(notes))
-
-
-def _capacity(margins: Mapping[float, float]) -> tuple[float, str]:
-    """The load at which a margin becomes less than nothing, and whether that is but a bound.
-
-    Between two measured loads the margin is taken as linear in the logarithm of the load.
-    """
-    loads = sorted(margins)
-    for below, above in zip([None, *loads], loads, strict=False):
-        if margins[above] >= 0:
-            continue
-        if below is None:
-            return above, "is at most the lowest load"
-        part = margins[below] / (margins[below] - margins[above])
-        return math.exp(math.log(below) + part * math.log(above / below)), ""
-    return loads[-1], "is at least the highest load"
+def _source(run: Run) -> dict[str, str]:
+    engine = run.meta.get("engine") or {}
+    found = {
+        "run": str(run.path),
+        "workload": run.meta.get("workload_digest"),
+        "profile": run.meta.get("profiling_digest"),
+        "engine": engine.get("engine_version"),
+        "at": run.meta.get("started_at"),
+    }
+    return {key: str(value) for key, value in found.items() if value}

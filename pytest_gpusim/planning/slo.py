@@ -93,6 +93,17 @@ class Limits:
                 margins.append(-math.log(max(value, 1.0) / limit.most_ns))
         return min(margins, default=math.inf)
 
+    @property
+    def most_used(self) -> float:
+        """What `used` may be at most."""
+        return 1.0 if self.limits[0].statistic else 1 - self.share
+
+    def used(self, run: RunMetrics) -> float:
+        """With statistics the worst ratio to its limit, without the share of requests outside."""
+        if self.limits[0].statistic is None:
+            return 1 - self.goodput(run)
+        return math.exp(-self.margin(run))
+
     def goodput(self, run: RunMetrics) -> float:
         """The share of requests that are within every limit, statistics left aside."""
         table = run.requests

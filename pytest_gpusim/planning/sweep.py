@@ -125,14 +125,14 @@ def run_sweep(
     done = {key for key in points if (runs / key).is_dir()}
     todo = [point for key, point in points.items() if key not in done]
     say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run")
-    reasons: dict[str, str] = {}
+    outcomes: dict[str, Outcome] = {}
     try:
         for outcome in _reported(execute(todo, runs), len(todo), say):
-            reasons[outcome.key] = outcome.reason
+            outcomes[outcome.key] = outcome
             if not outcome.reason:
                 done.add(outcome.key)
     finally:
-        finished = tuple(_finish(row, done, reasons, runs) for row in rows)
+        finished = tuple(_finish(row, done, outcomes.get(row.key), runs) for row in rows)
         sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
         _write(sweep)
     return sweep
@@ -222,15 +222,16 @@ def _reported(
             say(f"{number} of {count} done{word}, about {left:.0f} s left")
 
 
-def _finish(row: Row, done: set[str], reasons: Mapping[str, str], runs: Path) -> Row:
+def _finish(row: Row, done: set[str], outcome: Outcome | None, runs: Path) -> Row:
     if not row.key:
         return row
-    if reason := reasons.get(row.key):
-        return replace(row, status="failed", reason=reason)
+    if outcome is not None and outcome.reason:
+        return replace(row, status="failed", reason=outcome.reason)
     if row.key not in done:
         return row
     try:
-        return replace(row, status="done", figures=run_figures(runs / row.key))
+        figures = outcome.figures if outcome else None
+        return replace(row, status="done", figures=figures or run_figures(runs / row.key))
     except InputError as error:
         return replace(row, status="failed", reason=str(error))
 

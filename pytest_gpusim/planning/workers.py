@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.planning.figures import run_figures
 from pytest_gpusim.planning.point import Point, run_point
 from pytest_gpusim.registry import Registry
 
@@ -16,10 +18,17 @@ _TRIES = 3
 
 
 class Outcome(NamedTuple):
-    """What became of a point; ``reason`` says why it failed, and is empty where it did not."""
+    """What became of a point.
+
+    Attributes:
+        key: Its key.
+        reason: Why it failed; empty where it did not.
+        figures: See `figures.FIGURES`, where who ran it has read them; None: read them of the run.
+    """
 
     key: str
     reason: str = ""
+    figures: Mapping[str, float | int | None] | None = None
 
 
 def run_here(points: Sequence[Point], registry: Registry, out: Path) -> Iterator[Outcome]:
@@ -83,4 +92,13 @@ def _load(registry: Callable[[], Registry]) -> None:
 
 def _run(point: Point, out: Path) -> Outcome:
     assert _registry is not None
-    return Outcome(point.key, run_point(point, _registry, out / point.key))
+    reason = run_point(point, _registry, out / point.key)
+    # Read here, where others run beside it.
+    return Outcome(point.key, reason, None if reason else _figures(out / point.key))
+
+
+def _figures(run: Path) -> Mapping[str, float | int | None] | None:
+    try:
+        return run_figures(run)
+    except InputError:
+        return None  # whoever asks for them is told

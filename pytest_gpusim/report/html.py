@@ -53,10 +53,25 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     ]
     counted = Counter(document.comparison["verdict"] for document in documents)
     counts = {verdict: counted[verdict] for verdict in get_args(Verdict)}
-    template = _environment().get_template("session.html.j2")
-    text = template.render(
-        items=items, counts=counts, loads=load_charts(documents), title="Simulated against real"
+    write_page(
+        "session.html.j2",
+        out,
+        items=items,
+        counts=counts,
+        loads=load_charts(documents),
+        title="Simulated against real",
     )
+
+
+def write_page(template: str, out: Path, **values: Any) -> None:
+    """Fill a template of this package's and write it, whole or not at all.
+
+    Args:
+        template: Its file.
+        out: The file to write; its directory is made.
+        values: What the template names; ``title`` is the page's.
+    """
+    text = _environment().get_template(template).render(**values)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")

@@ -14,8 +14,9 @@ from pytest_gpusim.cli import main
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.planning.capacity import Capacity, Simulations, find_capacity
-from pytest_gpusim.planning.loads import at_rate, generated
+from pytest_gpusim.planning.loads import at_rate, from_clients, generated
 from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.search import Axis, Clients, Rates
 from pytest_gpusim.planning.slo import parse_limits
 from pytest_gpusim.planning.workers import run_here
 from pytest_gpusim.workload import read_workload
@@ -38,6 +39,7 @@ def search(
     spec: WorkloadSpec = FIXED,
     seeds: tuple[int, ...] = (0,),
     precision: float = 0.2,
+    axis: Axis | None = None,
 ) -> Capacity:
     known, limits = registry(), parse_limits(slo)
     bundle = make_bundle(tmp_path / "bundle")
@@ -47,9 +49,46 @@ def search(
         return Point.of("reference", TINY, CPU, workload, bundle, engine, {})
 
     simulations = Simulations(
-        make, limits, seeds, lambda points, out: run_here(points, known, out), tmp_path / "points"
+        make,
+        limits,
+        axis or Rates(precision),
+        seeds,
+        lambda points, out: run_here(points, known, out),
+        tmp_path / "points",
     )
-    return find_capacity(simulations, limits, precision=precision)
+    return find_capacity(simulations)
+
+
+CLOSED = replace(FIXED, arrivals="closed", rate=None, concurrency=1, requests=60)
+
+
+def test_clients_before_one_seat_wait_for_one_another(tmp_path: Path) -> None:
+    # N clients before one seat: each waits for the N - 1 before it, and N service times in all.
+    limit = f"e2e_p99={5.5 * SERVICE_NS / 1e6}ms"
+    found = search(tmp_path, limit, spec=CLOSED, axis=Clients(60.0, 0.02))
+    assert found.value == 5
+    assert found.binding is not None
+    assert found.binding.binds == "sequences"
+    assert [load.at for load in found.curve] == [1, 2, 4, 5, 6, 8]
+    assert [load.goodput for load in found.curve] == [1, 1, 1, 1, pytest.approx(5 / 60), 5 / 60]
+    assert found.knee == 1  # nothing is gained by a second one
+    assert found.to_json()["curve"][0]["clients"] == 1
+    assert "capacity: 5 clients" in "\n".join(found.lines())
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "most", "value", "says"),
+    [
+        (0.5 * SERVICE_NS / 1e6, 60.0, 0.0, "does not hold at any load"),
+        (9.5 * SERVICE_NS / 1e6, 8.0, math.inf, "hold at all 8 clients; take more (--max-clients)"),
+    ],
+)
+def test_clients_that_are_too_many_or_too_few(
+    tmp_path: Path, limit_ms: float, most: float, value: float, says: str
+) -> None:
+    found = search(tmp_path, f"e2e_p99={limit_ms}ms", spec=CLOSED, axis=Clients(most, 0.02))
+    assert found.value == value
+    assert says in "\n".join(found.lines())
 
 
 def test_a_server_of_one_seat_takes_what_it_can_serve(tmp_path: Path) -> None:
@@ -60,7 +99,7 @@ def test_a_server_of_one_seat_takes_what_it_can_serve(tmp_path: Path) -> None:
     assert found.binding is not None
     assert found.binding.binds == "sequences"
     assert found.knee == pytest.approx(found.value, rel=0.15)
-    loads = {load.rate / found.value: load for load in found.curve}
+    loads = {load.at / found.value: load for load in found.curve}
     assert min(loads) == pytest.approx(0.25, rel=0.01)
     assert [load.goodput for ratio, load in loads.items() if ratio < 0.99] == [1.0] * 5
     assert loads[max(loads)].goodput < 0.2
@@ -124,6 +163,10 @@ def test_a_seed_has_the_same_requests_at_every_rate(tmp_path: Path) -> None:
     span = moved.requests[-1].arrival_time_ns - moved.requests[0].arrival_time_ns
     assert span == pytest.approx((len(moved.requests) - 1) / 4.0 * 1e9, rel=1e-6)
     assert read_workload(moved.path).digest == moved.digest
+    two, three = (from_clients(moved, clients, tmp_path) for clients in (2, 3))
+    assert (two.load.max_concurrency, three.load.max_concurrency) == (2, 3)
+    assert [r[:4] for r in two.requests] == [r[:4] for r in slow.requests]
+    assert {r.arrival_time_ns for r in two.requests} == {0}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +216,10 @@ def test_the_command_leaves_document_chart_and_runs(
     assert document["capacity"] == pytest.approx(1e9 / SERVICE_NS, rel=0.1)
     assert "<svg" in (tmp_path / "out" / "capacity.svg").read_text()
     assert list((tmp_path / "out" / "points").iterdir())
+    page = (tmp_path / "out" / "capacity.html").read_text()
+    assert f"capacity: {document['capacity']:.4g} requests/s" in page
+    assert page.count('role="img" aria-label=') == 4
+    assert "https://" not in page.replace("http://www.w3.org", "")
 
 
 def test_a_load_must_be_given(
@@ -180,3 +227,16 @@ def test_a_load_must_be_given(
 ) -> None:
     assert main(command()) == 2
     assert "give --requests" in capsys.readouterr().err
+
+
+def test_the_command_searches_clients(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = ["--requests", "20", "--prefill", "32", "--decode", "3", "--seeds", "1"]
+    assert main(command(*load, "--arrivals", "closed", "--json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["capacity"], document["unit"]) == (1, "clients")
+    assert main(command(*load, "--max-clients", "4")) == 2
+    assert "is of --arrivals closed" in capsys.readouterr().err
+    assert main(command(*load, "--arrivals", "closed", "--max-clients", "21")) == 2
+    assert "expected 1 to 20" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""Two loads as a decision: ``python -m benchmarks.h100.decision [DIR] [--slo SLO] [--out OUT]``.
+
+There is one setting, so what can be decided is which load it bears: do the limits hold at 4 and at
+8 requests per second, where between them do they break, and at which load are more requests
+answered within them. Each load is simulated with what was fitted on the runs of the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.h100 import LOADS, judge, runs_of
+from pytest_gpusim.cli import main as gpusim
+
+SETTING = "Qwen3-14B on an H100"
+SLO = "ttft_p90=500ms,tpot_p90=40ms"
+RATES = {"r4": 4.0, "r8": 8.0}
+# The clients neither warmed up nor recorded when they sent; whether the cache was cold is unknown.
+ACCEPTED = ("warmed_up", "generator_on_time", "prefix_cache_cold")
+
+
+def main() -> int:
+    """Simulate both loads and decide; returns the exit code of ``gpusim decide``."""
+    data = Path(os.environ.get("GPUSIM_SHARED_DATA", ".")) / "data" / "h100_qwen3-14b"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="?", type=Path, default=data)
+    parser.add_argument("--slo", default=SLO)
+    parser.add_argument("--out", type=Path, default=Path("tmp/h100-decision"))
+    options = parser.parse_args()
+    simulated = options.out / "simulated"
+    if not simulated.is_dir():
+        for _ in judge(options.data, simulated, plain=False):
+            pass
+    file = options.out / "decision.toml"
+    file.write_text(decision(options.data, simulated, options.slo), encoding="utf-8")
+    return gpusim(["decide", str(file), "--out", str(options.out / "decided")])
+
+
+def decision(data: Path, simulated: Path, slo: str) -> str:
+    """The decision file."""
+    lines = [
+        f"slo = {json.dumps(slo)}",
+        'objective = ["good_requests_per_s"]',
+        f"accept = {json.dumps(ACCEPTED)}",
+    ]
+    for load in LOADS:
+        real = [str(run.path.resolve()) for run in runs_of(data, load)]
+        lines += [
+            "[[point]]",
+            f"setting = {json.dumps(SETTING)}",
+            f"load = {RATES[load]}",
+            f"real = {json.dumps(real)}",
+            f"simulated = {json.dumps(str((simulated / f'{load}-calibrated' / '1').resolve()))}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

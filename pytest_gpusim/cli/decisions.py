@@ -1,0 +1,62 @@
+"""``gpusim decide``: does the simulator choose what reality does?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.json_documents import write_json
+from pytest_gpusim.registry import Registry
+
+
+def add_commands(commands: Subparsers, registry: Registry) -> None:
+    """Declare the commands of this module."""
+    decide = commands.add_parser("decide", help="does the simulator choose what reality does?")
+    decide.add_argument(
+        "decision", type=Path, metavar="DECISION.toml", help="real and simulated runs, by setting"
+    )
+    decide.add_argument(
+        "--regret", type=float, metavar="F", help="fail where the simulator's choice costs more"
+    )
+    add_json(decide)
+    add_out(decide, str(DEFAULT_ROOT / "decisions"))
+    decide.set_defaults(run=_decide)
+
+
+def _decide(options: argparse.Namespace, registry: Registry) -> int:
+    from pytest_gpusim.errors import CheckFailed
+    from pytest_gpusim.planning.charts import draw_decision
+    from pytest_gpusim.planning.decided import document_of, lines_of
+    from pytest_gpusim.planning.decision_file import read_question
+    from pytest_gpusim.planning.decision_page import write_decision_page
+
+    if options.regret is not None and not options.regret >= 0:
+        raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
+    out = out_of(options, "decisions", "decision")
+    question = read_question(options.decision, registry, out / "imported")
+    decisions = question.decisions()
+    if options.regret is not None and not decisions:
+        raise UsageError("--regret: one setting and no objective: nothing is chosen")
+    document, lines = document_of(question, decisions), lines_of(question, decisions)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "decision.json", document)
+    (out / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw_decision(question, decisions, out / "decision.svg")
+    write_decision_page(question, decisions, out / "decision.html")
+    if options.json:
+        print_json(document)
+    else:
+        print("\n".join(lines))
+        print(out)
+    failed = 0
+    for decision in decisions if options.regret is not None else ():
+        try:
+            decision.check(options.regret)
+        except CheckFailed as error:
+            print(f"gpusim: {error}", file=sys.stderr)
+            failed = error.exit_code
+    return failed

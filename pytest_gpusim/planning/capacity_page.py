@@ -1,0 +1,95 @@
+"""A page of one capacity: the figure, the curve of latency and goodput, and what binds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.planning.binding import WORDS
+from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
+from pytest_gpusim.report.charts.canvas import style
+from pytest_gpusim.report.html import write_page
+from pytest_gpusim.report.inline import inline_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pytest_gpusim.planning.capacity import Capacity
+
+
+def write_capacity_page(capacity: Capacity, source: Mapping[str, str], out: Path) -> None:
+    """Write the page, one file that asks for no other.
+
+    Args:
+        capacity: What the search found.
+        source: What was simulated, by words for a reader.
+        out: The file to write.
+    """
+    binding = capacity.binding
+    write_page(
+        "capacity.html.j2",
+        out,
+        title=f"Capacity within {capacity.limits}",
+        sentence=capacity.lines()[1],
+        rest=[line for line in capacity.lines()[2:] if ": " in line],
+        unit=capacity.axis.unit,
+        charts=list(_charts(capacity)),
+        shares=[
+            {"name": WORDS[name].partition(":")[0], "share": share}
+            for name, share in (binding.shares.items() if binding else ())
+        ],
+        curve=[
+            {
+                "at": f"{load.at:.4g}",
+                "served": f"{load.figures['requests_per_s'] or 0:.4g}",
+                "goodput": load.goodput,
+                "latencies": [
+                    load.figures[f"{metric}_{statistic}_ns"]
+                    for metric, _ in PANELS
+                    for statistic in ("p50", "p90")
+                ],
+            }
+            for load in capacity.curve
+        ],
+        columns=[f"{m.upper()} {s}" for m, _ in PANELS for s in ("p50", "p90")],
+        source=source,
+        version=package_version("pytest-gpusim"),
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _charts(capacity: Capacity) -> Iterator[dict[str, str]]:
+    if not capacity.curve:
+        return
+    for metric, title in PANELS:
+        drawn = _drawn(metric, partial(draw_latency, capacity=capacity, metric=metric))
+        said = "; ".join(
+            f"at {load.at:.4g} {capacity.axis.unit} p90 {value / 1e6:.4g} ms"
+            for load in capacity.curve
+            if (value := load.figures[f"{metric}_p90_ns"]) is not None
+        )
+        yield {
+            "title": title,
+            "caption": "",
+            "svg": inline_svg(drawn, f"{metric}-", f"{title} against load: {said}"),
+        }
+    said = "; ".join(f"at {load.at:.4g} {load.goodput:.0%}" for load in capacity.curve)
+    title = "share of requests within limits"
+    drawn = _drawn("goodput", partial(draw_share, capacity=capacity))
+    svg = inline_svg(drawn, "goodput-", f"{title} against load: {said}")
+    yield {"title": title, "caption": "", "svg": svg}
+
+
+def _drawn(name: str, draw: Callable[[Any], None]) -> str:
+    with style(f"capacity-{name}") as figure:
+        axes = figure.subplots()
+        draw(axes)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()

@@ -1,0 +1,126 @@
+"""What a decision came to: as JSON, for a terminal, and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_gpusim.json_documents import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from pytest_gpusim.planning.decision import Decision, Setting
+    from pytest_gpusim.planning.question import Question
+
+
+def document_of(question: Question, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """The document of ``decision.json``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "limits": None if question.limits is None else str(question.limits),
+        "decisions": [decision.to_json() for decision in decisions],
+        "bearings": [bearing.to_json() for bearing in question.bearings],
+        "points": [each.to_json() for each in question.evidence],
+    }
+
+
+def lines_of(question: Question, decisions: Sequence[Decision]) -> list[str]:
+    """The same for people."""
+    found = [line for decision in decisions for line in _decision_lines(decision)]
+    if len(question.settings) == 1 and question.capacities:
+        found += [f"load within {question.limits}", *_rows(question.capacities, {})]
+    if question.bearings:
+        found += _bearing_lines(question)
+    return [*found, *_check_lines(question)]
+
+
+def checks_against(question: Question) -> Iterator[tuple[str, str, str]]:
+    """Per check that speaks against a point: its name and status, at how many points, and why at
+    the first.
+    """
+    by_check: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for each in question.evidence:
+        for check in each.against:
+            place = f"{each.setting} at load {each.load:g}"
+            by_check.setdefault((check.name, check.status), []).append((place, check.detail))
+    for (name, status), places in by_check.items():
+        first, detail = places[0]
+        more = f" and {len(places) - 1} other points" if len(places) > 1 else ""
+        yield f"{name}: {status}", f"{first}{more}", detail
+
+
+def choosers(decision: Decision) -> dict[str, str]:
+    """By setting, which sides choose it, in words."""
+    real, simulated = decision.real_choice.name, decision.simulated_choice.name
+    if real == simulated:
+        return {real: "both choose it"}
+    return {real: "reality's choice", simulated: "the simulator's choice"}
+
+
+def real_text(setting: Setting) -> str:
+    """The real value with its interval."""
+    value = f"{setting.real_mean:.5g}"
+    if setting.real_bound:
+        return f"{setting.real_bound} {value}"
+    interval = setting.interval
+    return value if interval is None else f"{value} ({interval[0]:.5g} to {interval[1]:.5g})"
+
+
+def simulated_text(setting: Setting) -> str:
+    """The simulated value."""
+    return f"{setting.simulated_bound} {setting.simulated_mean:.5g}".strip()
+
+
+def _decision_lines(decision: Decision) -> Iterator[str]:
+    best = "highest" if decision.higher_is_better else "lowest"
+    yield f"{decision.objective}, the {best} is best"
+    yield from _rows(decision.settings, choosers(decision))
+    yield from (f"  {note}" for note in decision.notes)
+    tied = [setting.name for setting in decision.simulated_best]
+    if len(tied) > 1:
+        yield f"  the simulator tells {', '.join(tied)} not apart; taken is the worst in reality"
+    apart, right = decision.pairs
+    tau = decision.rank_correlation
+    yield (
+        f"  rank correlation {'-' if tau is None else f'{tau:.2f}'}; of {apart} pairs that the "
+        f"repeats tell apart {right} are in the right order"
+    )
+    why = ", by the checks below" if decision.doubts else ""
+    yield f"  {decision.verdict}{why}: regret {decision.regret_text}"
+
+
+def _rows(settings: Sequence[Setting], marks: dict[str, str]) -> Iterator[str]:
+    width = max(len(setting.name) for setting in settings) + 2
+    real_width = max(len(real_text(setting)) for setting in settings) + 2
+    yield f"  {'setting':{width}}{'real':>{real_width}}{'simulated':>18}{'error':>9}"
+    for each in settings:
+        error = "-" if each.error is None else f"{each.error:+.1%}"
+        mark = f"  <- {marks[each.name]}" if each.name in marks else ""
+        yield (
+            f"  {each.name:{width}}{real_text(each):>{real_width}}{simulated_text(each):>18}"
+            f"{error:>9}{mark}"
+        )
+
+
+def _bearing_lines(question: Question) -> Iterator[str]:
+    assert question.limits is not None
+    of = "worst ratio to a limit" if question.limits.limits[0].statistic else "requests outside"
+    yield f"do the limits hold ({question.limits}); {of}"
+    width = max(len(each.setting) for each in question.bearings) + 2
+    yield f"  {'setting':{width}}{'load':>8}{'real':>16}{'simulated':>16}  verdict"
+    for each in question.bearings:
+        real = f"{each.real_mean:.3g} {hold_word(each.real_holds)}"
+        simulated = f"{each.simulated_mean:.3g} {hold_word(each.simulated_holds)}"
+        yield (f"  {each.setting:{width}}{each.load:>8g}{real:>16}{simulated:>16}  {each.verdict}")
+
+
+def hold_word(holds: bool | None) -> str:
+    """Whether limits hold, in a word."""
+    return {True: "holds", False: "breaks", None: "unclear"}[holds]
+
+
+def _check_lines(question: Question) -> Iterator[str]:
+    against = list(checks_against(question))
+    if against:
+        yield "checks that make this inconclusive (accept = [...] in the file accepts what may be)"
+    for name, place, detail in against:
+        yield f"  {name}, {place}: {detail}"
