@@ -49,12 +49,13 @@ def decision(data: Path, simulated: Path, slo: str) -> str:
     ]
     for load in LOADS:
         real = [str(run.path.resolve()) for run in runs_of(data, load)]
+        place = (simulated / f"{load}-calibrated").resolve()
         lines += [
             "[[point]]",
             f"setting = {json.dumps(SETTING)}",
             f"load = {RATES[load]}",
             f"real = {json.dumps(real)}",
-            f"simulated = {json.dumps(str((simulated / f'{load}-calibrated' / '1').resolve()))}",
+            f"simulated = {json.dumps([str(place / '1'), str(place / '2')])}",
         ]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@
     setting = "64 sequences"
     load = 4.0                              # requests per second, or clients
     real = ["runs/64-4-1", "runs/64-4-2"]   # repeats
-    simulated = "sims/64-4"                 # or a list: the seeds of a stochastic simulator
+    simulated = "sims/64-4"                 # or a list: see `evidence.examine`
     state = {"engine.max_num_seqs" = 64}    # of this point
 
 Paths are relative to the file; a run may be another tool's file.

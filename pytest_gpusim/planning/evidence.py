@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pytest_gpusim.compare.checks import ComparisonCheck
     from pytest_gpusim.runs import Run
 
-_REFUSED = ("roles", "same_workload", "units")
+_SAME = "same_workload"
+_REFUSED = ("roles", _SAME, "units")
+_ORDER = ("skip", "pass", "accepted", "warn", "unknown", "fail")
 # Of how large errors are; a choice may be right all the same.
 _OF_ERRORS = "no_cancelling_errors"
 
@@ -86,16 +88,34 @@ def examine(
         path: The decision file.
         where: The point in it.
         place: Its setting and load.
-        runs: Repeats of one measurement; the simulation, or the seeds of a stochastic one.
+        runs: Repeats of one measurement; the simulation, or the seeds of a stochastic one. Where
+            repeats are of other requests, a simulation of each, in their order.
         accept: Checks that the user accepts.
         stated: What runs do not say themselves (see `compare.stating`).
 
     Raises:
         InputError: A run is not what it is given for, or they are of different requests.
     """
-    comparison = compare_runs(runs.real, runs.simulated, accept=accept, stated=stated)
-    _refuse(path, where, comparison.checks, _REFUSED)
-    return Evidence(*place, comparison.checks)
+    checks = compare_runs(runs.real, runs.simulated, accept=accept, stated=stated).checks
+    if _other_requests(checks) and len(runs.real) == len(runs.simulated) > 1:
+        pairs = zip(runs.real, runs.simulated, strict=True)
+        checks = _worst(
+            [compare_runs([real], sim, accept=accept, stated=stated).checks for real, sim in pairs]
+        )
+    _refuse(path, where, checks, _REFUSED)
+    return Evidence(*place, checks)
+
+
+def _other_requests(checks: Sequence[ComparisonCheck]) -> bool:
+    return any(check.name == _SAME and check.status == "fail" for check in checks)
+
+
+def _worst(several: Sequence[Sequence[ComparisonCheck]]) -> tuple[ComparisonCheck, ...]:
+    """Of each check what it found where it found most."""
+    return tuple(
+        max(found, key=lambda check: _ORDER.index(check.status))
+        for found in zip(*several, strict=True)
+    )
 
 
 def require_one_load(path: Path, points: Mapping[tuple[str, float], Runs]) -> None:
@@ -118,8 +138,11 @@ def require_one_load(path: Path, points: Mapping[tuple[str, float], Runs]) -> No
         by_load.setdefault(load, []).append(runs)
     for load, several in by_load.items():
         if len(several) > 1:
-            checks = compare_runs([runs.real[0] for runs in several], several[0].simulated).checks
-            _refuse(path, f"load {load:g}", checks, ("same_workload",))
+            for repeat in range(min(len(runs.real) for runs in several)):
+                sims = several[0].simulated
+                sim = sims[repeat] if len(sims) == len(several[0].real) else sims[0]
+                checks = compare_runs([runs.real[repeat] for runs in several], sim).checks
+                _refuse(path, f"load {load:g}", checks, (_SAME,))
     _require_order(path, {load: several[0].real[0] for load, several in by_load.items()})
 
 

@@ -17,7 +17,7 @@ from pytest_gpusim.planning.bearing import Bearing
 from pytest_gpusim.planning.decided import lines_of
 from pytest_gpusim.planning.decision import Decision, Setting
 from pytest_gpusim.planning.decision_file import read_question
-from pytest_gpusim.planning.evidence import Runs, require_one_load
+from pytest_gpusim.planning.evidence import Runs, examine, require_one_load
 from pytest_gpusim.planning.loads import generated
 from pytest_gpusim.planning.point import Point, run_point
 from pytest_gpusim.runs import read_run
@@ -188,6 +188,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     if side == "real":
                         say_measured(place / names[-1])
                 text += f"{side} = {json.dumps(names)}\n"
+    workload = generated(spec, 200.0, 1, place / "workloads")
+    for name, bundle in (("other-real", slower[0]), ("other-simulated", sim)):
+        engine = replace(ENGINE, max_num_seqs=1)
+        point = Point.of("reference", TINY, CPU, workload, bundle, engine, {})
+        assert not run_point(point, known, place / name)
+    say_measured(place / "other-real")
     (place / "decision.toml").write_text(text)
     return place
 
@@ -369,6 +375,18 @@ def test_files_that_make_no_sense_are_refused(
     grid.write_text(grid.read_text().replace(*change))
     with pytest.raises(InputError, match=says):
         read_question(grid, registry(), tmp_path / "store")
+
+
+def test_repeats_of_other_requests_have_simulations_of_their_own(grid: Path) -> None:
+    names = ("real-1-200-0", "other-real", "simulated-1-200-0", "other-simulated")
+    first, second, sim, other = (read_run(grid.parent / name) for name in names)
+    place, accept = ("1 seats", 200.0), ["warmed_up"]
+    found = examine(grid, "point 1", place, Runs([first, second], [sim, other]), accept=accept)
+    assert not found.doubts
+    with pytest.raises(InputError, match="point 1: same_workload"):
+        examine(grid, "point 1", place, Runs([first, second], [other, sim]))
+    with pytest.raises(InputError, match="point 1: same_workload"):
+        examine(grid, "point 1", place, Runs([first, second], [sim]))
 
 
 @pytest.mark.parametrize(
