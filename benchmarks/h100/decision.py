@@ -55,7 +55,7 @@ def decision(data: Path, simulated: Path, slo: str) -> str:
             f"setting = {json.dumps(SETTING)}",
             f"load = {RATES[load]}",
             f"real = {json.dumps(real)}",
-            f"simulated = {json.dumps([str(place / '1'), str(place / '2')])}",
+            f"simulated = {json.dumps([str(place / '0'), str(place / '1')])}",
         ]
     return "\n".join(lines) + "\n"
 
