@@ -14,13 +14,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.h100 import LOADS, judge, runs_of
+from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.cli import main as gpusim
 
 SETTING = "Qwen3-14B on an H100"
 SLO = "ttft_p90=500ms,tpot_p90=40ms"
 RATES = {"r4": 4.0, "r8": 8.0}
 # The clients neither warmed up nor recorded when they sent; whether the cache was cold is unknown.
-ACCEPTED = ("warmed_up", "generator_on_time", "prefix_cache_cold")
+# Settings that the runs do not state are simulated as the defaults of their release.
+ACCEPTED = ("warmed_up", "generator_on_time", "prefix_cache_cold", "settings_mirrored")
 
 
 def main() -> int:
@@ -37,7 +39,7 @@ def main() -> int:
             pass
     file = options.out / "decision.toml"
     file.write_text(decision(options.data, simulated, options.slo), encoding="utf-8")
-    return gpusim(["decide", str(file), "--out", str(options.out / "decided")])
+    return gpusim(["decide", str(file), "--out", str(options.out / new_id("decided"))])
 
 
 def decision(data: Path, simulated: Path, slo: str) -> str:
