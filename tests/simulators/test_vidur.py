@@ -159,7 +159,7 @@ def test_sarathi_survives_preemption(tmp_path: Path, bundle: Bundle):
     assert sum(request.num_restarts for request in session.requests) > 3
     for request in session.requests:
         assert len(request.token_ns) == request.source.num_decode_tokens
-        assert request.token_ns == sorted(request.token_ns)
+        assert list(request.token_ns) == sorted(request.token_ns)
 
 
 def test_sarathi_writes_a_run(tmp_path: Path, bundle: Bundle):
