@@ -167,8 +167,10 @@ def spread_of_requests(sides: Sides) -> dict[str, Any] | None:
 
 
 def _spread(table: pd.DataFrame, sim: pd.Series) -> dict[str, float]:
+    import numpy as np
+
     relative = table.std(axis=1, ddof=1) / table.mean(axis=1)
-    typical = float(table.median(axis=1).quantile(0.9))
+    typical = float(np.quantile(np.median(table.to_numpy(), axis=1), 0.9))
     return {
         "per_request": float((relative**2).mean() ** 0.5),
         "lift": float(table.quantile(0.9).median()) / typical - 1,

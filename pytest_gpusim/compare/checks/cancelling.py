@@ -168,6 +168,7 @@ def _single_requests(sides: Sides, metric: str) -> Finding:
 
 def _means_over_runs(sides: Sides, metric: str) -> pd.DataFrame:
     """Per request: ``sim``, the metric in each real run, their median ``real``, and `_ORDERS`."""
+    import numpy as np
     import pandas as pd
 
     runs = {
@@ -175,7 +176,7 @@ def _means_over_runs(sides: Sides, metric: str) -> pd.DataFrame:
         for number, metrics in enumerate(sides.real_metrics)
     }
     table = pd.DataFrame(runs).dropna()
-    table["real"] = table.median(axis=1)
+    table["real"] = np.median(table.to_numpy(), axis=1)
     table["sim"] = sides.sim_metrics.requests[metric]
     for order in _ORDERS:
         table[order.column] = sides.real_metrics[0].requests[order.column]
