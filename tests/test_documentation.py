@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import sys
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from pytest_gpusim.cli import main
+from pytest_gpusim.deployment.architectures import REFUSED_FEATURES
+from pytest_gpusim.deployment.settings import SETTINGS
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
@@ -100,3 +103,30 @@ def test_every_page_is_in_the_navigation():
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert there <= shown
     assert {page for page in shown if not page.startswith("reference/")} <= there
+
+
+def refusals() -> str:
+    """The table of what is not modelled, as the site's page of models has it."""
+    spec = importlib.util.spec_from_file_location("reference", DOCS / "site" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.models().split("| not modelled |")[1]
+
+
+def test_all_that_is_refused_stands_in_one_table():
+    table = refusals()
+    known = [setting.name for setting in SETTINGS if setting.role == "refused" or setting.refused]
+    known += [key for refusal in REFUSED_FEATURES for key in refusal.keys]
+    assert len(known) > 40
+    assert [name for name in known if f"`{name}`" not in table] == []
+    for words in (
+        "multi-head latent attention (MLA)",
+        "sliding window attention",
+        "hybrid attention",
+        "pipeline parallelism",
+        "data-parallel attention",
+        "speculative decoding",
+        "LoRA",
+        "an interval of a prediction",
+    ):
+        assert f"| {words} |" in table

@@ -198,6 +198,7 @@ def models() -> str:
     from pytest_gpusim.deployment.architectures import ARCHITECTURES, REFUSED_FEATURES
     from pytest_gpusim.deployment.quantization import SCHEMES
     from pytest_gpusim.deployment.settings import SETTINGS
+    from pytest_gpusim.prediction.interval import PREDICTABLE
     from pytest_gpusim.registry import builtin_registry
 
     families = [
@@ -238,6 +239,10 @@ def models() -> str:
     refused.append(
         ("data-parallel attention", "`moe_tensor_parallel`, `data_parallel`", "a measured point")
     )
+    refused += [
+        ("an interval of a prediction", f"`{name}` other than `{usual}`", "`simulate --samples`")
+        for name, usual in PREDICTABLE.items()
+    ]
     heads = (
         ("family", "kind", "norm of Q and K"),
         ("model", "10^9 parameters", "experts per token", "quantization", "KV cache"),

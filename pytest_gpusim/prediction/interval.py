@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.90
 FEWEST_SAMPLES = 5
+PREDICTABLE = {"scheduler": "vllm", "predictor": "profile"}
+"""Parameters of a simulation that can be drawn again, and the value that they must have."""
 # Two runs of one engine differ by about so much in each figure; a simulator has none of that.
 _RUN_TO_RUN = 0.01
 _PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
@@ -101,7 +103,7 @@ def require_predictable(samples: int, params: Mapping[str, Any]) -> None:
     """
     if samples < FEWEST_SAMPLES:
         raise UsageError(f"--samples {samples}: expected at least {FEWEST_SAMPLES}")
-    for name, usual in (("scheduler", "vllm"), ("predictor", "profile")):
+    for name, usual in PREDICTABLE.items():
         if str(params.get(name, usual)) != usual:
             raise UsageError(f"--samples goes with {name}={usual}, not with {name}={params[name]}")
 
