@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import rich.progress
@@ -19,8 +19,10 @@ QUIET_S = 3.0
 """Nothing is said of what takes less."""
 PACE_S = 30.0
 """Between two lines of a log."""
+_TELLING = 0.03  # the share done from which on the rest can be guessed
 _LOOK_EVERY = 64  # counts between two looks at the clock
 
+_Item = TypeVar("_Item")
 _say: list[Callable[[str], None]] = []
 
 
@@ -34,13 +36,42 @@ def lines_to(say: Callable[[str], None]) -> Iterator[None]:
         _say.remove(say)
 
 
+def silent() -> AbstractContextManager[None]:
+    """Let what is counted inside say nothing: whoever has it done says how far that is."""
+    return lines_to(lambda line: None)
+
+
+def counted(items: Iterable[_Item], what: str, total: int, unit: str) -> Iterator[_Item]:
+    """The items, each counted once what follows on it is done; what that counts is not said."""
+    with Progress(what, total, unit) as progress:
+        for item in items:
+            with silent():
+                yield item
+            progress.advance()
+
+
 class Progress:
-    """Counts towards a total; a context that takes its bar away at the end."""
+    """Counts towards a total; a context that takes its bar away at the end.
+
+    Args:
+        what: The work, in a word or two.
+        total: How much there is.
+        unit: Of what, in the plural.
+        bar: Whether it may be a bar, whose thread takes time from what this process measures.
+        clock: Seconds that only grow.
+    """
 
     def __init__(
-        self, what: str, total: int, unit: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        total: int,
+        unit: str,
+        *,
+        bar: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total, self._unit, self._clock = what, total, unit, clock
+        self._may_draw = bar
         self._done = self._looked = 0
         self._start = clock()
         self._next = self._start + QUIET_S
@@ -73,7 +104,7 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        if not _say and sys.stderr.isatty():
+        if self._may_draw and not _say and sys.stderr.isatty():
             self._draw()
             return
         (_say[-1] if _say else _to_stderr)(self._line())
@@ -82,8 +113,11 @@ class Progress:
     def _line(self) -> str:
         share = self._done / self._total if self._total else 1.0
         text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
-        left = (self._clock() - self._start) * (1 / share - 1) if share else 0.0
-        return f"{text}, about {duration(left)} left" if 0 < share < 1 else text
+        # Of the first few percent, start-up may be most.
+        if not _TELLING <= share < 1:
+            return text
+        left = (self._clock() - self._start) * (1 / share - 1)
+        return f"{text}, about {duration(left)} left"
 
     def _draw(self) -> None:
         from rich.console import Console

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.limits import Limit, check_unpacked
+from pytest_gpusim.progress import Progress
 
 
 @contextmanager
@@ -24,6 +26,16 @@ def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
         io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as stream,
     ):
         yield stream
+
+
+@contextmanager
+def reading(path: Path, stream: TextIO) -> Iterator[Callable[[], None]]:
+    """A function to call after each piece of an opened file: says now and then how far that is."""
+    # Of a packed file the place in it, since its unpacked size is not known.
+    source = getattr(stream.buffer, "fileobj", stream.buffer)
+    size = os.fstat(stream.fileno()).st_size
+    with Progress(f"read {path.name}", size >> 20, "MiB") as progress:
+        yield lambda: progress.reach(lambda: source.tell() >> 20)
 
 
 def read_text_within(

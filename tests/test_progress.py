@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+from pathlib import Path
+
 import pytest
 
-from pytest_gpusim.progress import PACE_S, Progress, duration, lines_to
+from pytest_gpusim import progress
+from pytest_gpusim.cli import main
+from pytest_gpusim.progress import PACE_S, Progress, counted, duration, lines_to
 
 
 def said_of(total, seconds_each):
@@ -40,3 +46,81 @@ def test_what_remains_is_in_proportion():
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_of_the_first_few_percent_nothing_is_foretold():
+    lines = said_of(100, 3.5)
+    assert lines[0] == "simulate: 1 of 100 requests"
+    assert lines[1].startswith("simulate: 10 of 100 requests, about ")
+
+
+def test_what_is_counted_inside_another_count_is_not_said():
+    now, lines = [0.0], []
+
+    def inner():
+        with Progress("inner", 3, "steps", clock=lambda: now[0]) as bar:
+            for _ in range(3):
+                now[0] += 60
+                bar.advance()
+
+    with lines_to(lines.append):
+        for _ in counted(range(2), "outer", 2, "runs"):
+            inner()
+        inner()
+    assert [line.partition(":")[0] for line in lines] == ["inner", "inner", "inner"]
+
+
+class Terminal:
+    """A standard error that says it is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_where_a_thread_would_disturb_there_are_lines_on_a_terminal_too(monkeypatch):
+    monkeypatch.setattr(progress, "_say", [])  # this session's own
+    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    now = [0.0]
+    with Progress("measure", 2, "requests", bar=False, clock=lambda: now[0]) as bar:
+        now[0] = 10.0
+        bar.advance()
+    assert progress.sys.stderr.text == "gpusim: measure: 1 of 2 requests, about 10 s left\n"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is said, at once and always, that else is said after seconds."""
+    monkeypatch.setattr(progress, "QUIET_S", 0.0)
+    monkeypatch.setattr(progress, "PACE_S", 0.0)
+    lines = []
+    with lines_to(lines.append):
+        yield lines
+
+
+@pytest.mark.parametrize("name", ["trace.csv", "trace.csv.gz"])
+def test_reading_a_trace_says_how_far_it_is(said, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(progress, "PACE_S", 0.02)
+    draw = random.Random(0).getrandbits
+    rows = "".join(f"{i},{draw(128)},{10 + i % 7},5\n" for i in range(70_000))
+    path = tmp_path / name
+    with (gzip.open if name.endswith(".gz") else open)(path, "wt") as stream:
+        stream.write("arrived_at,padding,num_prefill_tokens,num_decode_tokens\n" + rows)
+    assert main(["workload", "import", "vidur", str(path), "--out", str(tmp_path / "w")]) == 0
+    whole = path.stat().st_size >> 20
+    assert any(line.startswith(f"read {name}: 1 of {whole} MiB") for line in said)
+
+
+def test_an_import_says_how_far_reading_and_writing_are(said, tmp_path):
+    bench = Path(__file__).parents[1] / "examples" / "quickstart" / "bench-1.json"
+    assert main(["import-run", "vllm-bench", str(bench), "--out", str(tmp_path / "run")]) == 0
+    assert any(line.startswith("read bench-1.json: 1 of ") for line in said)
+    assert any(line.startswith("write token times: 1 of ") for line in said)

@@ -37,6 +37,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document only")
 
 
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """``--report``."""
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="also write an HTML page, one file"
+    )
+
+
 def add_model_and_hardware(parser: argparse.ArgumentParser, *, hardware: bool = True) -> None:
     """``--model`` and ``--hardware``."""
     parser.add_argument(

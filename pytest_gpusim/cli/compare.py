@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
-from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
+from pytest_gpusim.cli.common import (
+    Subparsers,
+    add_json,
+    add_out,
+    add_report,
+    out_of,
+    print_json,
+)
 from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
 from pytest_gpusim.registry import Registry
 
@@ -82,6 +89,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     published.add_argument(
         "--simulator", default="vidur", metavar="NAME", help=", ".join(registry.simulators.names())
     )
+    add_report(published)
     add_json(published)
     published.set_defaults(run=_published)
 
@@ -178,6 +186,10 @@ def _published(options: argparse.Namespace, registry: Registry) -> int:
     )
     for error in failures:
         print(f"gpusim: {error}", file=sys.stderr)
+    if options.report:
+        from pytest_gpusim.published.page import write_published_page
+
+        write_published_page(document, options.report, failures)
     if options.json:
         print_json(document)
     else:

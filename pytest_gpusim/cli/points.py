@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from pytest_gpusim.cli.common import Subparsers, add_json, print_json
+from pytest_gpusim.cli.common import Subparsers, add_json, add_report, print_json
 from pytest_gpusim.registry import Registry
 
 
@@ -24,6 +23,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         action="store_true",
         help="add no engine time (else: fitted on other configurations of the release)",
     )
+    add_report(points)
     add_json(points)
     points.set_defaults(run=_points)
 
@@ -31,17 +31,16 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 def _points(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.points.report import judge_points, points_lines
 
-    def say(progress: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{progress:60}\r", end="", file=sys.stderr, flush=True)
-
     document = judge_points(
         options.table,
         registry,
         simulator=options.simulator,
         engine_time=not options.kernels_alone,
-        say=say,
     )
+    if options.report:
+        from pytest_gpusim.points.page import write_points_page
+
+        write_points_page(document, options.table, options.report)
     if options.json:
         print_json(document)
     else:

@@ -13,7 +13,7 @@ from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.planning.binding import WORDS
 from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
 from pytest_gpusim.report.charts.canvas import style
-from pytest_gpusim.report.html import write_page
+from pytest_gpusim.report.page import write_page
 from pytest_gpusim.report.inline import inline_svg
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def write_capacity_page(capacity: Capacity, source: Mapping[str, str], out: Path
     """
     binding = capacity.binding
     write_page(
-        "capacity.html.j2",
         out,
+        "capacity.html.j2",
         title=f"Capacity within {capacity.limits}",
         sentence=capacity.lines()[1],
         rest=[line for line in capacity.lines()[2:] if ": " in line],

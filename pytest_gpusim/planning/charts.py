@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.report.charts.canvas import REAL, SIM, STYLE
+from pytest_gpusim.report.charts.canvas import REAL, SIM, STYLE, log_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def draw_latency(axes: Any, capacity: Capacity, metric: str) -> None:
     for limit in capacity.limits.limits:
         if limit.metric == metric:
             axes.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
-    log_scale(axes.yaxis)
+    log_scale(axes, "y")
     _mark(axes, capacity)
 
 
@@ -56,16 +56,6 @@ def draw_share(axes: Any, capacity: Capacity) -> None:
     axes.plot(loads, [load.goodput for load in capacity.curve], color=SIM, marker=".")
     axes.set_ylim(0, 1.05)
     _mark(axes, capacity)
-
-
-def log_scale(axis: Any) -> None:
-    """A logarithmic axis whose ticks are plain numbers: 1, 2, 5 and their tens."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.axes.set_yscale("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _mark(panel: Any, capacity: Capacity) -> None:
@@ -102,7 +92,7 @@ def draw_decision(question: Question, decisions: Sequence[Decision], out: Path) 
                     shown = label if style == "-" else None
                     panel.plot(loads, times, style, marker=".", color=color, label=shown)
                 panel.set(title=f"{title}, p90", xlabel="load")
-                log_scale(panel.yaxis)
+                log_scale(panel, "y")
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="center right", title="solid: real, dotted: simulated")
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

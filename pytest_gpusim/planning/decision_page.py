@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import package_version
-from pytest_gpusim.planning.charts import log_scale
 from pytest_gpusim.planning.decided import (
     checks_against,
     choosers,
@@ -20,9 +19,9 @@ from pytest_gpusim.planning.decided import (
     simulated_text,
 )
 from pytest_gpusim.planning.decision import student
-from pytest_gpusim.report.charts.canvas import REAL, style
-from pytest_gpusim.report.html import write_page
+from pytest_gpusim.report.charts.canvas import REAL, log_scale, style
 from pytest_gpusim.report.inline import inline_svg
+from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
     from pytest_gpusim.planning.decision import Decision
@@ -46,8 +45,8 @@ def write_decision_page(question: Question, decisions: Sequence[Decision], out: 
         out: The file to write.
     """
     write_page(
-        "decision.html.j2",
         out,
+        "decision.html.j2",
         title=f"Decision: {question.path.name}",
         sentence=_sentence(question, decisions),
         counts={
@@ -199,7 +198,7 @@ def _chart(
             axes.axhline(limit, color=REAL, lw=1, ls=":")
         axes.set_xlabel("load")
         if drawn and 0 < min(drawn) < max(drawn) / _FAR_APART:
-            log_scale(axes.yaxis)
+            log_scale(axes, "y")
         else:
             axes.set_ylim(bottom=0)
         stream = io.StringIO()

@@ -13,7 +13,7 @@ from pytest_gpusim.case import run_simulator
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.json_documents import digest_json
-from pytest_gpusim.progress import lines_to
+from pytest_gpusim.progress import silent
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import Registry
 
@@ -110,7 +110,7 @@ def run_point(point: Point, registry: Registry, out: Path) -> str:
             point.params,
             point.clock,
         )
-        with lines_to(lambda line: None):  # whoever runs many says how many are done
+        with silent():
             run_simulator(point.simulator, registry, inputs)
     except GpusimError as error:
         return str(error)

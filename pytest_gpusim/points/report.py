@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pytest_gpusim.points.engine_time import Kernels, fit_without
 from pytest_gpusim.points.rows import Point, read_points
 from pytest_gpusim.points.second_opinion import estimate
 from pytest_gpusim.points.simulation import REFERENCE, PointSimulator
+from pytest_gpusim.progress import counted
 
 if TYPE_CHECKING:
     from pytest_gpusim.registry import Registry
@@ -27,7 +28,6 @@ def judge_points(
     *,
     simulator: str = REFERENCE,
     engine_time: bool = True,
-    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Simulate every point of a table and hold it against what was measured.
 
@@ -36,7 +36,6 @@ def judge_points(
         registry: Models, hardware and simulators.
         simulator: A registered name.
         engine_time: Whether engine time is added, fitted with a point's configuration left out.
-        say: Told of progress.
 
     Raises:
         InputError: The table is not one.
@@ -46,9 +45,7 @@ def judge_points(
     refused: dict[int, str] = {}
     rows = []
     with PointSimulator(registry) as reference, PointSimulator(registry, simulator) as chosen:
-        for index, point in enumerate(points):
-            if say is not None:
-                say(f"{index + 1} of {len(points)}")
+        for index, point in enumerate(counted(points, "simulate kernels", len(points), "points")):
             try:
                 served = reference.served(point)
                 found = reference.simulate(point)
@@ -56,12 +53,11 @@ def judge_points(
                 refused[index] = str(error)
                 continue
             known[index] = Kernels(point, served.shape, found)
-        for index, point in enumerate(points):
+        again = counted(points, "simulate with engine time", len(points), "points")
+        for index, point in enumerate(again):
             if index in refused:
                 rows.append({**point.row, "refused": refused[index]})
                 continue
-            if say is not None:
-                say(f"{index + 1} of {len(points)}, with engine time")
             fit = fit_without(point, list(known.values())) if engine_time else None
             rows.append(_row(point, known[index], fit, chosen, simulator))
     return {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.prediction.sources import Source, drawn_bundle, sources_of
+from pytest_gpusim.progress import counted
 from pytest_gpusim.runs.schema import PREDICTION
 from pytest_gpusim.simulators.fleet import Fleet
 from pytest_gpusim.simulators.output import engine_records
@@ -84,7 +85,7 @@ def predict(inputs: SimulationInputs, samples: int, seed: int = 0) -> Prediction
     point = _figures(inputs)
     drawn = [
         _figures(replace(inputs, bundle=drawn_bundle(inputs.bundle, sources, rng)))
-        for _ in range(samples)
+        for _ in counted(range(samples), "simulate from drawn profiles", samples, "samples")
     ]
     metrics = {
         metric: {

@@ -140,15 +140,18 @@ class SiliconTables:
         if path is None:
             path = self._nccl()
         frame = pd.read_parquet(path)
-        frame = frame[(frame["op_name"] == operation) & (frame["num_gpus"] == workers)]
+        frame = frame[frame["op_name"] == operation]
         for column, wanted in (("nccl_dtype", "half"), ("allreduce_dtype", _DTYPE)):
             if column in frame.columns:
                 frame = frame[frame[column] == wanted]
         if "backend" in frame.columns:  # as captured in a CUDA graph, which is how it is run
             frame = frame[frame["backend"].str.endswith("graph")]
-        if frame.empty:
-            raise UsageError(f"{path}: has no {operation} between {workers} devices")
-        series = frame.groupby("message_size")["latency"].median()
+        where = f"{self.where} {operation}"
+        series = (
+            _rows_with(frame, "num_gpus", workers, where)
+            .groupby("message_size")["latency"]
+            .median()
+        )
         # Sizes are counted in elements of two bytes.
         return 2 * series.index.to_numpy(), series.to_numpy()
 
@@ -229,12 +232,13 @@ class SiliconTables:
     ) -> tuple[pd.DataFrame, str]:
         path = f"{self.where} {phase} attention"
         frame = self._read("attention", f"{phase}_attention_perf.parquet")
-        for column, wanted in {**_PLAIN, "kv_cache_dtype": kv_cache_dtype}.items():
+        for column, wanted in {
+            **_PLAIN,
+            "kv_cache_dtype": kv_cache_dtype,
+            "head_dim": head_dim,
+        }.items():
             if column in frame.columns:
-                frame = frame[frame[column] == wanted]
-        frame = frame[frame["head_dim"] == head_dim]
-        if frame.empty:
-            raise UsageError(f"{path}: has no head_dim {head_dim}")
+                frame = _rows_with(frame, column, wanted, path)
         same = frame[frame["num_key_value_heads"] == kv_heads]
         # One kernel throughout: the one that was measured most.
         if not same.empty:
@@ -330,6 +334,15 @@ def _bracket(value: int, known: Sequence[Any], what: str) -> list[tuple[float, i
     below = max(each for each in known if each < value)
     share = (value - below) / (above - below)
     return [(1.0 - share, int(below)), (share, int(above))]
+
+
+def _rows_with(frame: pd.DataFrame, column: str, wanted: Any, where: str) -> pd.DataFrame:
+    """The rows of one value; raises `UsageError` with the values that there are."""
+    found = frame[frame[column] == wanted]
+    if found.empty:
+        have = ", ".join(str(value) for value in sorted(frame[column].unique())) or "none"
+        raise UsageError(f"{where}: has no {column} {wanted}, measured are {have}")
+    return found
 
 
 def _releases(folder: Path) -> list[Path]:

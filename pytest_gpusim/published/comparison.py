@@ -109,6 +109,8 @@ def _compare_run(directory: Path, registry: Registry, simulator: str, work: Path
         "requests": len(inputs.workload.requests),
         "failed_requests": len(_failed(real)),
         "notes": [*run.notes, *unread, *inputs.bundle.meta.get("notes", ())],
+        "workload_digest": inputs.workload.digest,
+        "profiling_digest": inputs.bundle.digest,
         "artifacts": str(work),
     }
     return {

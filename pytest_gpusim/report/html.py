@@ -4,34 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 from pytest_gpusim.compare.document import ComparisonDocument
-from pytest_gpusim.compare.format import (
-    LABELS,
-    allowed,
-    entries,
-    interval,
-    milliseconds,
-    percent,
-    quantity,
-    runs_needed,
-    signed_percent,
-)
+from pytest_gpusim.compare.format import allowed, quantity, runs_needed, signed_percent
 from pytest_gpusim.compare.judging.verdict import Verdict
-from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
 from pytest_gpusim.report.attribution import attribution_tables
+from pytest_gpusim.report.page import render, write_page
 from pytest_gpusim.report.terminal import beside_lines
 from pytest_gpusim.report.versions import read_document
 
 
 def comparison_html(document: ComparisonDocument, charts: Path) -> str:
     """The report of one comparison; its charts are read from the directory ``charts``."""
-    template = _environment().get_template("comparison.html.j2")
     title = f"{document.case}: {document.verdict}"
-    return str(template.render(item=_item(document, charts), title=title))
+    return render("comparison.html.j2", item=_item(document, charts), title=title)
 
 
 def write_session_report(paths: Sequence[Path], out: Path) -> None:
@@ -54,29 +42,13 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     counted = Counter(document.comparison["verdict"] for document in documents)
     counts = {verdict: counted[verdict] for verdict in get_args(Verdict)}
     write_page(
-        "session.html.j2",
         out,
+        "session.html.j2",
         items=items,
         counts=counts,
         loads=load_charts(documents),
         title="Simulated against real",
     )
-
-
-def write_page(template: str, out: Path, **values: Any) -> None:
-    """Fill a template of this package's and write it, whole or not at all.
-
-    Args:
-        template: Its file.
-        out: The file to write; its directory is made.
-        values: What the template names; ``title`` is the page's.
-    """
-    text = _environment().get_template(template).render(**values)
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(out)
 
 
 def _item(document: ComparisonDocument, charts: Path, prefix: str = "") -> dict[str, Any]:
@@ -124,28 +96,3 @@ def _sentence(document: ComparisonDocument) -> str:
         if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
     ]
     return "; ".join([*parts, *against]) + "."
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pytest_gpusim.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        ms=milliseconds,
-        signed=signed_percent,
-        percent=percent,
-        interval=interval,
-        quantity=quantity,
-        label=LABELS.__getitem__,
-    )
-    environment.globals.update(
-        entries=entries, headlines=HEADLINES, statistics=[each.name for each in STATISTICS]
-    )
-    return environment

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pytest_gpusim.compare.format import (
     milliseconds,
     signed_percent,
 )
-from pytest_gpusim.report.charts.canvas import BAND, GRID, INK, REAL, SIM, Chart
+from pytest_gpusim.report.charts.canvas import BAND, GRID, INK, REAL, SIM, Chart, style
 
 _ROLES = {REAL: "real", SIM: "sim", BAND: "band", GRID: "grid", INK: "soft"}
 
@@ -34,7 +35,20 @@ def inline_svg(text: str, prefix: str, said: str) -> str:
     # Fixed sizes would not let it follow the page's width.
     opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(said)}"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return re.sub(r"<svg[^>]*>", f"{opening} {names}>", body, count=1)
+    # A function: names may hold what a template of re takes for its own.
+    return re.sub(r"<svg[^>]*>", lambda _: f"{opening} {names}>", body, count=1)
+
+
+def drawn(name: str, said: str, draw: Callable[[Any], None]) -> str:
+    """A chart that ``draw`` makes on axes, as an element of a page, with the words it stands for.
+
+    ``name`` is its own on the page.
+    """
+    with style(name) as figure:
+        draw(figure.subplots())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return inline_svg(stream.getvalue(), f"{name}-", said)
 
 
 def said_of(chart: Chart, document: ComparisonDocument) -> str:

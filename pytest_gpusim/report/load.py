@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import LABELS, milliseconds
-from pytest_gpusim.report.charts.canvas import BAND, REAL, SIM, style, unit
+from pytest_gpusim.report.charts.canvas import BAND, REAL, SIM, unit
 
 _PANELS = (("ttft", "p50"), ("ttft", "p90"), ("tpot", "p50"), ("e2e", "p50"))
 
@@ -70,10 +69,9 @@ def _chart(
     )
     known = [f"{side} {at:.3g}" for side, at in knees.items() if at is not None]
     said += f"; knee: {', '.join(known)}" if known else ""
-    from pytest_gpusim.report.inline import inline_svg
+    from pytest_gpusim.report.inline import drawn
 
-    with style(f"{prefix}{metric}-{statistic}") as figure:
-        axes = figure.subplots()
+    def draw(axes: Any) -> None:
         name, scale = unit(real, sim)
         axes.plot(loads, real / scale, "o-", color=REAL, lw=1.4, ms=4, label="real")
         axes.plot(loads, sim / scale, "s--", color=SIM, lw=1.4, ms=4, label="simulated")
@@ -86,9 +84,8 @@ def _chart(
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", fontsize=8)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    svg = inline_svg(stream.getvalue(), f"{prefix}{metric}-{statistic}-", said)
+
+    svg = drawn(f"{prefix}{metric}-{statistic}", said, draw)
     caption = "Each point is a comparison; dotted: the knee, where latency leaves its base."
     return {"title": label, "caption": caption, "svg": svg}
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import allowed, interval, quantity, signed_percent
+from pytest_gpusim.report.summary import cell, markdown
 
 
 class SessionLine(NamedTuple):
@@ -91,9 +92,10 @@ def session_markdown(documents: Sequence[ComparisonDocument]) -> str:
     lines.append("| --- | --- | ---: | --- |")
     for document in documents:
         row = (document.case, document.verdict, _judged(document), _deciding(document))
-        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |")
+        lines.append(f"| {' | '.join(map(cell, row))} |")
     for document in documents:
-        lines += ["", f"<details><summary>{document.case}: {document.title}</summary>", ""]
+        title = markdown(f"{document.case}: {document.title}")
+        lines += ["", f"<details><summary>{title}</summary>", ""]
         lines += ["| figure | real | simulated | error | interval | allowed | outcome |"]
         lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
         for item in document.judgements:
@@ -101,9 +103,9 @@ def session_markdown(documents: Sequence[ComparisonDocument]) -> str:
             ratio = item["decided_by"] == "limit"
             error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
             cells = (item["name"], real, sim, error, interval(item["interval"]), allowed(item))
-            lines.append(f"| {' | '.join((*cells, item['outcome']))} |")
+            lines.append(f"| {' | '.join(map(cell, (*cells, item['outcome'])))} |")
         against = [
-            f"- `{check['name']}` {check['status']}: {check['detail']}"
+            f"- `{check['name']}` {check['status']}: {markdown(check['detail'])}"
             for check in document.comparison["checks"]
             if check["status"] not in ("pass", "skip")
         ]

@@ -19,6 +19,18 @@ from pytest_gpusim.errors import plain_lines
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
 from pytest_gpusim.report.terminal import beside_lines
 
+# GitHub makes links of bare addresses too.
+_PLAIN = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "`": "'",
+    "\\": "&#92;",
+    "[": "\\[",
+    "://": "&#58;//",
+    "www.": "www&#46;",
+}
+
 
 def summary_markdown(document: ComparisonDocument) -> str:
     """The whole file."""
@@ -58,7 +70,7 @@ def summary_markdown(document: ComparisonDocument) -> str:
         "| check | status | why |",
         "| --- | --- | --- |",
         *(
-            f"| {check['name']} | {_status(check['status'])} | {_cell(check['detail'])} |"
+            f"| {check['name']} | {_status(check['status'])} | {cell(check['detail'])} |"
             for check in comparison["checks"]
         ),
         "",
@@ -72,7 +84,7 @@ def _table(table: TextTable) -> list[str]:
         "",
         f"| {' | '.join(table.header)} |",
         f"| --- |{' ---: |' * (len(table.header) - 1)}",
-        *(f"| {' | '.join(map(_cell, row))} |" for row in table.rows),
+        *(f"| {' | '.join(map(cell, row))} |" for row in table.rows),
         "",
     ]
 
@@ -88,7 +100,7 @@ def _judgements(document: ComparisonDocument) -> list[str]:
         error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
         cells = (item["name"], error, interval(item["interval"]), allowed(item))
         rest = (item["decided_by"], runs_needed(item), outcome)
-        rows.append(f"| {' | '.join(map(_cell, (*cells, *rest)))} |")
+        rows.append(f"| {' | '.join(map(cell, (*cells, *rest)))} |")
     left_out = document.meta.get("left_out", {})
     return rows + [f"\nNot judged: {name}: {markdown(why)}" for name, why in left_out.items()]
 
@@ -102,7 +114,7 @@ def _figures(document: ComparisonDocument) -> list[str]:
         name = f"{LABELS[metric]} {statistic}".strip()
         if figure is None:
             why = document.meta["unavailable"].get(metric, "unknown")
-            rows.append(f"| {name} | {UNKNOWN}: {_cell(why)} | | | | |")
+            rows.append(f"| {name} | {UNKNOWN}: {cell(why)} | | | | |")
             continue
         rows.append(
             f"| {name} | {milliseconds(figure['real_ns'])} | {milliseconds(figure['sim_ns'])} | "
@@ -116,13 +128,14 @@ def _status(status: str) -> str:
     return status if status == "pass" else f"**{status}**"
 
 
-def _cell(text: str) -> str:
-    return markdown(text).replace("|", "\\|")
+def cell(text: str) -> str:
+    """`markdown` in a table's cell."""
+    return markdown(text).replace("|", "&#124;")
 
 
 def markdown(text: str) -> str:
     """``text``, names from files in it, as words: no link, code or HTML, nothing that acts."""
     said = plain_lines(str(text).replace("\n", " "))
-    for sign, plain in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("`", "'"), ("[", "\\[")):
+    for sign, plain in _PLAIN.items():
         said = said.replace(sign, plain)
     return said

@@ -2,13 +2,19 @@
 
 Format: "Trace Event Format" (Google, 2016): complete events (``X``) for steps, counters (``C``) for
 queue, batch and KV blocks, instants (``i``) for preemptions, nestable asynchronous events (``b``,
-``e``) for requests. Times are microseconds from each run's first arrival.
+``e``) for requests. Times are microseconds from each run's first arrival, or, where a step began
+before it, from so much earlier in all of them.
+
+Perfetto's importer (``json_trace_parser``) takes an ``id`` for one of all processes, so requests
+have ids local to theirs; a ``tid`` likewise, so each is used once; and it drops an ``X`` that
+overlaps another of its thread, so steps of several replicas are in rows of their own.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -21,7 +27,8 @@ if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
 _COUNTERS = {"waiting": "queue", "num_sequences": "batch", "kv_blocks_used": "KV blocks"}
-_STEPS, _REQUESTS = 1, 2  # rows of a run
+_REQUESTS = 1  # a row of a run; those of its steps follow
+_ROWS = 1000  # of a run at most
 
 
 def write_timeline(runs: Sequence[Run], out: Path) -> None:
@@ -47,32 +54,56 @@ def write_timeline(runs: Sequence[Run], out: Path) -> None:
 
 
 def _events(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    for number, run in enumerate(runs, start=1):
+    starts = [int(run.requests["arrival_time_ns"].min()) for run in runs]
+    # No time may be negative.
+    before = max(0, *(at - _first_step(run, at) for run, at in zip(runs, starts, strict=True)))
+    for number, (run, start) in enumerate(zip(runs, starts, strict=True), start=1):
         kind = "real" if run.meta.get("run_type") == "real" else "simulated"
-        yield _named("process_name", number, 0, f"{kind}: {run.run_id}")
-        yield _named("thread_name", number, _STEPS, "steps")
-        start = int(run.requests["arrival_time_ns"].min())
-        yield from _requests(run, number, start)
+        yield _named("process_name", number, number * _ROWS, f"{kind}: {run.run_id}")
+        yield _named("thread_name", number, number * _ROWS + _REQUESTS, "requests")
+        yield from _requests(run, number, start - before)
         if run.steps is not None:
-            yield from _steps(run, number, start)
+            yield from _steps(run, number, start - before)
+
+
+def _first_step(run: Run, otherwise: int) -> int:
+    if run.steps is None or not len(run.steps):
+        return otherwise
+    return int(run.steps["start_ns"].min())
 
 
 def _named(what: str, process: int, thread: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": what, "pid": process, "tid": thread, "args": {"name": name}}
 
 
+def microseconds(nanoseconds: int) -> float:
+    """In microseconds, as a number that still has its ns where a reader multiplies and cuts."""
+    value = nanoseconds / 1000
+    while int(value * 1000.0) < nanoseconds:
+        value = math.nextafter(value, math.inf)
+    return value
+
+
 def _steps(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
     import pandas as pd
 
     assert run.steps is not None
-    place = {"pid": process, "tid": _STEPS}
+    ends: list[int] = []  # of the last step in each row
     for row in run.steps.to_dict("records"):
         known = {str(key): int(value) for key, value in row.items() if pd.notna(value)}
-        begin = (known["start_ns"] - start) / 1000
+        begin = microseconds(known["start_ns"] - start)
+        lane = next((i for i, end in enumerate(ends) if end <= known["start_ns"]), len(ends))
+        place = {"pid": process, "tid": process * _ROWS + _REQUESTS + 1 + lane}
+        if lane == len(ends):
+            ends.append(0)
+            words = f"steps {lane + 1}" if lane else "steps"
+            yield _named("thread_name", process, place["tid"], words)
         prefill, decode = known.get("num_prefill_tokens"), known.get("num_decode_tokens")
         name = "decode" if not prefill else "mixed" if decode else "prefill"
-        duration = known.get("duration_ns", 0) / 1000
-        yield {"ph": "X", "name": name, "ts": begin, "dur": duration, **place, "args": known}
+        took = known.get("duration_ns", 0)
+        ends[lane] = known["start_ns"] + took
+        event = {"ph": "X", "name": name, "ts": begin, "dur": microseconds(took)}
+        yield {**event, **place, "args": known}
         for column, counter in _COUNTERS.items():
             if column in known:
                 values = {counter: known[column]}
@@ -92,9 +123,14 @@ def _requests(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
             ("decode", row["first_token_time_ns"]),
             ("", row["completion_time_ns"]),
         ]
-        known = [(name, (int(at) - start) / 1000) for name, at in times if pd.notna(at)]
+        known = [(name, microseconds(int(at) - start)) for name, at in times if pd.notna(at)]
         request = f"request {row['request_id']}"
-        place = {"cat": "request", "id": str(row["request_id"]), "pid": process, "tid": _REQUESTS}
+        place = {
+            "cat": "request",
+            "id2": {"local": str(row["request_id"])},
+            "pid": process,
+            "tid": process * _ROWS + _REQUESTS,
+        }
         tokens = {
             "prompt": int(row["num_prefill_tokens"]),
             "output": int(row["num_decode_tokens_actual"]),

@@ -9,6 +9,7 @@ from operator import sub
 from typing import Any, NamedTuple
 
 from pytest_gpusim.json_documents import plain_json
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.runs.schema import ASKED_COLUMNS, ENGINE_COLUMNS, REQUEST_COLUMNS
 from pytest_gpusim.workload import SessionTurn, Workload, WorkloadRequest
 
@@ -153,18 +154,20 @@ def request_rows(
             yield row
 
 
-def token_rows(records: Iterable[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:
+def token_rows(records: Sequence[RequestRecord], origin_ns: int = 0) -> Iterator[tuple[int, ...]]:
     """Rows of ``token_metrics.csv``, with token ids where known; of a failed request what came."""
-    for record in records:
-        times = record.token_times_ns or ()
-        since_origin = [time - origin_ns for time in times] if origin_ns else times
-        latencies = map(sub, times, chain((record.arrival_ns,), times))
-        rows = zip(repeat(record.request_id), count(), since_origin, latencies)
-        if record.token_ids is None:
-            yield from rows
-        else:
-            pairs = zip(rows, record.token_ids, strict=True)
-            yield from ((*row, token) for row, token in pairs)
+    with Progress("write token times", len(records), "requests") as progress:
+        for record in records:
+            times = record.token_times_ns or ()
+            since_origin = [time - origin_ns for time in times] if origin_ns else times
+            latencies = map(sub, times, chain((record.arrival_ns,), times))
+            rows = zip(repeat(record.request_id), count(), since_origin, latencies)
+            if record.token_ids is None:
+                yield from rows
+            else:
+                pairs = zip(rows, record.token_ids, strict=True)
+                yield from ((*row, token) for row, token in pairs)
+            progress.advance()
 
 
 def lateness(own_ns: Sequence[int], since_arrival_ns: Sequence[int]) -> dict[str, Any]:

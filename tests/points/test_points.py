@@ -208,7 +208,10 @@ def test_the_command_judges_each_row_and_counts_the_refused(
     if simulator == "vidur" and find_spec("vidur") is None:
         pytest.skip("vidur is not installed")
     path = table(tmp_path / "p.csv", {}, {"tensor_parallel": "2"}, EXPERTS | {"data_parallel": "2"})
-    assert main(["points", str(path), "--simulator", simulator, "--kernels-alone", "--json"]) == 0
+    report = tmp_path / "points.html"
+    words = ["--simulator", simulator, "--kernels-alone", "--json", "--report", str(report)]
+    assert main(["points", str(path), *words]) == 0
+    assert "2 of 3 measured points simulated" in report.read_text()
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert document["schema_version"] == 1
     first, second, refused = document["points"]

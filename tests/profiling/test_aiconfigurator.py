@@ -104,8 +104,12 @@ def test_what_is_not_measured_is_not_made_up(tmp_path: Path) -> None:
     tables = open_tables("a100_sxm", "vllm", None)
     with pytest.raises(UsageError, match="n is 100000, measured are 32 to 65536"):
         tables.gemm_ms(100_000, 4096)
-    with pytest.raises(UsageError, match="has no head_dim 96"):
+    with pytest.raises(UsageError, match=r"has no head_dim 96, measured are (\d+, )*128"):
         tables.decode_ms(32, 8, 96)
+    with pytest.raises(UsageError, match=r"has no kv_cache_dtype int3, measured are .*bfloat16"):
+        tables.decode_ms(32, 8, 128, "int3")
+    with pytest.raises(UsageError, match="all_reduce: has no num_gpus 3, measured are 2, 4, 8"):
+        tables.collective_ms("all_reduce", 3)
     with pytest.raises(UsageError, match="does not divide 16 heads"):
         produce(tmp_path / "bundle", "--tensor-parallel-size", "3")
     assert not (tmp_path / "bundle").exists()

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pytest_gpusim.report.session import session_lines, session_markdown
 from pytest_gpusim.report.terminal import comparison_lines, detail_lines, failure_lines
 from pytest_gpusim.report.versions import read_document
 from tests.compare.runs import MS, PROFILE, real_run, sim_run, steady
+from tests.report.reader import Page
 
 
 def written(
@@ -76,41 +76,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return written(tmp_path_factory.mktemp("bad") / "b", ttft=200)
 
 
-class _Page(HTMLParser):
-    """Collects what a page refers to, and whether its elements are closed."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "input"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.anchors: set[str] = set()
-        self.open: list[str] = []
-        self.images = 0
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.links += [given[name] or "" for name in ("src", "href") if name in given]
-        if given.get("id"):
-            self.anchors.add(str(given["id"]))
-        if given.get("role") == "img":
-            self.images += 1
-            assert given.get("aria-label"), f"a {tag} without words"
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_report_needs_no_other_file(good: Written) -> None:
     text = (good.path / "report.html").read_text()
-    page = _Page(text)
+    page = Page(text)
     assert page.open == []
     bars = len(good.comparison.judgements)
     assert page.images == len(list((good.path / "figures").iterdir())) + bars
@@ -134,7 +102,7 @@ def test_one_page_over_a_session(tmp_path: Path, good: Written, bad: Written) ->
     out = tmp_path / "reports" / "session.html"
     write_session_report(paths, out)
     text = out.read_text()
-    page = _Page(text)
+    page = Page(text)
     assert page.open == []
     bars = sum(len(made.comparison.judgements) for made in (good, bad))
     assert page.images == 2 * len(list((good.path / "figures").iterdir())) + bars

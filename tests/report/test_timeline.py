@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 
 from pytest_gpusim.cli import main
 from pytest_gpusim.providers import SimulationInputs
+from pytest_gpusim.report.timeline import microseconds, write_timeline
+from pytest_gpusim.runs import read_run
 from pytest_gpusim.simulators.reference import simulate
 from tests.case.recording import REQUESTS
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
@@ -36,7 +39,7 @@ def test_two_runs_are_two_processes_on_one_axis(run, tmp_path, capsys):
     assert kinds["X"] > len(REQUESTS)
     assert min(event["ts"] for event in events if "ts" in event) == 0
     first = next(event for event in events if event["ph"] == "X")
-    assert first["args"]["duration_ns"] / 1000 == first["dur"]
+    assert first["args"]["duration_ns"] == int(1000.0 * first["dur"])
     assert {event["name"] for event in events if event["ph"] == "C"} >= {"queue", "batch"}
 
 
@@ -46,3 +49,64 @@ def test_it_may_be_compressed_and_replaces_nothing(run, tmp_path, capsys):
     assert json.loads(gzip.decompress(out.read_bytes()))["displayTimeUnit"] == "ms"
     assert main(["timeline", str(run), "--out", str(out)]) == 2
     assert "exists; name another file" in capsys.readouterr().err
+
+
+def rules_of_perfetto(events):
+    """What its importer, and the format's own text, ask of events; see `timeline`'s docstring."""
+    threads, open_spans, ends = {}, defaultdict(list), {}
+    timed = [event for event in events if event["ph"] != "M"]
+    # It sorts by time; events of one time stay in their order.
+    for event in sorted(timed, key=lambda event: event["ts"]):
+        assert isinstance(event["ts"], int | float)
+        assert event["ts"] >= 0
+        assert isinstance(event["pid"], int)
+        kind = event["ph"]
+        if "tid" in event:
+            assert threads.setdefault(event["tid"], event["pid"]) == event["pid"]
+        if kind == "X":
+            start, took = int(event["ts"] * 1000.0), int(event["dur"] * 1000.0)
+            assert took >= 0
+            assert ends.get(event["tid"], 0) <= start, "overlaps: it would be dropped"
+            ends[event["tid"]] = start + took
+        elif kind == "C":
+            assert all(isinstance(value, int | float) for value in event["args"].values())
+        elif kind == "i":
+            assert event["s"] in ("g", "p", "t")
+        else:
+            assert kind in ("b", "e")
+            assert "id" not in event  # would be one of all processes
+            spans = open_spans[event["pid"], event["cat"], event["id2"]["local"]]
+            if kind == "b":
+                spans.append(event["name"])
+            else:
+                assert spans.pop() == event["name"]  # the innermost ends first
+    assert not any(open_spans.values())
+    named = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert set(threads) <= set(named)
+    assert all(named.values())
+
+
+def test_perfetto_takes_all_of_it(run, tmp_path):
+    write_timeline([read_run(run)] * 2, tmp_path / "trace.json")
+    rules_of_perfetto(json.loads((tmp_path / "trace.json").read_text())["traceEvents"])
+
+
+def test_steps_that_overlap_or_begin_early_are_kept(run, tmp_path):
+    usual = read_run(run)
+    steps = usual.steps.copy()
+    steps["duration_ns"] *= 3  # as those of a fleet's replicas
+    steps["start_ns"] -= 5_000_000
+    write_timeline([usual, replace(usual, steps=steps)], tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    rules_of_perfetto(events)
+    first = {event["pid"]: event["ts"] for event in reversed(events) if event["ph"] == "b"}
+    assert first[1] == first[2] == 5000
+    kinds = Counter(event["pid"] for event in events if event["ph"] == "X")
+    assert kinds[1] == kinds[2] == len(steps)
+    rows = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {"requests", "steps", "steps 2", "steps 3"} <= rows
+
+
+@pytest.mark.parametrize("ns", [0, 1, 1_001, 4_097_003, 1_234_567_891_011, 123_456_789_012_347])
+def test_no_nanosecond_is_lost(ns):
+    assert int(microseconds(ns) * 1000.0) == ns

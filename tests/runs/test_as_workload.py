@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_gpusim.errors import GpusimWarning
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
@@ -64,3 +65,13 @@ def test_a_turn_takes_no_more_of_an_answer_than_came(tmp_path: Path) -> None:
     assert found.requests[0].num_decode_tokens == 2
     assert found.requests[1].num_prefill_tokens == 56
     assert continuations(found) == {1: (0, 42)}
+
+
+def test_a_broken_workload_beside_a_run_is_said_and_the_run_still_serves(tmp_path: Path) -> None:
+    workload = make_workload(tmp_path / "w", ROWS, PROMPTS, sessions=TALK)
+    run = real_run(tmp_path, workload)
+    (workload.path / "prompts.jsonl").write_text("{\n")
+    with pytest.warns(GpusimWarning, match=r"prompts share is not known: .*prompts\.jsonl: line 1"):
+        found = as_workload(run, tmp_path / "found")
+    assert found.prompts is None
+    assert found.requests == workload.requests

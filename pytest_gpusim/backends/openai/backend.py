@@ -19,6 +19,7 @@ from pytest_gpusim.backends.openai.prompts import PROBES, Prompts
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.parameters import read_parameters
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.providers import MeasureInputs
 from pytest_gpusim.runs import read_run, write_run
 from pytest_gpusim.runs.clocks import both_clocks
@@ -259,17 +260,20 @@ class _Measurement:
             )
             return json.dumps(body).encode()
 
-        return await replay(
-            self._server.session,
-            self._server.completions,
-            workload,
-            contexts,
-            body_of,
-            timeout_s=self._options.timeout_s,
-            load=self._load,
-            skip_idle=skip_idle,
-            scrub=self._options.scrub,
-        )
+        what = "warm up" if skip_idle else "measure"
+        with Progress(what, len(workload.requests), "requests", bar=False) as progress:
+            return await replay(
+                self._server.session,
+                self._server.completions,
+                workload,
+                contexts,
+                body_of,
+                timeout_s=self._options.timeout_s,
+                load=self._load,
+                skip_idle=skip_idle,
+                scrub=self._options.scrub,
+                heard=progress.advance,
+            )
 
 
 def _load_of(workload: Workload, limit: int | None) -> Load:

@@ -44,6 +44,7 @@ async def replay(
     load: Load,
     skip_idle: bool = False,
     scrub: Callable[[str], str] = str,
+    heard: Callable[[], None] = lambda: None,
 ) -> Replay:
     """Send every request when it can be sent and wait for all answers.
 
@@ -58,6 +59,7 @@ async def replay(
         load: How many may be under way at once.
         skip_idle: Do not wait while nothing is under way (warm-up).
         scrub: Applied to error messages.
+        heard: Called after each answer; must be quick.
     """
     client = LoadClient(workload.requests, load, workload.sessions)
     bodies = {
@@ -80,6 +82,7 @@ async def replay(
             answer = await complete(session, url, body, timeout_s=timeout_s, scrub=scrub)
             run.answers[number] = answer
             contexts.heard(number, answer.token_ids)
+            heard()
         finally:
             under_way -= 1
             client.done(number, perf_counter_ns() - run.origin_ns + skipped)

@@ -17,6 +17,7 @@ REAL, SIM, BAND, GRID, INK = "#334155", "#d9480f", "#94a3b8", "#e2e8f0", "#47556
 """Colours in the files; a page replaces each by its own of the same role."""
 MANY = 2000
 """Above so many points, an SVG of single marks is too heavy."""
+_WIDE = 2.5  # tens on a logarithmic axis
 _WIDTH, _HEIGHT = 4.2, 2.7  # inches: legible on a narrow page, where a chart fills its width
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -101,3 +102,22 @@ def few_ticks(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def log_scale(axes: Any, *which: str) -> None:
+    """Logarithmic axes (``x``, ``y``) whose ticks are plain numbers: 1, 2, 5 and their tens.
+
+    Beyond two and a half tens only those, where the limits are set before.
+    """
+    from math import log10
+
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    for name in which:
+        low, high = getattr(axes, f"get_{name}lim")()
+        wide = low > 0 and log10(high / low) > _WIDE
+        getattr(axes, f"set_{name}scale")("log")
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -25,6 +25,7 @@ from pytest_gpusim.documents import (
     to_ns,
 )
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.progress import counted
 from pytest_gpusim.runs.importers.base import (
     ImportedRequest,
     choose,
@@ -196,7 +197,7 @@ def _read(result: JsonObject, load: Load, options: RunOptions, kind: str) -> _Re
     unlimited = result.fields.get("request_rate") in ("inf", float("inf"))
     requests: list[ImportedRequest] = []
     bad = 0
-    for i in range(count):
+    for i in counted(range(count), f"read {path.name}", count, "requests"):
         try:
             request = _request(path, columns, i)
         except GpusimError:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
+from pytest_gpusim.progress import lines_to
 from pytest_gpusim.runs import read_run
 from pytest_gpusim.runs.schema import ENGINE_COLUMNS
 from tests.backends.stub_server import (
@@ -269,6 +270,18 @@ def test_warm_up_has_other_ids_of_the_same_lengths_and_does_not_idle(
     assert stub.resets == 2
     assert runs[0].meta["warmup"]["requests"] == 2
     assert runs[0].meta["prefix_cache_reset"] is True
+
+
+def test_measuring_says_how_far_it_is(
+    stub: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_gpusim.progress.QUIET_S", 0.0)
+    monkeypatch.setattr("pytest_gpusim.progress.PACE_S", 0.0)
+    lines: list[str] = []
+    with lines_to(lines.append):
+        run_on(stub, tmp_path, [(4, 2, 0), (6, 3, 0)], warmup="yes")
+    assert "warm up: 2 of 2 requests" in lines
+    assert any(line.startswith("measure: 1 of 2 requests, about ") for line in lines)
 
 
 def test_a_server_that_cannot_forget_gets_other_ids_in_every_pass(

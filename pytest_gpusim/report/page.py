@@ -1,0 +1,58 @@
+"""What all pages share: their templates, and how one is written whole."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.compare.format import (
+    LABELS,
+    entries,
+    interval,
+    milliseconds,
+    percent,
+    quantity,
+    signed_percent,
+)
+from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+
+
+def render(template: str, **content: Any) -> str:
+    """The text of a page; what is not there to fill in is an error, and markup only text."""
+    return str(_environment().get_template(template).render(**content))
+
+
+def write_page(out: Path | str, template: str, **content: Any) -> None:
+    """Write a page, whole or not at all; its directory is made."""
+    text = render(template, **content)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(out)
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pytest_gpusim.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        ms=milliseconds,
+        signed=signed_percent,
+        percent=percent,
+        interval=interval,
+        quantity=quantity,
+        label=LABELS.__getitem__,
+    )
+    environment.globals.update(
+        entries=entries, headlines=HEADLINES, statistics=[each.name for each in STATISTICS]
+    )
+    return environment
