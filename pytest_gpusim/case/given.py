@@ -54,7 +54,7 @@ def find_real(real: RealFiles, places: Sequence[Path]) -> list[Path]:
 
 
 def _find(path: Path, places: Sequence[Path]) -> list[Path]:
-    from pytest_gpusim.runs.importers.base import split_index
+    from pytest_gpusim.runs.importers.files import split_index
     from pytest_gpusim.runs.importers.options import ALL
 
     for place in places:

@@ -17,11 +17,8 @@ from pytest_gpusim.deployment.settings import Deployment, default, first_stated,
 from pytest_gpusim.documents import JsonObject, read_lines, to_ns
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import read_json
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    recognised_by,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
+from pytest_gpusim.runs.importers.files import recognised_by
 
 KIND = "llmservingsim"
 REQUESTS, META = "requests.jsonl", "meta.json"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import GpusimError, GpusimWarning, InputError
 from pytest_gpusim.runs import Run, read_run
-from pytest_gpusim.runs.importers.base import is_refusal
+from pytest_gpusim.runs.importers.failures import is_refusal
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import turns_followed

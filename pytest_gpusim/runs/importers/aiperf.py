@@ -24,15 +24,9 @@ from pytest_gpusim.documents import (
 )
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.aiperf_summary import Summary
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    choose,
-    is_refusal,
-    only_file,
-    recognised_by,
-    split_index,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
+from pytest_gpusim.runs.importers.failures import is_refusal
+from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 
@@ -116,17 +110,13 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     summary = Summary(path.with_name(f"{path.stem}_aiperf.json"))
     _require_one_model(path, summary, requests)
     load = summary.load(index or 0)
-    if not load.is_open and requests:
-        begin = min(request.arrival_ns for request in requests)
-        for request in requests:
-            request.due_ns = begin
+    if not load.is_open:
+        due_at_once(requests)
     notes = [
         f"{warmups} warm-up records left out",
         "arrival = credit_issued_ns, when the load generator released the request; "
         "AIPerf's own TTFT starts later, at request_start_ns",
     ]
-    if bad.number:
-        notes.append(f"{bad.number} records cannot be used and were left out (--skip-bad)")
     write_imported(
         out,
         KIND,
@@ -150,6 +140,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             **({"phase": index} if index is not None else {}),
         },
         load=load,
+        left_out=bad,
         options=chosen,
     )
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_gpusim.artifacts import package_version, sha256_file
-from pytest_gpusim.documents import NS
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.documents import NEVER, NS, LeftOut
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import plain_json
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
@@ -23,7 +22,6 @@ from pytest_gpusim.workload.tokenizer import load_tokenizer
 from pytest_gpusim.workload.trace import WorkloadRequest, read_workload
 from pytest_gpusim.workload.writer import write_workload
 
-ImportFunction = TypeVar("ImportFunction", bound=Callable[..., None])
 ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on error rows)"
 _LATEST_NS = 2**63
 
@@ -51,40 +49,6 @@ class ImportedRequest(RequestRecord):
     conversation: tuple[str, int] | None = None
 
 
-def recognised_by(
-    recognises: Callable[[Path], bool],
-    *,
-    runs_in: Callable[[Path], int] | None = None,
-    simulator: str | None = None,
-    general: bool = False,
-) -> Callable[[ImportFunction], ImportFunction]:
-    """Mark an importer with the test by which its files are told from others.
-
-    Args:
-        recognises: Looks at the content of a file or directory and never raises; so the file itself
-            can be given wherever a run is. An importer without it is used by name only.
-        runs_in: How many runs a file holds, ``FILE#0`` the first of them.
-        simulator: The simulator whose results these are, where they are no measurements.
-        general: Whether an importer that also recognises the file goes first.
-    """
-
-    def mark(importer: ImportFunction) -> ImportFunction:
-        importer.recognises = recognises  # type: ignore[attr-defined]
-        importer.runs_in = runs_in  # type: ignore[attr-defined]
-        importer.simulator = simulator  # type: ignore[attr-defined]
-        importer.general = general  # type: ignore[attr-defined]
-        return importer
-
-    return mark
-
-
-def only_file(files: Sequence[Path], kind: str) -> Path:
-    """The one file that an importer takes."""
-    if len(files) != 1:
-        raise UsageError(f"import-run {kind}: takes one file, {len(files)} were given")
-    return files[0]
-
-
 def write_imported(
     out: Path,
     kind: str,
@@ -97,6 +61,7 @@ def write_imported(
     meta: Mapping[str, Any] | None = None,
     tool: Mapping[str, Any] | None = None,
     load: Load | None = None,
+    left_out: LeftOut = NEVER,
     options: RunOptions | None = None,
     simulator: str | None = None,
 ) -> None:
@@ -116,6 +81,7 @@ def write_imported(
         meta: Further keys of ``run_meta.json``.
         tool: The tool's own description of its run (version, rate, …).
         load: How many requests were under way at once at most.
+        left_out: The records that cannot be used.
         options: Which requests are taken.
         simulator: Its name, where these are a simulator's results.
 
@@ -124,24 +90,11 @@ def write_imported(
     """
     options = options or RunOptions()
     load = load or Load()
-    requests, model = _of_one_model(path, requests, options)
-    if not requests:
-        raise InputError(path, "", "has no requests")
-    rows = _selected(path, sorted(requests, key=lambda request: request.arrival_ns), options)
+    of_model, model = _of_one_model(path, requests, options)
+    rows = _in_order(path, of_model, options)
     origin = rows[0].arrival_ns
-    for number, request in enumerate(rows):
-        request.request_id = number
-        _check_order(path, request)
-        _check_range(path, request, origin)
     done = [request for request in rows if request.error_type is None]
     untimed = [request for request in done if request.token_times_ns is None]
-    lost = list(not_recovered)
-    if untimed and len(untimed) < len(done):
-        lost.append(f"token times ({len(untimed)} of {len(done)} requests have none)")
-    elif untimed:
-        lost.append("token times")
-    if any(request.num_decode_tokens is None for request in rows):
-        lost.append(ASKED_UNKNOWN)
     shared = shared_prompts(
         [request.prompt for request in rows],
         [request.num_prefill_tokens for request in rows],
@@ -149,7 +102,11 @@ def write_imported(
     )
     sessions = _sessions(rows)
     refused = [number for number, request in enumerate(rows) if request.refused]
-    said = [*notes, *([shared[1]] if shared else []), *options.chosen]
+    said = list(notes)
+    if left_out.number:
+        share = f"{left_out.number} of {left_out.number + len(requests)} records"
+        said.append(f"{share} cannot be used and were left out (--skip-bad)")
+    said += [*([shared[1]] if shared else []), *options.chosen]
     if not load.is_open:
         said.append(f"at most {load.max_concurrency} requests at once: arrivals are those sent")
     more = {"model": model} if model else {}
@@ -193,7 +150,7 @@ def write_imported(
                     "sha256": sha256_file(path) if path.is_file() else None,
                     "clock": clock,
                     "token_times": not untimed,
-                    "not_recovered": lost,
+                    "not_recovered": [*not_recovered, *_unknown(rows, done, untimed)],
                     "notes": said,
                     "requests": len(rows),
                     "failed": len(rows) - len(done),
@@ -203,6 +160,34 @@ def write_imported(
             },
         },
     )
+
+
+def _in_order(
+    path: Path, requests: Sequence[ImportedRequest], options: RunOptions
+) -> list[ImportedRequest]:
+    """The requests that are taken, numbered in order of arrival, their times checked."""
+    if not requests:
+        raise InputError(path, "", "has no requests")
+    rows = _selected(path, sorted(requests, key=lambda request: request.arrival_ns), options)
+    for number, request in enumerate(rows):
+        request.request_id = number
+        _check_order(path, request)
+        _check_range(path, request, rows[0].arrival_ns)
+    return rows
+
+
+def _unknown(
+    rows: Sequence[ImportedRequest],
+    done: Sequence[ImportedRequest],
+    untimed: Sequence[ImportedRequest],
+) -> Iterator[str]:
+    """What the requests themselves do not tell."""
+    if untimed and len(untimed) < len(done):
+        yield f"token times ({len(untimed)} of {len(done)} requests have none)"
+    elif untimed:
+        yield "token times"
+    if any(request.num_decode_tokens is None for request in rows):
+        yield ASKED_UNKNOWN
 
 
 def _of_one_model(
@@ -275,6 +260,13 @@ def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
     return {number: turn for number, turn in found.items() if turn.session_id in several}
 
 
+def due_at_once(requests: Sequence[ImportedRequest]) -> None:
+    """All were due when the first was: under a limit the client sends each as soon as it may."""
+    begin = min((request.arrival_ns for request in requests), default=0)
+    for request in requests:
+        request.due_ns = begin
+
+
 def most_at_once(requests: Sequence[ImportedRequest]) -> int:
     """How many requests were under way at the same time at most; refused ones are not."""
     marks: list[tuple[int, int]] = []
@@ -283,19 +275,6 @@ def most_at_once(requests: Sequence[ImportedRequest]) -> int:
             marks += [(request.sent_ns, 1), (request.completion_ns, -1)]
     # One that ends at the instant at which the next is sent has made room for it.
     return max(accumulate((change for _, change in sorted(marks)), initial=0))
-
-
-_REFUSAL = re.compile(
-    r"(?<!\d)(400|401|403|404|405|413|422|429|503)(?!\d|\s*m?s(ec|\b))"
-    r"|bad request|unprocessable|too large|too many requests|service unavailable"
-    r"|context length|max_model_len|maximum model length",
-    re.IGNORECASE,
-)
-
-
-def is_refusal(*said: object) -> bool:
-    """Whether an error's code or words are those of a request that never reached the engine."""
-    return any(_REFUSAL.search(str(text)) for text in said if text is not None)
 
 
 def _check_order(path: Path, request: ImportedRequest) -> None:
@@ -324,38 +303,3 @@ def _check_range(path: Path, request: ImportedRequest, origin: int) -> None:
     latest.extend((request.token_times_ns or [])[-1:])
     if max(latest) - origin >= _LATEST_NS:
         raise InputError(path, request.where, "its times span more than 64 bits of nanoseconds")
-
-
-def describe_error(text: str) -> tuple[str, str]:
-    """(type, message) of an error text, which may be a Python traceback or a class and message."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else "unknown error"
-    name, colon, message = last.partition(":")
-    short = name.rsplit(".", 1)[-1]
-    if colon and short.isidentifier():
-        return short, message.strip() or short
-    return "error", last
-
-
-def split_index(path: Path) -> tuple[Path, int | None]:
-    """``FILE#3`` as the file and 3, for files that hold several runs; other paths as they are."""
-    name, mark, index = path.name.rpartition("#")
-    if mark and index.isdecimal() and len(index) < 10 and not path.exists():
-        return path.with_name(name), int(index)
-    return path, None
-
-
-def choose(path: Path, key: str, entries: Sequence[Any], index: int | None) -> Any:
-    """The one of several runs in a file that ``FILE#k`` names."""
-    if not entries:
-        raise InputError(path, key, "is empty")
-    if index is None and len(entries) > 1:
-        raise InputError(
-            path,
-            key,
-            f"has {len(entries)}, each a run of its own",
-            f"name one: {path}#0 to #{len(entries) - 1}, or {path}#all as repeats",
-        )
-    if (index or 0) >= len(entries):
-        raise InputError(path, key, f"has {len(entries)}, there is no #{index}")
-    return entries[index or 0]

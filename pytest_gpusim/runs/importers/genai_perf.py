@@ -11,17 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.documents import JsonObject, first_document, read_document
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.documents import JsonObject, LeftOut, first_document, read_document
+from pytest_gpusim.errors import GpusimError, UsageError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    choose,
-    only_file,
-    recognised_by,
-    split_index,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
+from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 from pytest_gpusim.workload.load import Load
@@ -61,22 +55,13 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     if mode.fields.get("mode") == "concurrency" and "value" in mode:
         load = Load(mode.integer("value", least=1))
     tokenizer = load_tokenizer(chosen.tokenizer) if chosen.tokenizer else None
-    requests, bad = [], 0
+    requests, bad = [], LeftOut(chosen.skip_bad)
     for number, record in enumerate(experiment.array("requests")):
         where = experiment.place(f"requests[{number}]")
-        try:
+        with bad.where_bad():
             requests.append(_request(JsonObject(path, where, record), tokenizer))
-        except InputError:
-            if not chosen.skip_bad:
-                raise
-            bad += 1
-    if not load.is_open and requests:
-        begin = min(request.arrival_ns for request in requests)
-        for request in requests:
-            request.due_ns = begin
-    notes = ["arrivals are the times of sending"]
-    if bad:
-        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
+    if not load.is_open:
+        due_at_once(requests)
     write_imported(
         out,
         KIND,
@@ -84,9 +69,10 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         requests,
         clock="client",
         not_recovered=["when a request was due", "engine settings", "hardware", "cached tokens"],
-        notes=notes,
+        notes=["arrivals are the times of sending"],
         tool={"experiment": mode.fields, "version": document.fields.get("version")},
         load=load,
+        left_out=bad,
         options=chosen,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.runs.importers.base import only_file, recognised_by
+from pytest_gpusim.runs.importers.files import only_file, recognised_by
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.schema import META, REQUESTS
 from pytest_gpusim.runs.writer import rewrite_run

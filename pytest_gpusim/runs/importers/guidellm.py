@@ -13,23 +13,16 @@ from typing import Any
 
 from pytest_gpusim.documents import (
     JsonObject,
+    LeftOut,
     first_document,
     read_document,
     to_ns,
 )
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    choose,
-    describe_error,
-    is_refusal,
-    most_at_once,
-    only_file,
-    recognised_by,
-    split_index,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, most_at_once, write_imported
+from pytest_gpusim.runs.importers.failures import describe_error, is_refusal
+from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 from pytest_gpusim.workload.load import Load
@@ -85,19 +78,14 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         )
     measured_from = benchmark.seconds("start_time")
     warmed = "warmup_duration" in benchmark and benchmark.number("warmup_duration") > 0
-    requests, warmups, bad = [], 0, 0
+    requests, warmups, bad = [], 0, LeftOut(chosen.skip_bad)
     for record, outcome in _records(benchmark):
-        try:
+        with bad.where_bad():
             request = _request(record, outcome)
-        except GpusimError:
-            if not chosen.skip_bad:
-                raise
-            bad += 1
-            continue
-        if warmed and request.sent_ns is not None and request.sent_ns < to_ns(measured_from):
-            warmups += 1
-        else:
-            requests.append(request)
+            if warmed and request.sent_ns is not None and request.sent_ns < to_ns(measured_from):
+                warmups += 1
+            else:
+                requests.append(request)
     config = benchmark.record_or_empty("config")
     strategy = _strategy(benchmark, config)
     load = _load(strategy, requests)
@@ -115,8 +103,6 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         "arrival = targeted_start, when the request was due; GuideLLM's own TTFT starts later, "
         "at request_start",
     ]
-    if bad:
-        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
     model = config.record_or_empty("backend").text_or_none("model")
     write_imported(
         out,
@@ -141,6 +127,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             "benchmark": index or 0,
         },
         load=load,
+        left_out=bad,
         options=chosen,
     )
 

@@ -13,22 +13,17 @@ from typing import Any
 
 from pytest_gpusim.documents import (
     JsonObject,
+    LeftOut,
     check_seconds,
     first_document,
     read_document,
     to_ns,
 )
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    choose,
-    is_refusal,
-    only_file,
-    recognised_by,
-    split_index,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
+from pytest_gpusim.runs.importers.failures import is_refusal
+from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 from pytest_gpusim.workload.load import Load
@@ -71,24 +66,17 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     if index is not None:
         stage = choose(path, "stages", _stages(entries), index)
         entries = [entry for entry in entries if entry.fields.get("stage_id") == stage]
-    requests, bad = [], 0
+    requests, bad = [], LeftOut(chosen.skip_bad)
     for entry in entries:
-        try:
+        with bad.where_bad():
             requests.append(_request(entry, _sent_body(entry)))
-        except GpusimError:
-            if not chosen.skip_bad:
-                raise
-            bad += 1
     notes = ["tokens of one chunk share its time of arrival"]
     load, said = _load(path, index)
     notes += [said] if said else []
-    if not load.is_open and requests:
-        begin = min(request.arrival_ns for request in requests)
+    if not load.is_open:
+        due_at_once(requests)
         for request in requests:
-            request.due_ns = begin
             request.arrival_ns = request.sent_ns or request.arrival_ns
-    if bad:
-        notes.append(f"{bad} records cannot be used and were left out (--skip-bad)")
     due = (
         []
         if any("scheduled_time" in entry for entry in entries)
@@ -107,6 +95,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         notes=notes,
         tool={"stage": index} if index is not None else None,
         load=load,
+        left_out=bad,
         options=chosen,
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
-from pytest_gpusim.runs.importers.base import split_index
+from pytest_gpusim.runs.importers.files import split_index
 from pytest_gpusim.runs.importers.options import ALL, call_importer
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run

@@ -14,13 +14,9 @@ from typing import Any
 from pytest_gpusim.columns import UNITS_NS, Columns, Row, read_rows
 from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import GpusimError, InputError
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    is_refusal,
-    only_file,
-    recognised_by,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
+from pytest_gpusim.runs.importers.failures import is_refusal
+from pytest_gpusim.runs.importers.files import only_file, recognised_by
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.workload import Workload, read_workload
 
@@ -106,10 +102,8 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             "engine settings",
             "hardware",
         ],
-        notes=[f"{bad.number} rows cannot be used and were left out (--skip-bad)"]
-        if bad.number
-        else [],
         tool={"columns": {**columns.names, "unit": columns.unit or dict(columns.units)}},
+        left_out=bad,
         options=chosen,
         simulator=(options or {}).get("simulator"),
     )

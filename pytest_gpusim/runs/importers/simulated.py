@@ -22,12 +22,8 @@ from pytest_gpusim.columns import Columns, Row, read_rows
 from pytest_gpusim.documents import JsonObject, first_document, read_document, read_lines
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    only_file,
-    recognised_by,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
+from pytest_gpusim.runs.importers.files import only_file, recognised_by
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.tables import find_table
 

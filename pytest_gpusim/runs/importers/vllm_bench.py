@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_gpusim.documents import (
     JsonObject,
+    LeftOut,
     check_integer,
     check_seconds,
     first_document,
@@ -24,18 +25,11 @@ from pytest_gpusim.documents import (
     shown,
     to_ns,
 )
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import InputError
 from pytest_gpusim.progress import counted
-from pytest_gpusim.runs.importers.base import (
-    ImportedRequest,
-    choose,
-    describe_error,
-    is_refusal,
-    only_file,
-    recognised_by,
-    split_index,
-    write_imported,
-)
+from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
+from pytest_gpusim.runs.importers.failures import describe_error, is_refusal
+from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.workload.load import Load
 
@@ -114,6 +108,7 @@ class _Result:
     requests: list[ImportedRequest]
     notes: list[str]
     lost: list[str]
+    left_out: LeftOut
 
 
 def _import(files: Sequence[Path], out: Path, options: RunOptions, kind: str, fix: str) -> None:
@@ -149,6 +144,7 @@ def _import(files: Sequence[Path], out: Path, options: RunOptions, kind: str, fi
             "result": index or 0,
         },
         load=load,
+        left_out=read.left_out,
         options=options,
     )
 
@@ -196,28 +192,19 @@ def _read(result: JsonObject, load: Load, options: RunOptions, kind: str) -> _Re
 
     unlimited = result.fields.get("request_rate") in ("inf", float("inf"))
     requests: list[ImportedRequest] = []
-    bad = 0
+    bad = LeftOut(options.skip_bad)
     for i in counted(range(count), f"read {path.name}", count, "requests"):
-        try:
+        with bad.where_bad():
             request = _request(path, columns, i)
-        except GpusimError:
-            if not options.skip_bad:
-                raise
-            bad += 1
-            continue
-        if not load.is_open:
-            # Under a limit a request arrives when the client may send it.
-            request.due_ns = 0 if unlimited else request.arrival_ns
-            request.arrival_ns = request.sent_ns or request.arrival_ns
-        requests.append(request)
-    if bad:
-        notes.append(f"{bad} of {count} records cannot be used and were left out (--skip-bad)")
-    if unlimited and not load.is_open and requests:
-        begin = min(request.arrival_ns for request in requests)
-        for request in requests:
-            request.due_ns = begin
+            if not load.is_open:
+                # Under a limit a request arrives when the client may send it.
+                request.due_ns = request.arrival_ns
+                request.arrival_ns = request.sent_ns or request.arrival_ns
+            requests.append(request)
+    if unlimited and not load.is_open:
+        due_at_once(requests)
     _check_unit(result, requests)
-    return _Result(requests, notes, lost)
+    return _Result(requests, notes, lost, bad)
 
 
 def _require_one_start(result: JsonObject, load: Load, kind: str) -> None:
