@@ -254,7 +254,7 @@ def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
             except InputError:
                 rest = stream.read(limit)
                 return parse_json(_parts(first + rest)[0], path) if len(rest) < limit else None
-    except (InputError, ValueError, OSError):
+    except (InputError, ValueError, OSError, IndexError):  # an empty one has no parts
         return None
 
 
