@@ -13,8 +13,8 @@ from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.planning.binding import WORDS
 from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
 from pytest_gpusim.report.charts.canvas import style
-from pytest_gpusim.report.page import write_page
 from pytest_gpusim.report.inline import inline_svg
+from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
