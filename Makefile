@@ -22,7 +22,7 @@ help: ## Show this list
 
 bench: $(VENV)/.vidur ## Compare Vidur with the recorded vLLM runs of Qwen3-0.6B on CPU
 	$(BIN)/pytest benchmarks -m cpu --gpusim-real recorded --gpusim-inconclusive xfail \
-	  --gpusim-report tmp/report.html
+	  --gpusim-require --gpusim-report tmp/report.html
 
 test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU included
 	$(MAKE) lint

@@ -25,8 +25,6 @@ def _case(spec: WorkloadSpec) -> Case:
 @pytest.mark.parametrize("spec", [*OPEN, *CLOSED], ids=lambda spec: spec.short_name)
 def test_every_case_has_its_recording(spec: WorkloadSpec, tmp_path: Path) -> None:
     case = _case(spec)
-    if spec in CLOSED and not (RECORDINGS / case.case_name).is_dir():
-        pytest.skip("not recorded yet: python -m benchmarks.live --only closed")
     settings = Settings(builtin_registry(), tmp_path, tmp_path, recordings=RECORDINGS)
     real = recorded(case, settings)
     assert len(real.runs) >= 3  # fewer give no noise floor to speak of
