@@ -12,7 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.models import QWEN3_0_6B
 from pytest_gpusim.deployment.quantization import Quantization
 
-_DENSE = replace(
+DENSE = replace(
     QWEN3_0_6B,
     name="small/qwen3",
     num_layers=8,
@@ -36,7 +36,7 @@ _DENSE = replace(
     torch_dtype="float32",
 )
 _EXPERTS = replace(
-    _DENSE,
+    DENSE,
     name="small/qwen3-moe",
     architecture="Qwen3MoeForCausalLM",
     experts=Experts(num_experts=16, per_token=4, width=512),
@@ -49,11 +49,11 @@ _MIXTRAL = replace(
     intermediate_size=1024,
     experts=Experts(num_experts=8, per_token=2, width=1024),
 )
-MODELS = (_EXPERTS, _MIXTRAL, replace(_DENSE, name="small/int8", quantization=Quantization("int8")))
+MODELS = (_EXPERTS, _MIXTRAL, replace(DENSE, name="small/int8", quantization=Quantization("int8")))
 TRIED = (
     ("int8 experts", replace(_EXPERTS, quantization=Quantization("int8")), "float32"),
-    ("fp8", replace(_DENSE, quantization=Quantization("fp8")), "bfloat16"),
-    ("fp8 in blocks", replace(_DENSE, quantization=Quantization("fp8_block")), "bfloat16"),
+    ("fp8", replace(DENSE, quantization=Quantization("fp8")), "bfloat16"),
+    ("fp8 in blocks", replace(DENSE, quantization=Quantization("fp8_block")), "bfloat16"),
     (
         "MiniMax-M2 (sigmoid router, norms over all heads)",
         replace(
@@ -70,7 +70,7 @@ TRIED = (
         "bfloat16",
     ),
 )
-_SETTINGS = {
+SETTINGS = {
     "max_num_seqs": 16,
     "max_num_batched_tokens": 512,
     "max_model_len": 1024,
@@ -108,7 +108,7 @@ def main() -> int:
 
 def _compared(shape: ModelShape, out: Path, repeat: int, quick: bool) -> str:
     place = out / shape.name.rpartition("/")[2]
-    model = _written(shape, place, {**_SETTINGS, "dtype": "float32"})
+    model = write_model(shape, place, {**SETTINGS, "dtype": "float32"})
     given = ["--model", model, "--engine", place / "engine.json"]
     workload = ["--workload", out / "workload"]
     grid = ["--quick"] if quick else []
@@ -136,7 +136,7 @@ def _tried(shape: ModelShape, dtype: str, out: Path) -> str:
     """What becomes of an engine of this shape: that it runs, or why not, in vLLM's words."""
     scheme = shape.quantization.scheme if shape.quantization is not None else "plain"
     place = out / f"tried-{scheme}-{shape.architecture}"
-    model = _written(replace(shape, torch_dtype=dtype), place, {**_SETTINGS, "dtype": dtype})
+    model = write_model(replace(shape, torch_dtype=dtype), place, {**SETTINGS, "dtype": dtype})
     given = ["--model", model, "--engine", place / "engine.json", "--workload", out / "workload"]
     command = [sys.executable, "-m", "pytest_gpusim", "measure", "--backend", "vllm", *given]
     done = subprocess.run(
@@ -149,7 +149,8 @@ def _tried(shape: ModelShape, dtype: str, out: Path) -> str:
     return (said[-1] if said else done.stderr[-300:]).partition("; see ")[0].replace("|", "/")
 
 
-def _written(shape: ModelShape, place: Path, settings: dict[str, object]) -> Path:
+def write_model(shape: ModelShape, place: Path, settings: Mapping[str, object]) -> Path:
+    """Write ``config.json`` of a shape and ``engine.json``; returns the model's directory."""
     model = place / "model"
     model.mkdir(parents=True)
     config = {**shape.to_hf_config(), "_name_or_path": shape.name}
