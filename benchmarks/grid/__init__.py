@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.served import DENSE as MODEL
-from benchmarks.served import SETTINGS as ENGINE
+from benchmarks import served
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
 
+MODEL = served.DENSE
 MEASURED = Path(__file__).parent / "measured"
 REPEAT = 3
 # What differs from the settings of `benchmarks.served`.
@@ -56,7 +56,7 @@ class Point:
     @property
     def engine(self) -> dict[str, Any]:
         """vLLM's settings."""
-        return {**ENGINE, "dtype": "float32", **SETTINGS[self.setting]}
+        return {**served.SETTINGS, "dtype": "float32", **SETTINGS[self.setting]}
 
     def workload(self, measured: Path) -> Path:
         """The workload's directory."""
