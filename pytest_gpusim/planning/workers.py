@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -87,7 +90,16 @@ _registry: Registry | None = None
 
 def _load(registry: Callable[[], Registry]) -> None:
     global _registry
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _registry = registry()
+
+
+def _end_with_parent() -> None:
+    """A pool's workers hold both ends of its queue: of a parent that was killed they never hear."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _run(point: Point, out: Path) -> Outcome:
