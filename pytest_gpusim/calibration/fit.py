@@ -27,6 +27,8 @@ _NOISE = 0.01
 # Of the normal distribution, for an interval of 90%.
 _Z = 1.645
 _ROUNDS = 3
+# Simulations lie no nearer to each other than this part of what is thought of engine time before.
+_APART = 4
 _METRICS = ("ttft", "tpot")
 # So much more TTFT from so much more step time: the load, not the engine, sets it.
 _MAGNIFIED = 10.0
@@ -92,9 +94,9 @@ def fit(
         start = found.x
         if not fitted_time:
             break
+        place = names.index("engine_time")
         for each in simulations:
-            place = names.index("engine_time")
-            each.simulate(float(found.x[place] * scale[place]))
+            each.simulate(float(found.x[place] * scale[place]), float(scale[place]) / _APART)
     covariance = np.linalg.pinv(found.jac.T @ found.jac) * np.outer(scale, scale)
     joint = Joint((*names, PROFILE_ERROR), found.x * scale, covariance)
     *spread, _ = _Z * np.sqrt(np.diag(covariance))

@@ -29,10 +29,13 @@ class Resimulation:
         self._places: list[float] = []
         self.mean_step_ns = 0.0
 
-    def simulate(self, engine_time_ns: float) -> None:
-        """Add a simulation."""
+    def simulate(self, engine_time_ns: float, apart_ns: float = 0.0) -> None:
+        """Add a simulation, unless there is one no further than ``apart_ns`` from it.
+
+        Two schedules that are nearer differ by chance, and a line between them tells nothing.
+        """
         place = float(round(engine_time_ns))
-        if place in self._known:
+        if any(abs(place - known) <= apart_ns for known in self._places):
             return
         self._known[place] = self._times(place)
         insort(self._places, place)

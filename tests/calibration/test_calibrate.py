@@ -13,6 +13,8 @@ import pytest
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle_checks.biases import biases_of, step_time_bias
 from pytest_gpusim.calibration import Calibration, calibrate
+from pytest_gpusim.calibration.evidence import Evidence
+from pytest_gpusim.calibration.resimulation import Resimulation
 from pytest_gpusim.cli import main
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.errors import InputError, UsageError
@@ -95,6 +97,18 @@ def test_known_parameters_are_found(tmp_path: Path, bundle: Bundle) -> None:
         width = (fitted.high_ns - fitted.low_ns) / 2 / 1.645
         assert joint["covariance"][place][place] ** 0.5 == pytest.approx(width, rel=0.01)
     assert joint["covariance"][0][2] < 0
+    assert joint["covariance"][0][0] > (0.01 * MS) ** 2
+
+
+def test_simulations_lie_apart(tmp_path: Path, bundle: Bundle) -> None:
+    """Two schedules that differ by next to nothing differ by chance."""
+    workload = make_workload(tmp_path / "w", poisson(20))
+    inputs = SimulationInputs(TINY, CPU, workload, bundle, ENGINE, tmp_path / "run", {}, "engine")
+    resimulation = Resimulation(Evidence((), inputs, {}), measured=False)
+    for time in (0, 3 * MS, 1 * MS, 1.2 * MS):
+        resimulation.simulate(time, MS / 2)
+    known = [resimulation.figures(time, 0)["tpot"]["mean"] for time in (MS, 1.2 * MS, 3 * MS)]
+    assert known[1] == pytest.approx(known[0] + 0.1 * (known[2] - known[0]))
 
 
 def test_repeats_of_a_workload_count_as_one(tmp_path: Path, bundle: Bundle) -> None:
