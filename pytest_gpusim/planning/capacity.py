@@ -252,7 +252,7 @@ def _mean(loads: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
     logs = [math.log(load) for load in loads]
     mean = sum(logs) / len(logs)
     if len(logs) < 2:
-        return math.exp(mean), None
+        return loads[0], None
     from scipy.stats import t
 
     spread = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
