@@ -21,6 +21,7 @@ from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+PLAIN = ("-p", "no:anyio", "-p", "no:hypothesispytest")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -54,9 +55,40 @@ def test_the_quick_starts_test_is_the_one_that_ships(pytester):
     for path in (ROOT / "examples" / "quickstart").iterdir():
         if path.suffix in (".json", ".yaml"):
             (pytester.path / path.name).symlink_to(path)
-    result = pytester.runpytest_inprocess("-p", "no:anyio", "-p", "no:hypothesispytest")
-    result.assert_outcomes(passed=1)
+    result = pytester.runpytest_inprocess(*PLAIN)
+    result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*simulated against real*", "pass *2/2*"])
+
+
+def test_the_jobs_for_ci_run_as_they_stand_and_gate(pytester, monkeypatch):
+    github, gitlab = (yaml.safe_load(text) for text in blocks("ci.md", "yaml"))
+    steps = [step for job in github["jobs"].values() for step in job["steps"]]
+    lines = [step["run"] for step in steps if "run" in step] + gitlab["recorded"]["script"]
+    recorded = [
+        line for line in dict.fromkeys(lines) if line.startswith("pytest") and "-m a" not in line
+    ]
+    assert len(recorded) == 2
+    example = ROOT / "examples" / "quickstart"
+    place = pytester.mkdir("benchmarks")
+    code = (example / "test_mine.py").read_text().replace("../..", str(ROOT))
+    (place / "test_mine.py").write_text(code)
+    for path in (*example.glob("*.json"), *example.glob("*.yaml")):
+        (place / path.name).symlink_to(path)
+    summary = pytester.path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+
+    def run(line):
+        return pytester.runpytest_inprocess(*shlex.split(line)[1:], *PLAIN).ret
+
+    for line in recorded:
+        assert run(line) == 0, line
+    kept = {str(gitlab["recorded"]["artifacts"]["reports"]["junit"])}
+    kept |= {*gitlab["recorded"]["artifacts"]["paths"]}
+    kept |= {step["with"]["path"] for step in steps if "upload" in step.get("uses", "")}
+    assert all((pytester.path / name).is_file() for name in kept)
+    assert re.search(r"\| pass \(.* accepted\) \| 2/2 \|", summary.read_text())
+    (place / "test_mine.py").write_text(code.replace("tpot_p50=0.10", "tpot_p50=0.0001"))
+    assert run(recorded[-1]) == 1
 
 
 def test_the_simulator_on_its_page_simulates(tmp_path, monkeypatch):

@@ -1,11 +1,17 @@
 import pytest
 
 PROFILE = "../../benchmarks/recordings/qwen3-0.6b-cpu-poisson/profile"
+MINE = {"real": "bench-*.json", "profile": PROFILE, "engine": "engine.yaml"}
 # What the client's file does not say, and what is accepted for that.
 UNSAID = ["prefix_cache_cold", "warmed_up", "clock_counted"]
 
 
+@pytest.mark.prereq
+def test_all_is_there(sim_vs_real):
+    sim_vs_real.require_prerequisites(**MINE, accept=UNSAID)
+
+
 @pytest.mark.cpu
 def test_mine(sim_vs_real):
-    comparison = sim_vs_real(real="bench-*.json", profile=PROFILE, engine="engine.yaml")
+    comparison = sim_vs_real(**MINE)
     comparison.check(tpot_p50=0.10, e2e_p50=0.10, accept=UNSAID)
