@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,15 +199,28 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def say_measured(run: Path, **more: object) -> None:
+OF_SIMULATIONS = (
+    *("profile", "profiling_digest", "simulator", "params", "operator_shares", "scheduler_rules"),
+    *("counts_engine_time", "started_at", "ended_at"),  # simulated times are no wall clock's
+)
+
+
+def say_measured(run: Path) -> None:
     """Let a simulated run pass for one of an engine."""
     path = run / "run_meta.json"
     meta = json.loads(path.read_text())
-    # Simulated times are no wall clock's.
-    for key in ("profile", "profiling_digest", "simulator", "params", "started_at", "ended_at"):
-        meta.pop(key, None)
+    meta = {key: value for key, value in meta.items() if key not in OF_SIMULATIONS}
     meta |= {"run_type": "real", "backend": "vllm", "device_name": "Synthetic processor, 2 cores"}
-    path.write_text(json.dumps(meta | more))
+    path.write_text(json.dumps(meta))
+    rewrite_column(run / "request_metrics.csv", "backend", lambda _: "vllm")
+
+
+def rewrite_column(table: Path, name: str, change: Callable[[str], str]) -> None:
+    names, *rows = list(csv.reader(table.read_text().splitlines()))
+    place = names.index(name)
+    for row in rows:
+        row[place] = change(row[place])
+    table.write_text("".join(",".join(row) + "\n" for row in (names, *rows)))
 
 
 @pytest.fixture
@@ -336,13 +350,10 @@ def test_the_page_says_the_result(grid: Path, tmp_path: Path) -> None:
 
 
 def another_workload(tmp_path: Path) -> None:
-    """One request's prompt is longer in a copy of a real run."""
+    """Every prompt is a token longer in a copy of a real run."""
     shutil.copytree(tmp_path / "real-16-200-0", tmp_path / "other")
     table = tmp_path / "other" / "request_metrics.csv"
-    names, *rows = list(csv.reader(table.read_text().splitlines()))
-    place = names.index("num_prefill_tokens")
-    rows[3][place] = str(int(rows[3][place]) + 1)
-    table.write_text("".join(",".join(row) + "\n" for row in (names, *rows)))
+    rewrite_column(table, "num_prefill_tokens", lambda cell: str(int(cell) + 1))
 
 
 @pytest.mark.parametrize(
