@@ -75,6 +75,9 @@ class _Options:
     def addoption(self, name: str, **given: Any) -> None:
         self.options.append((name, given))
 
+    def parse_known_args(self, _: list[str]) -> None:
+        """Nothing is parsed here."""
+
     def addini(self, name: str, help: str, **_: Any) -> None:
         self.ini.append((name, help))
 
