@@ -166,7 +166,11 @@ def test_an_interrupt_exits_130(tmp_path):
 @pytest.mark.parametrize("module", ["argparse", "pluggy"])
 def test_an_interrupt_at_import_time_is_as_quiet(tmp_path, pytestconfig, module):
     """The first module that the command imports, and the first that finding plugins does."""
-    stop = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
+    stop = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job of a shell ignores it
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
+    )
     (tmp_path / f"{module}.py").write_text(stop)
     done = subprocess.run(
         [sys.executable, "-m", "pytest_gpusim", "doctor"],
