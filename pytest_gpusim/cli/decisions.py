@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import CheckFailed, UsageError
 from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.registry import Registry
 
@@ -28,7 +28,6 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 
 def _decide(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.errors import CheckFailed
     from pytest_gpusim.planning.charts import draw_decision
     from pytest_gpusim.planning.decided import document_of, lines_of
     from pytest_gpusim.planning.decision_file import read_question

@@ -210,6 +210,25 @@ def compare_runs(
         UsageError: No run on one side, a check that cannot be accepted, or a statement that
             contradicts a run.
     """
+    sides = sides_of(real, sim, workload=workload, stated=stated, history=history)
+    return Comparison(
+        sides,
+        run_checks(sides, accept),
+        name=name,
+        accepted=tuple(accept),
+        history=dict(history or {}),
+    )
+
+
+def sides_of(
+    real: Sequence[Run],
+    sim: Run | Sequence[Run],
+    *,
+    workload: Workload | None = None,
+    stated: Mapping[str, Any] | None = None,
+    history: Mapping[str, RunSpread] | None = None,
+) -> Sides:
+    """What the checks of a comparison look at; arguments and errors are those of `compare_runs`."""
     from pytest_gpusim.runs import Run
 
     sims = [sim] if isinstance(sim, Run) else list(sim)
@@ -226,14 +245,7 @@ def compare_runs(
     lengths = {int(i): int(count) for i, count in produced.items()}
     sims_metrics = [measure_run(run, lengths=lengths, leave_out=left_out) for run in sims]
     figures = compare_metrics(real_metrics, sims_metrics, history=history)
-    sides = Sides(real, sims, real_metrics, sims_metrics, figures, left_out, workload)
-    return Comparison(
-        sides,
-        run_checks(sides, accept),
-        name=name,
-        accepted=tuple(accept),
-        history=dict(history or {}),
-    )
+    return Sides(real, sims, real_metrics, sims_metrics, figures, left_out, workload)
 
 
 def _slo(given: Mapping[str, str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ Each run has noise of its own, request by request, that no other run and no mode
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.compare.measure import RunMetrics
@@ -55,8 +56,7 @@ def knows_a_run(sim: RunMetrics, real: list[RunMetrics]) -> tuple[RunMetrics, fl
     """The real run whose own noise the simulation has, and how much closer it is to it than real
     runs are to each other; None where there is none, or nobody can tell.
     """
-    pairs = [(a, b) for place, a in enumerate(real) for b in real[place + 1 :]]
-    between = [found for a, b in pairs if (found := scatter(a, b)) is not None]
+    between = [found for a, b in combinations(real, 2) if (found := scatter(a, b)) is not None]
     if not between or min(between) < SCATTER:
         return None
     for run in real:

@@ -13,11 +13,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.planning.binding import WORDS, Binding, what_binds
+from pytest_gpusim.planning.decision import CONFIDENCE, student
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.point import Point
 from pytest_gpusim.planning.search import Axis
@@ -28,7 +30,6 @@ MakePoint = Callable[[float, int], Point]
 """The point of a load and a seed."""
 
 DOCUMENT, CHART, PAGE = "capacity.json", "capacity.svg", "capacity.html"
-_CONFIDENCE = 0.9
 _SHOWN = ("ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns", "e2e_p50_ns", "e2e_p90_ns")
 
 
@@ -108,7 +109,7 @@ class Capacity:
             "capacity": _finite(self.value),
             "unbounded": math.isinf(self.value),
             "interval": None if self.interval is None else list(self.interval),
-            "confidence": _CONFIDENCE,
+            "confidence": CONFIDENCE,
             "by_seed": {str(seed): _finite(load) for seed, load in self.by_seed.items()},
             "knee": self.knee,
             "first_broken": list(self.first_broken),
@@ -127,7 +128,7 @@ class Capacity:
         interval, unit = "", self.axis.unit
         if self.interval is not None:
             low, high = self.interval
-            interval = f" ({low:.4g} to {high:.4g} at {_CONFIDENCE:.0%}, {len(self.by_seed)} seeds)"
+            interval = f" ({low:.4g} to {high:.4g} at {CONFIDENCE:.0%}, {len(self.by_seed)} seeds)"
         found.append(f"capacity: {self.value:.4g} {unit}{interval}")
         if self.first_broken:
             found.append(f"above it breaks: {', '.join(self.first_broken)}")
@@ -202,7 +203,7 @@ class Simulations:
             *place,
             tuple(self.limits.broken(measured)),
             self.limits.goodput(measured),
-            figures_of(run),
+            figures_of(run, measured),
             what_binds(run),
         )
 
@@ -250,19 +251,14 @@ def _mean(loads: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
     if not all(0 < load < math.inf for load in loads):
         return (0.0 if min(loads) == 0 else math.inf), None
     logs = [math.log(load) for load in loads]
-    mean = sum(logs) / len(logs)
-    if len(logs) < 2:
+    interval = student(logs)
+    if interval is None:
         return loads[0], None
-    from scipy.stats import t
-
-    spread = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1) / len(logs))
-    half = float(t.ppf((1 + _CONFIDENCE) / 2, len(logs) - 1)) * spread
-    return math.exp(mean), (math.exp(mean - half), math.exp(mean + half))
+    low, high = interval
+    return math.exp(fmean(logs)), (math.exp(low), math.exp(high))
 
 
 def _load(probes: Mapping[int, Probe]) -> Load:
-    from statistics import median
-
     several = list(probes.values())
     figures: dict[str, float | None] = {}
     for name in ("requests_per_s", "output_tokens_per_s", "e2e_mean_ns", *_SHOWN):

@@ -40,8 +40,7 @@ def checks_against(question: Question) -> Iterator[tuple[str, str, str]]:
     by_check: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for each in question.evidence:
         for check in each.against:
-            place = f"{each.setting} at load {each.load:g}"
-            by_check.setdefault((check.name, check.status), []).append((place, check.detail))
+            by_check.setdefault((check.name, check.status), []).append((each.place, check.detail))
     for (name, status), places in by_check.items():
         first, detail = places[0]
         more = f" and {len(places) - 1} other points" if len(places) > 1 else ""

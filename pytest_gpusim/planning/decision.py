@@ -21,7 +21,7 @@ from pytest_gpusim.errors import CheckFailed, UsageError
 
 Verdict = Literal["same", "different", "not to be told apart", "inconclusive"]
 Bound = Literal["", "at least", "at most"]
-_CONFIDENCE = 0.9
+CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -273,4 +273,4 @@ def _half_width(one: Sequence[float], other: Sequence[float]) -> float | None:
 def _quantile(freedom: float) -> float:
     from scipy.stats import t
 
-    return float(t.ppf((1 + _CONFIDENCE) / 2, freedom))
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

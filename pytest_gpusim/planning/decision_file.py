@@ -75,6 +75,7 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
             raise InputError(path, "objective", f"{name!r} is unknown; known are {known}")
         if name in (GOODPUT, GOOD_REQUESTS) and limits is None:
             raise InputError(path, "slo", f"is missing, and {name} is of requests within it")
+    accepted = _texts(path, "accept", document.get("accept", []))
     points: dict[tuple[str, float], Runs] = {}
     evidence: list[Evidence] = []
     for place, where, point in _points(path, document["point"]):
@@ -83,9 +84,7 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
         runs = points[place] = _runs(path, where, point, registry, store)
         stated = {**document.get("state", {}), **point.get("state", {})}
         try:
-            evidence.append(
-                examine(path, where, place, runs, accept=_accepted(path, document), stated=stated)
-            )
+            evidence.append(examine(path, where, place, runs, accept=accepted, stated=stated))
         except InputError:
             raise
         except GpusimError as error:
@@ -109,10 +108,6 @@ def _document(path: Path) -> dict[str, Any]:
     if not isinstance(document.get("state", {}), dict):
         raise InputError(path, "state", "expected a table")
     return document
-
-
-def _accepted(path: Path, document: Mapping[str, Any]) -> list[str]:
-    return _texts(path, "accept", document.get("accept", []))
 
 
 def _texts(path: Path, where: str, value: Any) -> list[str]:
@@ -170,7 +165,7 @@ def _measured(path: Path, run: Run, limits: Limits | None) -> Measured:
         if limit.metric in metrics.unavailable:
             why = metrics.unavailable[limit.metric]
             raise InputError(path, "slo", f"{limit.metric} is not known of {run.run_id}: {why}")
-    return Measured(metrics, figures_of(run), _source(run))
+    return Measured(metrics, figures_of(run, metrics), _source(run))
 
 
 def _source(run: Run) -> dict[str, str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.compare import compare_runs
+from pytest_gpusim.compare.checks import CHECKS
+from pytest_gpusim.compare.comparison import sides_of
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.identity import run_digest
 
@@ -48,6 +50,11 @@ class Evidence:
     checks: tuple[ComparisonCheck, ...]
 
     @property
+    def place(self) -> str:
+        """Where that is, in words."""
+        return place_of(self.setting, self.load)
+
+    @property
     def against(self) -> tuple[ComparisonCheck, ...]:
         """Checks that failed, and needed ones that could not be judged."""
         return tuple(
@@ -60,9 +67,8 @@ class Evidence:
     @property
     def doubts(self) -> tuple[str, ...]:
         """The same in words."""
-        place = f"{self.setting} at load {self.load:g}"
         return tuple(
-            f"{place}: {check.name} {'failed' if check.status == 'fail' else 'is unknown'}: "
+            f"{self.place}: {check.name} {'failed' if check.status == 'fail' else 'is unknown'}: "
             f"{check.detail}"
             for check in self.against
         )
@@ -71,6 +77,11 @@ class Evidence:
         """As JSON values; checks that passed or do not apply are left out."""
         shown = [each.to_json() for each in self.checks if each.status not in ("pass", "skip")]
         return {"setting": self.setting, "load": self.load, "checks": shown}
+
+
+def place_of(setting: str, load: float) -> str:
+    """A point in words."""
+    return f"{setting} at load {load:g}"
 
 
 def examine(
@@ -129,7 +140,7 @@ def require_one_load(path: Path, points: Mapping[tuple[str, float], Runs]) -> No
     seen: dict[str, str] = {}
     by_load: dict[float, list[Runs]] = {}
     for (setting, load), runs in points.items():
-        place = f"{setting} at load {load:g}"
+        place = place_of(setting, load)
         for run in runs.real:
             digest = run_digest(run)
             if digest in seen:
@@ -141,8 +152,9 @@ def require_one_load(path: Path, points: Mapping[tuple[str, float], Runs]) -> No
             for repeat in range(min(len(runs.real) for runs in several)):
                 sims = several[0].simulated
                 sim = sims[repeat] if len(sims) == len(several[0].real) else sims[0]
-                checks = compare_runs([runs.real[repeat] for runs in several], sim).checks
-                _refuse(path, f"load {load:g}", checks, (_SAME,))
+                sides = sides_of([runs.real[repeat] for runs in several], sim)
+                same = CHECKS[_SAME].run(sides, accepted=False)
+                _refuse(path, f"load {load:g}", [same], (_SAME,))
     _require_order(path, {load: several[0].real[0] for load, several in by_load.items()})
 
 

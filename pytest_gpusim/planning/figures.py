@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.compare.metrics import STATISTICS
 
 if TYPE_CHECKING:
+    from pytest_gpusim.compare.measure import RunMetrics
     from pytest_gpusim.runs import Run
 
 _LATENCIES = ("ttft", "tpot", "e2e", "queue_delay")
@@ -28,16 +29,15 @@ FIGURES = (
 
 def run_figures(directory: Path) -> dict[str, float | int | None]:
     """The `FIGURES` of a run directory; None where a run cannot tell one."""
+    from pytest_gpusim.compare.measure import measure_run
     from pytest_gpusim.runs import read_run
 
-    return figures_of(read_run(directory))
+    run = read_run(directory)
+    return figures_of(run, measure_run(run))
 
 
-def figures_of(run: Run) -> dict[str, float | int | None]:
-    """The `FIGURES` of a run."""
-    from pytest_gpusim.compare.measure import measure_run
-
-    measured = measure_run(run)
+def figures_of(run: Run, measured: RunMetrics) -> dict[str, float | int | None]:
+    """The `FIGURES` of a run and its metrics."""
     found: dict[str, float | int | None] = dict.fromkeys(FIGURES)
     found["requests"] = len(run.requests)
     found["failed_requests"] = len(run.requests) - len(run.finished)
