@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.commands import gpusim
 from benchmarks.crosscheck.server import SMALL_QWEN3, live_server
 from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.bundle.schema import FRONTEND
@@ -57,26 +56,26 @@ def main() -> int:
     config.write_text(json.dumps({**MODEL.to_hf_config(), "_name_or_path": MODEL.name}))
     model = ["--model", config, "--hardware", "cpu"]
     for name, load in (("slow", _SLOW), ("quick", _QUICK)):
-        _gpusim("workload", "generate", *load.split(), "--out", out / name)
+        gpusim("workload", "generate", *load.split(), "--out", out / name)
     bundle, calibrated = out / "profile", out / "calibrated"
     engine = ["--engine", out / "engine.json"]
-    _gpusim("profile", "vllm", *model, *engine, "--out", bundle)
+    gpusim("profile", "vllm", *model, *engine, "--out", bundle)
     repeats = {"slow": 1, "quick": max(2, options.repeat)}
     with live_server(MODEL, out / "server", _OPTIONS) as url:
         for name, count in repeats.items():
             where = ["--backend", "openai", "--url", url, "--workload", out / name]
-            _gpusim("measure", *model, *where, "--repeat", count, "--out", out / f"{name}-runs")
+            gpusim("measure", *model, *where, "--repeat", count, "--out", out / f"{name}-runs")
     slow = out / "slow-runs"
     quick = [out / "quick-runs" / str(number + 1) for number in range(repeats["quick"])]
     clocks = {"slow": _clocks([slow]), "quick": _clocks(quick)}
     print(_difference_table(clocks))
-    print(_gpusim("calibrate", slow, "--profile", bundle, "--out", calibrated, show=True))
+    print(gpusim("calibrate", slow, "--profile", bundle, "--out", calibrated, show=True))
     print((calibrated / FRONTEND).read_text())
     errors = {}
     for words, profile in (("without", bundle), ("with", calibrated)):
         sim = out / f"sim-{words}"
         given = ["--workload", out / "quick", "--engine", quick[0], "--profile", profile]
-        _gpusim("simulate", *model, *given, "--simulator", "reference", "--out", sim)
+        gpusim("simulate", *model, *given, "--simulator", "reference", "--out", sim)
         errors[words] = _errors([*quick, sim])
     print(_error_table(errors))
     print(out)
@@ -117,7 +116,7 @@ def _difference_table(clocks: dict[str, list[BothClocks]]) -> str:
 
 
 def _errors(runs: list[Path]) -> list[float]:
-    answer = _gpusim("compare", *runs, "--json", accept=(0, 1), show=True)
+    answer = gpusim("compare", *runs, "--json", accept=(0, 1), show=True)
     metrics = json.loads(answer)["metrics"]
     return [float(metrics[metric][name]["error"]) for metric, name in _FIGURES]
 
@@ -132,15 +131,6 @@ def _error_table(errors: dict[str, list[float]]) -> str:
         cells = " | ".join(f"{error:+.1%}" for error in found)
         lines.append(f"| {words} | {cells} | {np.abs(found).mean():.1%} |")
     return "\n".join(lines) + "\n"
-
-
-def _gpusim(*words: object, accept: tuple[int, ...] = (0,), show: bool = False) -> str:
-    command = [sys.executable, "-m", "pytest_gpusim", *map(str, words)]
-    place = subprocess.PIPE if show else sys.stderr
-    done = subprocess.run(command, check=False, stdout=place, text=True)
-    if done.returncode not in accept:
-        raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")
-    return done.stdout or ""
 
 
 if __name__ == "__main__":

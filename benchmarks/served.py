@@ -12,11 +12,12 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.commands import gpusim
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.models import QWEN3_0_6B
@@ -91,7 +92,7 @@ def main() -> int:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     out: Path = options.out or Path("tmp") / "served" / stamp
     out.mkdir(parents=True)
-    _gpusim("workload", "generate", *_WORKLOAD.split(), "--out", out / "workload")
+    gpusim("workload", "generate", *_WORKLOAD.split(), "--out", out / "workload")
     lines = []
     for shape in MODELS:
         lines.append(_compared(shape, out, options.repeat, options.quick))
@@ -113,16 +114,16 @@ def _compared(shape: ModelShape, out: Path, repeat: int, quick: bool) -> str:
     workload = ["--workload", out / "workload"]
     grid = ["--quick"] if quick else []
     bundle = place / "profile"
-    _gpusim("profile", "vllm", *given, "--hardware", "cpu", *grid, "--out", bundle)
+    gpusim("profile", "vllm", *given, "--hardware", "cpu", *grid, "--out", bundle)
     count = ["--repeat", str(repeat)]
-    _gpusim("measure", "--backend", "vllm", *given, *workload, *count, "--out", place / "real")
+    gpusim("measure", "--backend", "vllm", *given, *workload, *count, "--out", place / "real")
     runs = [place / "real" / str(i + 1) for i in range(repeat)] if repeat > 1 else [place / "real"]
     simulated = ["--hardware", "cpu", "--profiling-root", bundle, "--simulator", "reference"]
     engine = ["--model", model, "--engine", runs[0]]
-    _gpusim("simulate", *engine, *workload, *simulated, "--out", place / "sim")
+    gpusim("simulate", *engine, *workload, *simulated, "--out", place / "sim")
     compared = place / "comparison"
     limits = "ttft_p50=0.15,tpot_p50=0.10,e2e_p50=0.10"
-    _gpusim("compare", *runs, place / "sim", "--check", limits, "--out", compared, accept=(0, 1))
+    gpusim("compare", *runs, place / "sim", "--check", limits, "--out", compared, accept=(0, 1))
     document = json.loads((compared / "comparison.json").read_text())
     cells = []
     for name, figure in _FIGURES:
@@ -157,13 +158,6 @@ def write_model(shape: ModelShape, place: Path, settings: Mapping[str, object]) 
     (model / "config.json").write_text(json.dumps(config, indent=1))
     (place / "engine.json").write_text(json.dumps(settings))
     return model
-
-
-def _gpusim(*words: str | Path, accept: Sequence[int] = (0,)) -> None:
-    command = [sys.executable, "-m", "pytest_gpusim", *map(str, words)]
-    code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
-    if code not in accept:
-        raise SystemExit(f"{' '.join(command)}: exit code {code}")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ gaps.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import served
+from benchmarks.commands import write_decision
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec
 
 MODEL = served.DENSE
@@ -92,16 +91,6 @@ def simulate_grid(measured: Path, out: Path, simulator: str = "vidur") -> Path:
             out=out / point.name,
         )
     decision = out / "decision.toml"
-    decision.write_text("\n".join(_decision(measured, out)) + "\n", encoding="utf-8")
+    points = [(p.setting, p.rate, p.real(measured), [out / p.name]) for p in POINTS]
+    write_decision(decision, points, slo=SLO, objective=OBJECTIVES)
     return decision
-
-
-def _decision(measured: Path, out: Path) -> Iterator[str]:
-    yield f"slo = {json.dumps(SLO)}"
-    yield f"objective = {json.dumps(OBJECTIVES)}"
-    for point in POINTS:
-        yield "\n[[point]]"
-        yield f"setting = {json.dumps(point.setting)}"
-        yield f"load = {point.rate}"
-        yield f"real = {json.dumps([str(run.resolve()) for run in point.real(measured)])}"
-        yield f"simulated = {json.dumps(str((out / point.name).resolve()))}"

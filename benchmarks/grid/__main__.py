@@ -6,16 +6,18 @@ A measured grid takes a quarter of an hour on two cores: a profile, then each se
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.commands import gpusim
 from benchmarks.grid import MEASURED, MODEL, POINTS, RATES, REPEAT, Point, load, simulate_grid
 from benchmarks.served import write_model
+from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.cli import main as gpusim_here
+from pytest_gpusim.runs import read_run
+from pytest_gpusim.runs.writer import rewrite_run
 from pytest_gpusim.workload.generate import generate_workload
 
 
@@ -27,23 +29,21 @@ def main() -> int:
     parser.add_argument("--simulator", default="vidur")
     parser.add_argument("--out", type=Path, help="default: a new directory below tmp/grid")
     options = parser.parse_args()
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    out: Path = options.out or Path("tmp") / "grid" / stamp
+    out: Path = options.out or Path("tmp") / "grid" / new_id("grid")
     if options.measure:
         if options.measured.exists():
             parser.error(f"--measured {options.measured}: is there already; give a new directory")
         measure(options.measured)
     out.mkdir(parents=True)
     decision = simulate_grid(options.measured, out, options.simulator)
-    return _gpusim("decide", str(decision), "--out", str(out / "decided"))
+    return gpusim_here(["decide", str(decision), "--out", str(out / "decided")])
 
 
 def measure(measured: Path) -> None:
-    """Profile the model, then measure every point; what is read again is packed."""
+    """Profile the model, then measure every point."""
     model = write_model(MODEL, measured, POINTS[0].engine)
-    engine = measured / "engine.json"
-    given = ["--model", str(model), "--hardware", "cpu"]
-    _must("profile", "vllm", *given, "--engine", str(engine), "--out", str(measured / "profile"))
+    given = ["--model", model, "--hardware", "cpu", "--engine", measured / "engine.json"]
+    gpusim("profile", "vllm", *given, "--out", measured / "profile")
     for rate in RATES:
         generate_workload(load(rate), measured / "workloads" / f"{rate:g}")
     for number, point in enumerate(POINTS, start=1):
@@ -52,35 +52,20 @@ def measure(measured: Path) -> None:
 
 
 def measure_point(point: Point, measured: Path) -> None:
-    """Measure one point, all its repeats."""
-    engine = measured / "engines" / f"{point.name}.json"
+    """Measure one point, all its repeats, and pack what is kept of them."""
+    raw = measured / "raw" / point.name
+    engine, workload = measured / "engines" / f"{point.name}.json", point.workload(measured)
     engine.parent.mkdir(exist_ok=True)
     engine.write_text(json.dumps(point.engine, indent=1))
-    runs = point.real(measured)
-    _must(
-        *("measure", "--model", str(measured / "model"), "--hardware", "cpu"),
-        *("--engine", str(engine), "--workload", str(point.workload(measured))),
-        *("--repeat", str(REPEAT), "--out", str(runs[0].parent)),
+    gpusim(
+        *("measure", "--model", measured / "model", "--hardware", "cpu", "--engine", engine),
+        *("--workload", workload, "--repeat", REPEAT, "--out", raw),
     )
-    for run in runs:
-        meta = run / "run_meta.json"  # a grid that moves takes its workloads with it
-        known = json.loads(meta.read_text())
-        known["workload_dir"] = os.path.relpath(point.workload(measured), run)
-        meta.write_text(json.dumps(known, indent=2) + "\n")
-        for table in (*run.glob("*.csv"), *run.glob("*.jsonl")):
-            table.with_name(f"{table.name}.gz").write_bytes(
-                gzip.compress(table.read_bytes(), mtime=0)
-            )
-            table.unlink()
-
-
-def _must(*words: str) -> None:
-    if _gpusim(*words):
-        raise SystemExit(1)
-
-
-def _gpusim(*words: str) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest_gpusim", *words], check=False).returncode
+    for packed in point.real(measured):
+        run = read_run(raw / packed.name)
+        # A grid that moves takes its workloads with it.
+        meta = {**run.meta, "workload_dir": os.path.relpath(workload, packed)}
+        rewrite_run(run, packed, meta, compress=True)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ answered within them. Each load is simulated with what was fitted on the runs of
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
+from benchmarks.commands import write_decision
 from benchmarks.h100 import LOADS, judge, runs_of
 from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.cli import main as gpusim
@@ -38,28 +38,15 @@ def main() -> int:
         for _ in judge(options.data, simulated, plain=False):
             pass
     file = options.out / "decision.toml"
-    file.write_text(decision(options.data, simulated, options.slo), encoding="utf-8")
-    return gpusim(["decide", str(file), "--out", str(options.out / new_id("decided"))])
-
-
-def decision(data: Path, simulated: Path, slo: str) -> str:
-    """The decision file."""
-    lines = [
-        f"slo = {json.dumps(slo)}",
-        'objective = ["good_requests_per_s"]',
-        f"accept = {json.dumps(ACCEPTED)}",
-    ]
+    points = []
     for load in LOADS:
-        real = [str(run.path.resolve()) for run in runs_of(data, load)]
-        place = (simulated / f"{load}-calibrated").resolve()
-        lines += [
-            "[[point]]",
-            f"setting = {json.dumps(SETTING)}",
-            f"load = {RATES[load]}",
-            f"real = {json.dumps(real)}",
-            f"simulated = {json.dumps([str(place / '0'), str(place / '1')])}",
-        ]
-    return "\n".join(lines) + "\n"
+        real = [run.path for run in runs_of(options.data, load)]
+        place = simulated / f"{load}-calibrated"
+        points.append((SETTING, RATES[load], real, [place / "0", place / "1"]))
+    write_decision(
+        file, points, slo=options.slo, objective=["good_requests_per_s"], accept=ACCEPTED
+    )
+    return gpusim(["decide", str(file), "--out", str(options.out / new_id("decided"))])
 
 
 if __name__ == "__main__":
