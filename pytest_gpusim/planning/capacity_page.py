@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,14 +11,10 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.planning.binding import WORDS
 from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
-from pytest_gpusim.report.charts.canvas import style
-from pytest_gpusim.report.inline import inline_svg
+from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from pytest_gpusim.planning.capacity import Capacity
 
 
@@ -68,28 +63,15 @@ def _charts(capacity: Capacity) -> Iterator[dict[str, str]]:
     if not capacity.curve:
         return
     for metric, title in PANELS:
-        drawn = _drawn(metric, partial(draw_latency, capacity=capacity, metric=metric))
         said = "; ".join(
             f"at {load.at:.4g} {capacity.axis.unit} p90 {value / 1e6:.4g} ms"
             for load in capacity.curve
             if (value := load.figures[f"{metric}_p90_ns"]) is not None
         )
-        yield {
-            "title": title,
-            "caption": "",
-            "svg": inline_svg(drawn, f"{metric}-", f"{title} against load: {said}"),
-        }
+        draw = partial(draw_latency, capacity=capacity, metric=metric)
+        svg = drawn(metric, f"{title} against load: {said}", draw)
+        yield {"title": title, "caption": "", "svg": svg}
     said = "; ".join(f"at {load.at:.4g} {load.goodput:.0%}" for load in capacity.curve)
     title = "share of requests within limits"
-    drawn = _drawn("goodput", partial(draw_share, capacity=capacity))
-    svg = inline_svg(drawn, "goodput-", f"{title} against load: {said}")
+    svg = drawn("goodput", f"{title} against load: {said}", partial(draw_share, capacity=capacity))
     yield {"title": title, "caption": "", "svg": svg}
-
-
-def _drawn(name: str, draw: Callable[[Any], None]) -> str:
-    with style(f"capacity-{name}") as figure:
-        axes = figure.subplots()
-        draw(axes)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()

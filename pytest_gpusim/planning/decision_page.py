@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,8 +18,8 @@ from pytest_gpusim.planning.decided import (
     simulated_text,
 )
 from pytest_gpusim.planning.decision import student
-from pytest_gpusim.report.charts.canvas import REAL, log_scale, style
-from pytest_gpusim.report.inline import inline_svg
+from pytest_gpusim.report.charts.canvas import REAL, log_scale
+from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
@@ -172,40 +171,46 @@ def _chart(
 ) -> dict[str, str]:
     """One figure against load: each repeat a mark, their mean and interval, the simulation."""
     first = choosers(decisions[0]) if decisions else {}
-    said: list[str] = []
-    drawn: list[float] = []
-    with style(f"decision-{name}") as figure:
-        axes = figure.subplots()
-        for number, (setting, sides) in enumerate(question.settings.items()):
+    known = {
+        setting: (_known(sides.real, value), _known(sides.simulated, value))
+        for setting, sides in question.settings.items()
+    }
+    means = {
+        setting: [{load: fmean(values) for load, values in side.items()} for side in sides]
+        for setting, sides in known.items()
+    }
+    said = "; ".join(
+        f"{setting} at load {load:g}: real {mean:.4g}"
+        + (f", simulated {simulated[load]:.4g}" if load in simulated else "")
+        for setting, (real, simulated) in means.items()
+        for load, mean in real.items()
+    )
+    words = f"{title} against load. {said}"
+    words += f"; the limit is {limit:.4g}" if limit is not None else ""
+
+    def draw(axes: Any) -> None:
+        shown: list[float] = []
+        for number, (setting, (repeats, _)) in enumerate(known.items()):
             look = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % 6]}
-            real, simulated = (_known(side, value) for side in (sides.real, sides.simulated))
-            means, expected = ({k: fmean(v) for k, v in side.items()} for side in (real, simulated))
+            real, simulated = means[setting]
             width = 2.2 if setting in first else 1.1
-            axes.errorbar(list(means), list(means.values()), yerr=_bars(real), lw=width, ms=0,
+            axes.errorbar(list(real), list(real.values()), yerr=_bars(repeats), lw=width, ms=0,
                           capsize=3, elinewidth=1, **look)  # fmt: skip
-            for load, values in real.items():
+            for load, values in repeats.items():
                 axes.plot([load] * len(values), values, linestyle="", ms=4, alpha=0.8, **look)
-                drawn += values
-            axes.plot(list(expected), list(expected.values()), "--", lw=width, ms=5.5, mfc="none",
+                shown.extend(values)
+            axes.plot(list(simulated), list(simulated.values()), "--", lw=width, ms=5.5, mfc="none",
                       **look)  # fmt: skip
-            drawn += expected.values()
-            said += [
-                f"{setting} at load {load:g}: real {mean:.4g}"
-                + (f", simulated {expected[load]:.4g}" if load in expected else "")
-                for load, mean in means.items()
-            ]
+            shown.extend(simulated.values())
         if limit is not None:
             axes.axhline(limit, color=REAL, lw=1, ls=":")
         axes.set_xlabel("load")
-        if drawn and 0 < min(drawn) < max(drawn) / _FAR_APART:
+        if shown and 0 < min(shown) < max(shown) / _FAR_APART:
             log_scale(axes, "y")
         else:
             axes.set_ylim(bottom=0)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    words = f"{title} against load. {'; '.join(said)}"
-    words += f"; the limit is {limit:.4g}" if limit is not None else ""
-    return {"title": title, "caption": "", "svg": inline_svg(stream.getvalue(), f"{name}-", words)}
+
+    return {"title": title, "caption": "", "svg": drawn(name, words, draw)}
 
 
 def _known(
