@@ -1,9 +1,9 @@
 """Small models of experts and of int8, live on this CPU: ``python -m benchmarks.served``.
 
 Made on the spot, nothing is downloaded: a Qwen3-MoE, a Mixtral and a dense Qwen3 with int8 weights
-and inputs. Each is profiled, measured some times under one Poisson workload, simulated and
-compared; the table says with which errors and verdict. What vLLM refuses on this processor is tried
-as well, and its own words are printed.
+and inputs. Each is profiled, measured some times under one Poisson workload, recorded, simulated
+and compared; the table says with which errors and verdict. What vLLM refuses on this processor is
+tried as well, and its own words are printed. The recordings that ship replay with ``make bench``.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ SETTINGS = {
     "block_size": 32,
     "num_gpu_blocks": 400,
 }
-_WORKLOAD = "--arrivals poisson --requests 40 --rate 3 --seed 11 --prefill 32:400 --decode 16:64"
+_WORKLOAD = "--arrivals poisson --requests 40 --rate 1 --seed 11 --prefill 32:400 --decode 16:64"
 _FIGURES = [(name, figure) for name in ("ttft", "tpot", "e2e") for figure in ("p50", "mean")]
 
 
 def main() -> int:
     """Run all models; returns 0 where every one was compared."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--repeat", type=int, default=3, help="real runs a model")
+    parser.add_argument("--repeat", type=int, default=5, help="real runs a model")
     parser.add_argument("--out", type=Path, help="default: a new directory below tmp/served")
     parser.add_argument("--quick", action="store_true", help="the quick profiling grid")
     options = parser.parse_args()
@@ -118,6 +118,7 @@ def _compared(shape: ModelShape, out: Path, repeat: int, quick: bool) -> str:
     count = ["--repeat", str(repeat)]
     gpusim("measure", "--backend", "vllm", *given, *workload, *count, "--out", place / "real")
     runs = [place / "real" / str(i + 1) for i in range(repeat)] if repeat > 1 else [place / "real"]
+    gpusim("record", *workload, "--profile", bundle, *runs, "--out", place / "recording")
     simulated = ["--hardware", "cpu", "--profiling-root", bundle, "--simulator", "reference"]
     engine = ["--model", model, "--engine", runs[0]]
     gpusim("simulate", *engine, *workload, *simulated, "--out", place / "sim")

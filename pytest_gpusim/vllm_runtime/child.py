@@ -93,7 +93,10 @@ def _read_commands(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 def _innermost(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    if lines:
+        return lines[-1].strip()
+    frame = traceback.extract_tb(error.__traceback__)[-1]  # an assertion without words: which one
+    return f"{frame.line} ({frame.filename}:{frame.lineno})"
 
 
 if __name__ == "__main__":

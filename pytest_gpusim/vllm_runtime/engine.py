@@ -65,11 +65,13 @@ def resolved_settings(engine: Any, spec: LaunchSpec) -> dict[str, Any]:
     scheduler, cache, model = config.scheduler_config, config.cache_config, config.model_config
     groups = core(engine).scheduler.kv_cache_config.kv_cache_groups
     eager = bool(model.enforce_eager)
-    other_numbers = {
+    other_numbers: dict[str, Any] = {
         "quantization": str(model.quantization) if model.quantization else None,
         "kv_cache_dtype": "fp8" if str(cache.cache_dtype).startswith("fp8") else None,
-        "enable_expert_parallel": bool(config.parallel_config.enable_expert_parallel) or None,
     }
+    if spec.model.experts is not None:
+        dealt = config.parallel_config.enable_expert_parallel
+        other_numbers["enable_expert_parallel"] = bool(dealt)
     return {
         **{key: value for key, value in other_numbers.items() if value is not None},
         "engine": "vllm",

@@ -113,7 +113,9 @@ class EngineProcess:
                 raise
             if event["event"] == "failed":
                 self.kill()
-                raise EngineStopped(f"{event['type']}: {event['message']}; see {self.log}")
+                said = f"{event['type']}: {event['message']}; see {self.log}"
+                at_start = command["command"] == "start"
+                raise EngineStopped(said if at_start else f"the vLLM engine failed: {said}")
             yield event
 
     def close(self) -> None:
