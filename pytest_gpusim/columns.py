@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, read_lines
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.texts import open_text, reading
+from pytest_gpusim.texts import open_text
 
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 TIMES = ("arrival", "sent", "scheduled", "queue", "first_token", "ttft", "completion", "e2e", "itl")
@@ -143,7 +143,7 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
         for entry in read_lines(path, parse_float=Decimal, or_array=True, bad=bad):
             yield _object_row(entry)
         return
-    with open_text(path) as stream, reading(path, stream) as said:
+    with open_text(path) as stream:
         line = stream.readline(_HEADER)
         separator = next((sign for sign in "\t;" if sign in line and "," not in line), ",")
         stream.seek(0)
@@ -156,7 +156,6 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
                 found = ", ".join(header)[:80]
                 raise InputError(path, f"column {name}", f"is missing; columns found: {found}")
         for cells in reader:
-            said()
             if len(cells) == len(header):
                 where = f"line {reader.line_num}"
                 yield Row(path, where, dict(zip(header, cells, strict=True)))

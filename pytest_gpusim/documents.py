@@ -17,7 +17,7 @@ from typing import Any
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.limits import DOCUMENT_BYTES
-from pytest_gpusim.texts import open_text, read_text_within, reading
+from pytest_gpusim.texts import open_text, read_text_within
 
 NS = 1_000_000_000
 _MOST = 2**63 - 1
@@ -206,9 +206,8 @@ def read_lines(
     limit = DOCUMENT_BYTES.value
     bad = bad or NEVER
     number = 0
-    with open_text(path) as stream, reading(path, stream) as said:
+    with open_text(path) as stream:
         while line := stream.readline(limit + 1):
-            said()
             number += 1
             where = f"line {number}"
             if len(line) > limit:

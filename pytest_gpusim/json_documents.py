@@ -11,9 +11,11 @@ from typing import Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
+from pytest_gpusim.progress import announce
 from pytest_gpusim.texts import read_text_within
 
 SCHEMA_VERSION = 1
+_LONG = 1 << 27  # characters from which on parsing takes seconds
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -66,6 +68,8 @@ def parse_json(
     Raises:
         InputError: It is not JSON, or nested or numbered beyond what Python reads.
     """
+    if len(text) > _LONG:
+        announce(f"read {Path(path).name}: {len(text) >> 20:,} MiB of JSON in one piece")
     try:
         document = json.loads(text, parse_float=parse_float)
         if text.count("[") + text.count("{") > DEPTH.value:

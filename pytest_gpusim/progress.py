@@ -50,12 +50,17 @@ def counted(items: Iterable[_Item], what: str, total: int, unit: str) -> Iterato
             progress.advance()
 
 
+def announce(line: str) -> None:
+    """Say what is about to take more than a few seconds and cannot be counted."""
+    (_say[-1] if _say else _to_stderr)(line)
+
+
 class Progress:
     """Counts towards a total; a context that takes its bar away at the end.
 
     Args:
         what: The work, in a word or two.
-        total: How much there is.
+        total: How much there is; 0 where that is not known.
         unit: Of what, in the plural.
         bar: Whether it may be a bar, whose thread takes time from what this process measures.
         clock: Seconds that only grow.
@@ -86,8 +91,13 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
     def advance(self, count: int = 1) -> None:
         """Count so many as done."""
@@ -107,11 +117,13 @@ class Progress:
         if self._may_draw and not _say and sys.stderr.isatty():
             self._draw()
             return
-        (_say[-1] if _say else _to_stderr)(self._line())
+        announce(self._line())
         self._next = self._clock() + PACE_S
 
     def _line(self) -> str:
-        share = self._done / self._total if self._total else 1.0
+        if not self._total:
+            return f"{self._what}: {self._done:,} {self._unit}"
+        share = self._done / self._total
         text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}"
         # Of the first few percent, start-up may be most.
         if not _TELLING <= share < 1:
@@ -130,7 +142,7 @@ class Progress:
             console = Console(stderr=True)
             self._bar = Bar(*columns, unit, TimeRemainingColumn(), console=console, transient=True)
             self._bar.start()
-            task = self._bar.add_task(self._what, total=self._total)
+            task = self._bar.add_task(self._what, total=self._total or None)
             # What was done before the bar came counts for the time that remains.
             self._bar.tasks[task].start_time = self._bar.get_time() - QUIET_S
         self._bar.update(self._bar.task_ids[0], completed=self._done)

@@ -7,12 +7,12 @@ import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.texts import BoundedGzip, open_text
+from pytest_gpusim.texts import open_bytes, open_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +142,7 @@ def integer_chunks(
     kinds = {**dict.fromkeys(columns, "int64"), **dict.fromkeys(nullable, "Int64")}
     try:
         with (
-            _csv_source(path) as source,
+            open_bytes(path) as source,
             pd.read_csv(source, dtype=_kinds(kinds), chunksize=rows, **_OPTIONS) as reader,
         ):
             while True:
@@ -228,17 +228,8 @@ def _kinds(known: Mapping[str, str]) -> Any:
 def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
     import pandas as pd
 
-    with _csv_source(path) as source:
+    with open_bytes(path) as source:
         return pd.read_csv(source, dtype=kinds, **_OPTIONS)
-
-
-@contextmanager
-def _csv_source(path: Path) -> Iterator[Any]:
-    if path.suffix != ".gz":
-        yield path
-        return
-    with BoundedGzip(path) as stream:
-        yield stream
 
 
 def _numeric(

@@ -7,10 +7,10 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, TextIO
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.limits import Limit, check_unpacked
@@ -23,19 +23,9 @@ def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
     # newline="": cells of a CSV keep theirs.
     with (
         _errors_of(path, fix=fix),
-        io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as stream,
+        io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="") as stream,
     ):
         yield stream
-
-
-@contextmanager
-def reading(path: Path, stream: TextIO) -> Iterator[Callable[[], None]]:
-    """A function to call after each piece of an opened file: says now and then how far that is."""
-    # Of a packed file the place in it, since its unpacked size is not known.
-    source = getattr(stream.buffer, "fileobj", stream.buffer)
-    size = os.fstat(stream.fileno()).st_size
-    with Progress(f"read {path.name}", size >> 20, "MiB") as progress:
-        yield lambda: progress.reach(lambda: source.tell() >> 20)
 
 
 def read_text_within(
@@ -54,7 +44,7 @@ def read_text_within(
         InputError: It cannot be read, is no text, or larger than the limit.
     """
     with _errors_of(path, expected=expected, fix=fix):
-        with _opened(path) as stream:
+        with open_bytes(path) as stream:
             content = stream.read(limit.value + 1)
         if len(content) > limit.value:
             raise InputError(path, "", f"has more than {limit.value:,} bytes", limit.advice)
@@ -78,15 +68,45 @@ def _errors_of(path: Path, *, expected: str = "", fix: str = "") -> Iterator[Non
         raise InputError(path, "", f"cannot be read: {said}", fix) from None
 
 
-def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, BoundedGzip(path)) if path.suffix == ".gz" else path.open("rb")
+def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """Open a file for reading, plain or unpacked within the limits; says how far a long one is."""
+    return _BoundedGzip(path) if path.suffix == ".gz" else _watched(path)
 
 
-class BoundedGzip(gzip.GzipFile):
+def _watched(path: Path) -> io.BufferedReader:
+    return io.BufferedReader(_Watched(path), 1 << 16)
+
+
+class _Watched(io.FileIO):
+    """A file that says now and then how much of it was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        size = os.fstat(self.fileno()).st_size  # 0 of a pipe
+        self._progress = Progress(f"read {path.name}", size >> 20, "MiB")
+        self._read = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As `io.FileIO.readinto`."""
+        count = super().readinto(buffer)
+        self._read += count or 0
+        self._progress.reach(lambda: self._read >> 20)
+        return count
+
+    def close(self) -> None:
+        """As `io.FileIO.close`."""
+        if not self.closed:
+            self._progress.end()
+        super().close()
+
+
+class _BoundedGzip(gzip.GzipFile):
     """A gzipped file for reading, which refuses to unpack beyond the limits."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+        packed = _watched(path)
+        super().__init__(mode="rb", fileobj=packed)
+        self.myfileobj = packed  # type: ignore[assignment] # closed with this one
         self._path = path
         self._packed = path.stat().st_size
         self._unpacked = 0

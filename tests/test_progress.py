@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from pytest_gpusim import progress
 from pytest_gpusim.cli import main
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.progress import PACE_S, Progress, counted, duration, lines_to
+from pytest_gpusim.tables import read_table
+from pytest_gpusim.texts import open_text
 
 
 def said_of(total, seconds_each):
@@ -124,3 +129,35 @@ def test_an_import_says_how_far_reading_and_writing_are(said, tmp_path):
     assert main(["import-run", "vllm-bench", str(bench), "--out", str(tmp_path / "run")]) == 0
     assert any(line.startswith("read bench-1.json: 1 of ") for line in said)
     assert any(line.startswith("write token times: 1 of ") for line in said)
+
+
+@pytest.mark.parametrize("name", ["request_metrics.csv", "request_metrics.csv.gz"])
+def test_reading_a_table_says_how_far_it_is(said, tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    draw = random.Random(0).getrandbits
+    rows = "".join(f"{i},{draw(128)}\n" for i in range(70_000))
+    with (gzip.open if name.endswith(".gz") else open)(path, "wt") as stream:
+        stream.write("request_id,padding\n" + rows)
+    assert len(read_table(path, required=["request_id"], integers=["request_id"])) == 70_000
+    whole = path.stat().st_size >> 20
+    assert any(line.startswith(f"read {name}: 1 of {whole} MiB") for line in said)
+
+
+def test_a_pipe_has_no_end_to_foretell(said, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(
+        target=(tmp_path / "pipe").write_text, args=(("a" * 63 + "\n") * (3 << 14),)
+    )
+    writer.start()
+    with open_text(tmp_path / "pipe") as stream:
+        assert len(list(stream)) == 3 << 14
+    writer.join()
+    assert said[-1] == "read pipe: 3 MiB"
+
+
+def test_a_large_document_is_announced(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("pytest_gpusim.json_documents._LONG", 1 << 20)
+    path = tmp_path / "result.json"
+    path.write_text(f'["{"a" * (1 << 20)}"]')
+    assert len(read_json(path)) == 1
+    assert "read result.json: 1 MiB of JSON in one piece" in said

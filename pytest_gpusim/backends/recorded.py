@@ -16,7 +16,7 @@ from pytest_gpusim.artifacts import atomic_directory, provenance, utc_now
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import SCHEMA_VERSION, check_schema_version, read_json, write_json
-from pytest_gpusim.texts import BoundedGzip
+from pytest_gpusim.texts import open_bytes
 
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
@@ -214,7 +214,7 @@ def _digest(directory: Path) -> str:
     """Sha256 over the content of the files of a run, compressed or not."""
     total = hashlib.sha256()
     for path in _files(directory):
-        with BoundedGzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with open_bytes(path) as stream:
             total.update(hashlib.file_digest(stream, "sha256").hexdigest().encode("ascii"))
     return total.hexdigest()
 

@@ -75,13 +75,10 @@ def run(inputs: SimulationInputs, fleet: Fleet, scheduler: str, predictor: str) 
 
     try:
         with (
-            Progress("simulate", len(inputs.workload.requests), "requests") as progress,
             _silence(),
             tempfile.TemporaryDirectory(prefix="gpusim-vidur-") as scratch,
             open_session(inputs, fleet, Path(scratch)) as session,
         ):
-            for engine in fleet.engines:
-                engine.progress = progress
             from vidur.simulator import Simulator
 
             from pytest_gpusim.simulators.vidur.configuration import simulation_config
@@ -90,11 +87,16 @@ def run(inputs: SimulationInputs, fleet: Fleet, scheduler: str, predictor: str) 
             register_adapters()
             config = simulation_config(session, scheduler, predictor)
             if inputs.workload.is_open_loop and inputs.clock == "engine":
-                Simulator(config).run()
+                simulator = Simulator(config)
             else:
                 from pytest_gpusim.simulators.vidur.client import ClientSimulator
 
-                ClientSimulator(config, session).run()
+                simulator = ClientSimulator(config, session)
+            # Imports and set-up would make a slow first request.
+            with Progress("simulate", len(inputs.workload.requests), "requests") as progress:
+                for engine in fleet.engines:
+                    engine.progress = progress
+                simulator.run()
             return session
     except GpusimError:
         raise

@@ -26,7 +26,7 @@ from pytest_gpusim.columns import UNITS_NS, Columns, read_rows
 from pytest_gpusim.documents import NEVER, LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.texts import open_text, reading
+from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.importers.base import (
     NS,
     Trace,
@@ -242,7 +242,7 @@ def _rows(
     path: Path, columns: Sequence[str], bad: LeftOut = NEVER
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """(line, the cells of ``columns``) of each row; ``bad`` is told of rows of another width."""
-    with open_text(path) as stream, reading(path, stream) as said:
+    with open_text(path) as stream:
         reader = csv.reader(stream)
         header = [name.strip() for name in next(reader, [])]
         if not header:
@@ -256,7 +256,6 @@ def _rows(
         width = len(header)
         pick = itemgetter(*places)
         for row in reader:
-            said()
             if len(row) == width:
                 yield reader.line_num, pick(row)
             elif row:
