@@ -12,7 +12,7 @@ from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.plugin.judging import JUDGING, tolerances_of
 
 if TYPE_CHECKING:
-    from pytest_gpusim.compare import Comparison
+    from pytest_gpusim.compare import Comparison, ComparisonDocument
     from pytest_gpusim.compare.judging.verdict import Verdict
     from pytest_gpusim.compare.metrics import Tolerances
 
@@ -65,7 +65,9 @@ class CheckedComparison:
         if not broken:
             return
         if self.verdict == "inconclusive" and self._inconclusive_is_expected():
-            pytest.xfail("; ".join(line.strip() for line in broken[:-1]))
+            from pytest_gpusim.report.session import reasons_line
+
+            pytest.xfail(f"simulated against real: {reasons_line(self._document())}")
         raise AssertionError("\n".join(broken))
 
     def properties(self) -> list[tuple[str, str]]:
@@ -116,10 +118,14 @@ class CheckedComparison:
         update_comparison(self.comparison, self.path)
 
     def _failure(self) -> list[str]:
-        from pytest_gpusim.compare import document_of
         from pytest_gpusim.report.terminal import failure_lines
 
-        return failure_lines(document_of(self.comparison, self.path))
+        return failure_lines(self._document())
+
+    def _document(self) -> ComparisonDocument:
+        from pytest_gpusim.compare import document_of
+
+        return document_of(self.comparison, self.path)
 
 
 def fail(error: GpusimError) -> NoReturn:

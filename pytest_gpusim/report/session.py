@@ -44,23 +44,37 @@ def _judged(document: ComparisonDocument) -> str:
 
 def _deciding(document: ComparisonDocument) -> str:
     """What the verdict hangs on: checks against it, and the figure that is nearest its limit."""
-    against = [
-        f"{check['name']} {check['status']}"
-        for check in document.comparison["checks"]
-        if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
-    ]
     accepted = [
         f"{check['name']} accepted"
         for check in document.comparison["checks"]
         if check["status"] == "accepted"
     ]
     item = max(document.judgements, key=_share_used, default=None)
-    if item is None:
-        return ", ".join([*against, *accepted])
+    figure = [] if item is None else [_figure(item)]
+    return ", ".join([*_against(document), *figure, *accepted])
+
+
+def reasons_line(document: ComparisonDocument) -> str:
+    """The verdict and, in short, all that speaks against a pass."""
+    figures = [_figure(item) for item in document.judgements if item["outcome"] != "pass"]
+    return f"{document.verdict}: {', '.join([*_against(document), *figures])}"
+
+
+def _against(document: ComparisonDocument) -> list[str]:
+    return [
+        f"{check['name']} {check['status']}"
+        for check in document.comparison["checks"]
+        if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
+    ]
+
+
+def _figure(item: Mapping[str, Any]) -> str:
+    """A figure's error, where it lies, and what it may be."""
     ratio = item["decided_by"] == "limit"
     error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
-    figure = f"{item['name']} {error} {_brief(item['interval'])} of {allowed(item)}"
-    return ", ".join([*against, figure.replace("  ", " "), *accepted])
+    return f"{item['name']} {error} {_brief(item['interval'])} of {allowed(item)}".replace(
+        "  ", " "
+    )
 
 
 def _share_used(item: Mapping[str, Any]) -> tuple[bool, float]:
