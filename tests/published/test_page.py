@@ -34,6 +34,7 @@ def test_the_command_writes_a_page(
     assert "TTFT mean: error +0.0%, the published simulator +5.0%" in said
     assert "TPOT mean: error +0.0%" in said
     assert "enough_samples" in page.text  # a check that did not pass
+    assert "a needed check failed" in page.text
     assert "Not compared" in page.text
     assert "vllm_run" in page.text  # why the other folder was not
     assert "run<b>" in page.text
