@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pytest_gpusim.cli import main
+from pytest_gpusim.cli import command_parser, main
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.architectures import REFUSED_FEATURES
 from pytest_gpusim.deployment.settings import SETTINGS
+from pytest_gpusim.errors import InputError
+from pytest_gpusim.planning.decision_file import read_question
+from pytest_gpusim.planning.grid import read_grid
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import read_run
@@ -24,14 +28,23 @@ DOCS = ROOT / "docs"
 PLAIN = ("-p", "no:anyio", "-p", "no:hypothesispytest")
 
 
+def text_of(page: str) -> str:
+    path = DOCS / page
+    return (path if path.exists() else ROOT / page).read_text(encoding="utf-8")
+
+
 def blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
 
 
 def commands(page: str) -> list[list[str]]:
-    lines = "".join(blocks(page, "console")).splitlines()
-    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
+    text = "".join(blocks(page, "console")).replace("\\\n", " ")
+    lines = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+ALL = [*PAGES, "README.md", "CONTRIBUTING.md"]
 
 
 def test_the_quick_start_works(tmp_path, monkeypatch, capsys):
@@ -112,21 +125,66 @@ def test_the_code_on_the_pages_compiles(page):
         compile(code, page, "exec")
 
 
-def test_every_option_on_the_pages_exists():
+@pytest.mark.parametrize("page", ALL)
+def test_every_command_on_the_pages_is_one(page, capsys):
+    parser = command_parser(builtin_registry())
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        given = [word for word in words[1:] if word != "…"]
+        program = Path(words[0]).name
+        if program == "gpusim":
+            try:
+                parser.parse_args(given)
+            except SystemExit:
+                # What dots stand for is missing; anything else is a mistake.
+                said = capsys.readouterr().err.splitlines()[-1]
+                assert given != words[1:], said
+                assert "the following arguments are required" in said, said
+        elif program == "make":
+            assert set(given) <= set(targets), words
+        elif program == "python":
+            assert given[0] == "-m"
+            assert importlib.util.find_spec(given[1]), words
+        else:
+            assert program in ("pytest", "pip", "vllm", "printf", "export", "python3.11"), words
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_every_block_says_what_it_is(page):
+    fences = re.findall(r"^ *```(.*)$", text_of(page), re.MULTILINE)
+    assert set(fences[::2]) <= {"console", "json", "python", "text", "toml", "yaml"}
+    assert set(fences[1::2]) <= {""}
+    for command in ("gpusim ", "pytest ", "python -m "):
+        assert not re.search(rf"^    ({command})", text_of(page), re.MULTILINE)
+
+
+def test_the_files_of_planning_are_read(tmp_path):
+    grid, decision = blocks("planning.md", "toml")
+    (tmp_path / "grid.toml").write_text(grid)
+    read = read_grid(tmp_path / "grid.toml")
+    points = list(read.points())
+    assert len(points) == 2 * 3 * 2 * 2 * 2
+    assert {read.load(point).requests for point in points} == {200}
+    for point in points:
+        EngineSettings.from_mapping(point.table("engine"), read.path)
+    (tmp_path / "decision.toml").write_text(decision)
+    with pytest.raises(InputError, match="64-4-1: no such run"):
+        read_question(tmp_path / "decision.toml", builtin_registry(), tmp_path / "store")
+
+
+def test_every_option_of_pytest_on_the_pages_exists():
     sys.path.insert(0, str(DOCS / "site"))
     try:
         from reference import pages
     finally:
         sys.path.pop(0)
-    known = set(re.findall(r"--[a-z][a-z-]+", "".join(pages().values())))
-    others = {"--save-result", "--save-detailed", "--result-filename", "--junitxml"}
-    for page in (
-        "quickstart.md",
-        "ci.md",
-        *(f"deployment/{p.name}" for p in DOCS.glob("deployment/*")),
-    ):
-        used = set(re.findall(r"--[a-z][a-z-]+", (DOCS / page).read_text())) - others
-        assert used <= known, f"{page}: {sorted(used - known)}"
+    known = set(re.findall(r"--[a-z][a-z-]+", pages()["reference/pytest.md"]))
+    for page in ALL:
+        lines = [words for words in commands(page) if words[0] == "pytest"]
+        used = {word for words in lines for word in words if word.startswith("--")}
+        said = set(re.findall(r"`(--gpusim-[a-z-]+)", text_of(page)))
+        said -= {"--gpusim-tolerance"}  # architecture.md: one that there might be
+        assert {word.partition("=")[0] for word in used | said} - {"--junitxml"} <= known, page
 
 
 def test_every_page_is_in_the_navigation():
