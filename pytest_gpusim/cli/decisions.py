@@ -28,10 +28,10 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 
 def _decide(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.planning.charts import draw_decision
+    from pytest_gpusim.planning.curves import draw_row
     from pytest_gpusim.planning.decided import document_of, lines_of
     from pytest_gpusim.planning.decision_file import read_question
-    from pytest_gpusim.planning.decision_page import write_decision_page
+    from pytest_gpusim.planning.decision_page import LOAD, panels_of, write_decision_page
 
     if options.regret is not None and not options.regret >= 0:
         raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
@@ -44,7 +44,7 @@ def _decide(options: argparse.Namespace, registry: Registry) -> int:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "decision.json", document)
     (out / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw_decision(question, decisions, out / "decision.svg")
+    draw_row(panels_of(question, decisions), LOAD, out / "decision.svg")
     write_decision_page(question, decisions, out / "decision.html")
     if options.json:
         print_json(document)

@@ -138,6 +138,7 @@ def executor(options: argparse.Namespace, registry: Registry) -> Execute:
 def _sweep(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.planning.grid import read_grid
     from pytest_gpusim.planning.sweep import TABLE, run_sweep
+    from pytest_gpusim.planning.sweep_page import PAGE, write_sweep_page
 
     grid = read_grid(options.grid)
     out = options.out or _ROOT / options.grid.stem
@@ -148,6 +149,7 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
         executor(options, registry),
         say=_to_stderr,
     )
+    write_sweep_page(sweep, out / PAGE)
     for row in sweep.failed:
         place = ", ".join(f"{name}={value}" for name, value in row.place.items())
         print(f"gpusim: {place or 'the point'}: {row.reason}", file=sys.stderr)

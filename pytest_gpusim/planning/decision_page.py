@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
 from pytest_gpusim.planning.decided import (
     checks_against,
     choosers,
@@ -17,20 +16,14 @@ from pytest_gpusim.planning.decided import (
     real_text,
     simulated_text,
 )
-from pytest_gpusim.planning.decision import student
-from pytest_gpusim.report.charts.canvas import REAL, log_scale
-from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
     from pytest_gpusim.planning.decision import Decision
     from pytest_gpusim.planning.question import Measured, Question
 
+LOAD = "load"
 _METRICS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
-# Told apart by people who see colours otherwise, on white and on dark (after Okabe and Ito).
-_COLOURS = ("#0284c7", "#d97706", "#059669", "#c026d3", "#dc2626", "#7c6f64")
-_MARKERS, _SIGNS = "os^Dvp", "●■▲◆▼⬟"
-_FAR_APART = 5.0  # largest over smallest value, above which an axis is logarithmic
 _PILLS = {"same": "pass", "different": "fail"}
 _OF_INTEREST = ("same", "different", "not to be told apart", "inconclusive")
 
@@ -43,6 +36,7 @@ def write_decision_page(question: Question, decisions: Sequence[Decision], out: 
         decisions: What it came to.
         out: The file to write.
     """
+    panels = panels_of(question, decisions)
     write_page(
         out,
         "decision.html.j2",
@@ -56,16 +50,8 @@ def write_decision_page(question: Question, decisions: Sequence[Decision], out: 
         pills=_PILLS,
         limits=question.limits,
         decisions=[_shown(decision) for decision in decisions],
-        legend=[
-            {
-                "name": setting,
-                "colour": _COLOURS[number % len(_COLOURS)],
-                "mark": _SIGNS[number % len(_SIGNS)],
-                "choice": (choosers(decisions[0]) if decisions else {}).get(setting, ""),
-            }
-            for number, setting in enumerate(question.settings)
-        ],
-        charts=list(_charts(question, decisions)),
+        legend=legend_of(panels[0].curves),
+        charts=[chart_of(panel, LOAD) for panel in panels],
         bearings=[
             {
                 "setting": each.setting,
@@ -127,30 +113,43 @@ def _shown(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _charts(question: Question, decisions: Sequence[Decision]) -> Iterator[dict[str, str]]:
-    limits = question.limits
-    if limits is not None:
-        yield _chart(
-            question,
-            decisions,
-            "used",
-            "Worst ratio to a limit" if limits.limits[0].statistic else "Requests outside limits",
-            lambda run: limits.used(run.metrics),
-            limits.most_used,
+def panels_of(question: Question, decisions: Sequence[Decision]) -> list[Panel]:
+    """What is shown against load: the margin to the limits, and latencies under their statistics.
+
+    Args:
+        question: The decision file, read.
+        decisions: Of which the first says who chooses what.
+    """
+    choices = choosers(decisions[0]) if decisions else {}
+
+    def panel(
+        name: str, title: str, value: Callable[[Measured], float | None], limit: float | None
+    ) -> Panel:
+        curves = tuple(
+            Curve(
+                setting,
+                known_by_load(sides.real, value),
+                known_by_load(sides.simulated, value),
+                choices.get(setting, ""),
+            )
+            for setting, sides in question.settings.items()
         )
+        return Panel(name, title, curves, limit)
+
+    found, limits = [], question.limits
+    if limits is not None:
+        title = (
+            "Worst ratio to a limit" if limits.limits[0].statistic else "Requests outside limits"
+        )
+        found.append(panel("used", title, lambda run: limits.used(run.metrics), limits.most_used))
     for metric, label in _METRICS.items():
         of_metric = [each for each in limits.limits if each.metric == metric] if limits else []
         named = next((each for each in of_metric if each.statistic), None)
         statistic = named.statistic.name if named and named.statistic else "p90"
-        key = f"{metric}_{statistic}_ns"
-        yield _chart(
-            question,
-            decisions,
-            f"{metric}-{statistic}",
-            f"{label} {statistic}, ms",
-            _milliseconds(key),
-            named.most_ns / 1e6 if named else None,
-        )
+        value = _milliseconds(f"{metric}_{statistic}_ns")
+        most = named.most_ns / 1e6 if named else None
+        found.append(panel(f"{metric}-{statistic}", f"{label} {statistic}, ms", value, most))
+    return found
 
 
 def _milliseconds(key: str) -> Callable[[Measured], float | None]:
@@ -159,79 +158,6 @@ def _milliseconds(key: str) -> Callable[[Measured], float | None]:
         return None if found is None else found / 1e6
 
     return value
-
-
-def _chart(
-    question: Question,
-    decisions: Sequence[Decision],
-    name: str,
-    title: str,
-    value: Callable[[Measured], float | None],
-    limit: float | None,
-) -> dict[str, str]:
-    """One figure against load: each repeat a mark, their mean and interval, the simulation."""
-    first = choosers(decisions[0]) if decisions else {}
-    known = {
-        setting: (_known(sides.real, value), _known(sides.simulated, value))
-        for setting, sides in question.settings.items()
-    }
-    means = {
-        setting: [{load: fmean(values) for load, values in side.items()} for side in sides]
-        for setting, sides in known.items()
-    }
-    said = "; ".join(
-        f"{setting} at load {load:g}: real {mean:.4g}"
-        + (f", simulated {simulated[load]:.4g}" if load in simulated else "")
-        for setting, (real, simulated) in means.items()
-        for load, mean in real.items()
-    )
-    words = f"{title} against load. {said}"
-    words += f"; the limit is {limit:.4g}" if limit is not None else ""
-
-    def draw(axes: Any) -> None:
-        shown: list[float] = []
-        for number, (setting, (repeats, _)) in enumerate(known.items()):
-            look = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % 6]}
-            real, simulated = means[setting]
-            width = 2.2 if setting in first else 1.1
-            axes.errorbar(list(real), list(real.values()), yerr=_bars(repeats), lw=width, ms=0,
-                          capsize=3, elinewidth=1, **look)  # fmt: skip
-            for load, values in repeats.items():
-                axes.plot([load] * len(values), values, linestyle="", ms=4, alpha=0.8, **look)
-                shown.extend(values)
-            axes.plot(list(simulated), list(simulated.values()), "--", lw=width, ms=5.5, mfc="none",
-                      **look)  # fmt: skip
-            shown.extend(simulated.values())
-        if limit is not None:
-            axes.axhline(limit, color=REAL, lw=1, ls=":")
-        axes.set_xlabel("load")
-        if shown and 0 < min(shown) < max(shown) / _FAR_APART:
-            log_scale(axes, "y")
-        else:
-            axes.set_ylim(bottom=0)
-
-    return {"title": title, "caption": "", "svg": drawn(name, words, draw)}
-
-
-def _known(
-    runs: Mapping[float, Sequence[Measured]], value: Callable[[Measured], float | None]
-) -> dict[float, list[float]]:
-    found = {
-        load: [known for run in runs[load] if (known := value(run)) is not None]
-        for load in sorted(runs)
-    }
-    return {load: values for load, values in found.items() if values}
-
-
-def _bars(real: Mapping[float, Sequence[float]]) -> list[list[float]]:
-    """Below and above each mean: Student's interval of the repeats' logarithms, at 90%."""
-    below, above = [], []
-    for values in real.values():
-        mean = fmean(values)
-        ends = student([math.log(v) for v in values]) if all(v > 0 for v in values) else None
-        below.append(max(0.0, mean - math.exp(ends[0])) if ends else 0.0)
-        above.append(max(0.0, math.exp(ends[1]) - mean) if ends else 0.0)
-    return [below, above]
 
 
 def _provenance(question: Question) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@
 
     OUT/sweep.csv          a row per point: where it lies, its key, status, reason, figures
     OUT/sweep.json         the same, with the axes
+    OUT/sweep.html         latency against load and the table, by ``gpusim sweep``
     OUT/points/<key>/      run directories
     OUT/workloads/<id>/    what was generated
 

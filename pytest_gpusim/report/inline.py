@@ -17,7 +17,7 @@ from pytest_gpusim.compare.format import (
     milliseconds,
     signed_percent,
 )
-from pytest_gpusim.report.charts.canvas import BAND, GRID, INK, REAL, SIM, Chart, style
+from pytest_gpusim.report.charts.canvas import BAND, GRID, INK, REAL, SIM, Chart, save_svg, style
 
 _ROLES = {REAL: "real", SIM: "sim", BAND: "band", GRID: "grid", INK: "soft"}
 
@@ -47,7 +47,7 @@ def drawn(name: str, said: str, draw: Callable[[Any], None]) -> str:
     with style(name) as figure:
         draw(figure.subplots())
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        save_svg(figure, stream)
     return inline_svg(stream.getvalue(), f"{name}-", said)
 
 

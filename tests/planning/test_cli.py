@@ -36,6 +36,26 @@ def test_a_sweep_prints_its_table_and_its_place(
     assert "2 of 2 done" in said.err
 
 
+def test_a_sweep_has_a_page_of_latency_against_load(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = grid.read_text().replace("rate = [2.0]", "rate = [2.0, 9000.0]")
+    text = text.replace("seed = 3", "seed = [3, 4]").replace("num_gpu_blocks = 512", "")
+    grid.write_text(text.replace("[engine]", "[engine]\nnum_gpu_blocks = [2, 512]"))
+    assert main(["sweep", str(grid), "--workers", "1", "--out", str(tmp_path / "out")]) == 1
+    page = (tmp_path / "out" / "sweep.html").read_text()
+    assert "Sweep: 8 of 16 points simulated" in page
+    assert page.count('role="img" aria-label=') == 4
+    rows = [row for row in csv.DictReader((tmp_path / "out" / "sweep.csv").open())
+            if row["status"] == "done" and row["engine.max_num_seqs"] == "16"]  # fmt: skip
+    high = [int(row["ttft_p90_ns"]) / 1e6 for row in rows if row["load.rate"] == "9000.0"]
+    assert len(high) == 2
+    said = f"num_gpu_blocks=512, max_num_seqs=16 at load 9000: {sum(high) / 2:.4g}"
+    assert said in page
+    assert page.count('<span class="pill fail">failed</span>') == 8
+    assert "https://" not in page.replace("http://www.w3.org", "")
+
+
 def test_a_failed_point_is_said_and_is_exit_code_1(
     grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

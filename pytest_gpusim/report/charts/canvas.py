@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +74,7 @@ def write_chart(
     """Draw a chart into ``out``; where there is nothing to draw, nothing is written."""
     with style(chart.name) as figure:
         if chart.draw(figure.subplots(), series, tolerances):
-            nothing = {"Date": None, "Creator": None}
-            figure.savefig(out / f"{chart.name}.svg", format="svg", metadata=nothing)
+            save_svg(figure, out / f"{chart.name}.svg")
 
 
 @contextmanager
@@ -89,6 +88,23 @@ def style(salt: str) -> Iterator[Any]:
         # Fixed margins: layout engines are slow.
         figure.subplots_adjust(left=0.16, right=0.97, top=0.95, bottom=0.18)
         yield figure
+
+
+@contextmanager
+def row(count: int, salt: str) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """A figure of charts beside each other and their axes, for a file of its own: on white."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt, "savefig.facecolor": "white"}):
+        figure = Figure(figsize=(3 * count, 3.3))
+        figure.subplots_adjust(left=0.16 / count, right=0.99, top=0.9, bottom=0.25, wspace=0.25)
+        yield figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def save_svg(figure: Any, out: Any) -> None:
+    """Write a figure to a path or a stream, without the day and the program."""
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def unit(*columns: np.ndarray) -> tuple[str, float]:

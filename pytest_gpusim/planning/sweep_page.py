@@ -1,0 +1,108 @@
+"""A page of one sweep: latency against load for each setting, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
+from pytest_gpusim.planning.sweep import Row, Sweep
+from pytest_gpusim.report.page import write_page
+
+PAGE = "sweep.html"
+_LOADS = {"load.rate": "requests/s", "load.concurrency": "clients"}
+_SEED = "load.seed"
+_SHOWN = {
+    "TTFT p90, ms": "ttft_p90_ns",
+    "TPOT p90, ms": "tpot_p90_ns",
+    "E2E p90, ms": "e2e_p90_ns",
+    "output tokens/s": "output_tokens_per_s",
+}
+_COLUMNS = {
+    "served/s": "requests_per_s",
+    "tokens/s": "output_tokens_per_s",
+    **{
+        f"{metric.upper()} {each}": f"{metric}_{each}_ns"
+        for metric in ("ttft", "tpot", "e2e")
+        for each in ("p50", "p90")
+    },
+    "preemptions": "preemptions",
+}
+_MANY = 2000
+"""Rows of the page at most; the table in the file has all."""
+
+
+def write_sweep_page(sweep: Sweep, out: Path) -> None:
+    """Write the page, one file that asks for no other."""
+    load = next((name for name in _LOADS if name in sweep.axes and _is_load(sweep, name)), None)
+    panels = [] if load is None else list(_panels(sweep, load))
+    done = [row for row in sweep.rows if row.status == "done"]
+    write_page(
+        out,
+        "sweep.html.j2",
+        title=f"Sweep: {len(done)} of {len(sweep.rows)} points simulated",
+        charts=[chart_of(panel, _LOADS[str(load)]) for panel in panels],
+        legend=legend_of(panels[0].curves) if panels else [],
+        over_seeds=_SEED in sweep.axes,
+        axes=_short_names(sweep.axes),
+        columns=list(_COLUMNS),
+        rows=[_shown(sweep, row) for row in done[:_MANY]],
+        left_out=max(0, len(done) - _MANY),
+        others=[row for row in sweep.rows if row.status != "done"],
+        path=str(sweep.path),
+        version=package_version("pytest-gpusim"),
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _is_load(sweep: Sweep, name: str) -> bool:
+    return len({row.place[name] for row in sweep.rows if row.status == "done"}) > 1
+
+
+def _panels(sweep: Sweep, load: str) -> Iterable[Panel]:
+    """Each figure against the load; a curve for each combination of the other axes, seeds in it."""
+    others = [name for name in sweep.axes if name not in (load, _SEED)]
+    short = dict(zip(sweep.axes, _short_names(sweep.axes), strict=True))
+    runs: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for row in sweep.rows:
+        if row.status == "done" and row.figures:
+            setting = ", ".join(f"{short[name]}={_text(row.place[name])}" for name in others)
+            by_load = runs.setdefault(setting or "all points", {})
+            by_load.setdefault(float(row.place[load]), []).append(row.figures)
+    for title, figure in _SHOWN.items():
+        scale = 1e-6 if figure.endswith("_ns") else 1.0
+
+        def value(
+            figures: Mapping[str, Any], figure: str = figure, scale: float = scale
+        ) -> float | None:
+            found = figures[figure]
+            return None if found is None else float(found) * scale
+
+        curves = tuple(
+            Curve(setting, known_by_load(each, value), {}) for setting, each in runs.items()
+        )
+        yield Panel(figure.removesuffix("_ns"), title, curves)
+
+
+def _short_names(axes: Sequence[str]) -> list[str]:
+    """The axes without their tables, where that tells them apart."""
+    short = [name.rpartition(".")[2] for name in axes]
+    return [
+        each if short.count(each) == 1 else name for each, name in zip(short, axes, strict=True)
+    ]
+
+
+def _text(value: Any) -> str:
+    """A value of an axis; of a path its last part."""
+    return value.rpartition("/")[2] if isinstance(value, str) else str(value)
+
+
+def _shown(sweep: Sweep, row: Row) -> dict[str, Any]:
+    figures = row.figures or {}
+    cells = [
+        (name, figures.get(figure), figure.endswith("_ns")) for name, figure in _COLUMNS.items()
+    ]
+    return {"place": [_text(row.place[name]) for name in sweep.axes], "cells": cells}
