@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 
+from pytest_gpusim.__main__ import interrupted_elsewhere
 from pytest_gpusim.cli import main
 from tests.case.recording import make_recording
 from tests.factories import TINY
@@ -163,19 +166,50 @@ def test_an_interrupt_exits_130(tmp_path):
     assert done.stderr.strip() == "gpusim: interrupted"
 
 
-@pytest.mark.parametrize("module", ["argparse", "pluggy"])
-def test_an_interrupt_at_import_time_is_as_quiet(tmp_path, pytestconfig, module):
-    """The first module that the command imports, and the first that finding plugins does."""
-    stop = (
-        "import os, signal, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job of a shell ignores it
-        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
-    )
-    (tmp_path / f"{module}.py").write_text(stop)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_gpusim", "doctor"],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}"},
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "gpusim: interrupted\n"
+INTERRUPT_AT_AN_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell ignores it
+left = int(os.environ["AT_IMPORT"])
+
+def look(event, arguments):
+    global left
+    if event == "import" and (left < int(os.environ["AT_IMPORT"]) or "gpusim" in arguments[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(look)
+"""
+
+
+def test_an_interrupt_is_quiet_whenever_it_comes(tmp_path, pytestconfig):
+    """At the first import of ours, at the first that it makes, and far into them."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT_AT_AN_IMPORT)
+    path = f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pytest_gpusim", "doctor"],
+            env={**os.environ, "PYTHONPATH": path, "AT_IMPORT": str(at)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        )
+        for at in (3, 4, 9, 60)
+    ]  # fmt: skip
+    for process in started:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert err == "gpusim: interrupted\n"
+
+
+def test_an_interrupt_that_nothing_can_raise_comes_again(monkeypatch):
+    class Dies:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", interrupted_elsewhere)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as above
+    try:
+        Dies()
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
