@@ -20,6 +20,14 @@ def read_yaml(path: Path | str) -> Any:
         InputError: It is no YAML, larger or deeper than the limits, its aliases unfold to more
             values than the limit, or a value is none of its type (``!!int ''``); names the line.
     """
+    documents = read_yaml_documents(path)
+    if len(documents) > 1:
+        raise InputError(path, "", f"expected one YAML document, has {len(documents)}")
+    return documents[0] if documents else None
+
+
+def read_yaml_documents(path: Path | str) -> list[Any]:
+    """The documents of a YAML file, which ``---`` parts; see `read_yaml`."""
     import yaml
 
     path = Path(path)
@@ -27,7 +35,7 @@ def read_yaml(path: Path | str) -> Any:
     try:
         # Events are read without recursion: depth and aliases are known before anything is built.
         _check_size(path, yaml.parse(text, Loader=yaml.SafeLoader))
-        return yaml.load(text, Loader=_loader(path))
+        return list(yaml.load_all(text, Loader=_loader(path)))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f"line {mark.line + 1}" if mark else ""

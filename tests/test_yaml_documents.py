@@ -33,7 +33,7 @@ BOMB = "a: &a0 [x, x]\n" + "".join(
         ("a: \x07\n", "not YAML"),
         ("a: !!python/object/apply:os.system [x]\n", "not YAML"),
         ("? [a]\n: 1\n", "not YAML"),
-        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: 1\n---\nb: 2\n", "expected one YAML document, has 2"),
         ("x: " + "y" * 2**20, "has more than 1,048,576 bytes"),
     ],
 )

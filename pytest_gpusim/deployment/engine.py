@@ -11,8 +11,9 @@ from typing import Any
 from pytest_gpusim.deployment.dtypes import PLAIN_DTYPES
 from pytest_gpusim.deployment.settings import brief, find, flat, modelled, unmodelled
 from pytest_gpusim.deployment.settings.command_line import is_command, read_command, read_script
-from pytest_gpusim.deployment.settings.config_file import read_config, settle_false
+from pytest_gpusim.deployment.settings.config_file import read_config_documents, settle_false
 from pytest_gpusim.deployment.settings.log import is_log, read_log
+from pytest_gpusim.deployment.settings.nested import unwrap
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import read_json
 
@@ -138,8 +139,9 @@ class EngineSettings:
 
         Args:
             source: A JSON or YAML file under vLLM's names (``vllm serve --config`` reads the same),
-                a run directory, a log of vLLM (``*.log``, ``*.txt``, ``*.out``), the command that
-                started it (``"vllm serve …"``), or a script with that (``*.sh``).
+                a file of a deployment that holds those (``FILE#PART`` of several engines), a run
+                directory, a log of vLLM (``*.log``, ``*.txt``, ``*.out``), the command that started
+                it (``"vllm serve …"``), or a script with that (``*.sh``).
 
         Raises:
             InputError: It cannot be read, or has an unknown setting or a wrong value.
@@ -149,7 +151,10 @@ class EngineSettings:
             document, notes = read_command(source, "--engine")
             settings = cls.from_mapping(document, "--engine")
             return replace(settings, notes=(*settings.notes, *notes))
-        path = Path(source)
+        path, part = Path(source), ""
+        if "#" in path.name and not path.exists():
+            name, _, part = path.name.partition("#")
+            path = path.with_name(name)
         if path.is_dir():
             meta = path / "run_meta.json"
             if not meta.exists():
@@ -166,11 +171,12 @@ class EngineSettings:
         elif path.suffix == ".sh":
             document, notes = read_command(read_script(path), str(path))
         elif path.suffix in (".yaml", ".yml"):
-            document, notes = settle_false(read_config(path))
+            document, notes = unwrap(read_config_documents(path), path, part)
+            document, more = settle_false(document)
+            notes += more
         else:
             document = read_json(path, fix="give a JSON or YAML file, a log or a run directory")
-        if not isinstance(document, dict):
-            raise InputError(path, "", "expected a mapping of engine settings")
+            document, notes = unwrap(document, path, part)
         settings = cls.from_mapping(document, path, strict=not logged)
         return replace(settings, notes=(*settings.notes, *notes))
 

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_gpusim.deployment.settings.defaults import release_of
 from pytest_gpusim.deployment.settings.lookup import find
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.yaml_documents import read_yaml
+from pytest_gpusim.yaml_documents import read_yaml_documents
 
 # Before this release ``key: false`` was dropped, and the default held
 # (vllm/utils/argparse_utils.py: FlexibleArgumentParser.load_config_file).
@@ -25,10 +25,18 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: It is no YAML file of settings.
     """
-    document = read_yaml(path)
-    if not isinstance(document, dict):
+    found = read_config_documents(path)
+    if not isinstance(found, dict):
         raise InputError(path, "", "expected a mapping of engine settings")
-    return {str(key): _object(value) for key, value in document.items()}
+    return found
+
+
+def read_config_documents(path: Path) -> Any:
+    """As `read_config`; a list of all that the file holds where that is not one mapping."""
+    documents = read_yaml_documents(path)
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        return documents
+    return {str(key): _object(value) for key, value in documents[0].items()}
 
 
 def _object(value: Any) -> Any:

@@ -44,14 +44,17 @@ def find(key: str) -> tuple[Setting, bool] | None:
 def flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without the parts of the resolved configuration around them, nulls left out.
 
-    Of a part only its own settings are taken: other names may mean other things there.
+    Of a part its own settings are taken, and those that a simulation follows; other names may mean
+    other things there.
     """
     found: dict[str, Any] = {}
     for key, value in document.items():
         if key in SECTIONS and isinstance(value, Mapping):
             for name, inner in value.items():
                 match = find(str(name))
-                if match is not None and match[0].section == key and inner is not None:
+                if match is None or inner is None:
+                    continue
+                if match[0].section == key or match[0].role == "modelled":
                     found.setdefault(str(name), inner)
         elif value is not None:
             found[str(key)] = value

@@ -19,7 +19,9 @@ _UNITS = {
     **{letter.lower(): 1000**power for power, letter in enumerate("KMGT", 1)},
     **{letter: 1024**power for power, letter in enumerate("KMGT", 1)},
 }
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])", re.ASCII)
+_SUFFIXED = ("max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes")
+"""What vLLM takes ``8k`` for (``engine/arg_utils.py``: ``human_readable_int_args``)."""
 _NOTHING: tuple[Any, ...] = (None, {}, [], "", "None")
 
 
@@ -84,12 +86,17 @@ class Setting:
     def read(self, value: Any, where: Path | str, key: str) -> Any:
         """The value in this setting's kind, None where it says nothing.
 
-        Numbers may be texts, as on a command line: ``8192``, ``8k`` (thousands), ``8K`` (1024s).
+        Numbers may be texts, as vLLM's command line takes them (``utils/argparse_utils.py``):
+        ``8192``, ``8_192``, and where it does so ``8k`` (thousands) and ``8K`` (1024s).
 
         Raises:
             InputError: It is of another kind.
         """
-        if value in _NOTHING or value == "auto" or (self.automatic and value in (-1, "-1")):
+        if isinstance(value, str):
+            value = value.strip()
+        if value in _NOTHING or (isinstance(value, str) and value.lower() == "auto"):
+            return None
+        if self.automatic and value in (-1, "-1"):
             return None
         if self.kind == "any":
             return value
@@ -100,26 +107,43 @@ class Setting:
             if isinstance(value, bool):
                 return value
         else:
-            number = _number(value)
+            number = self._number(value)
             if self.kind == "float" and number is not None and 0 < number <= 1:
                 return float(number)
             if self.kind == "int" and isinstance(number, int) and number >= self.least:
                 if self.name == "num_gpu_blocks":
                     KV_BLOCKS.check(where, key, number)
                 return number
-        raise InputError(where, key, f"expected a valid {self.kind}, found {brief(value)}")
+        raise InputError(
+            where, key, f"expected a valid {self.kind}, found {brief(value)}", self._advice(value)
+        )
 
+    def _number(self, value: Any) -> int | float | None:
+        if isinstance(value, bool) or value != value:
+            return None
+        if isinstance(value, int | float):
+            return value
+        if not isinstance(value, str) or len(value) > 20 or not value.isascii():
+            return None
+        match = _WITH_UNIT.fullmatch(value)
+        try:
+            if match is None:
+                return int(value) if self.kind == "int" else float(value)
+            # Of 1024s vLLM takes whole numbers alone.
+            whole = match[2].isupper()
+            number = int(match[1]) if whole else float(match[1])
+            return int(number * _UNITS[match[2]]) if self.name in _SUFFIXED else None
+        except ValueError:
+            return None
 
-def _number(value: Any) -> int | float | None:
-    if isinstance(value, bool) or value != value:
-        return None
-    if isinstance(value, int | float):
-        return value
-    match = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) < 20 else None
-    if match is None:
-        return None
-    number = float(match[1]) * _UNITS.get(match[2], 1)
-    return int(number) if (number.is_integer() and "." not in match[0]) or match[2] else number
+    def _advice(self, value: Any) -> str:
+        """How vLLM writes what looks like a number with a unit."""
+        text = str(value)
+        if self.kind != "int" or not isinstance(value, str) or not text[:1].isdecimal():
+            return ""
+        if self.name in _SUFFIXED:
+            return "vLLM takes 8192, 8k (8,000) or 8K (8,192)"
+        return "vLLM takes digits alone here"
 
 
 def brief(value: Any) -> str:
