@@ -8,8 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pytest_gpusim.errors import EngineError, UsageError
-from pytest_gpusim.faults import Vacant, is_ours, plugin_call, plugin_result
+from pytest_gpusim.errors import EngineError, GpusimError, PluginError, UsageError
+from pytest_gpusim.faults import (
+    Vacant,
+    described,
+    is_ours,
+    plugin_call,
+    plugin_result,
+    time_limit,
+)
 from pytest_gpusim.limits import BACKEND_SECONDS
 from pytest_gpusim.parameters import Parameter, read_parameters
 
@@ -177,12 +184,18 @@ class Backend(Provider[Measure]):
 
 
 def load_attribute(path: str, owner: str) -> Any:
-    """The object at ``module:attribute``; raises `EngineError` where there is none."""
+    """The object at ``module:attribute``; raises `EngineError` where it cannot be had."""
     module, _, attribute = path.partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        with time_limit(f"{owner}, being loaded,"):
+            return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise EngineError(f"{owner} cannot be loaded: {error}") from error
+    except GpusimError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a plugin's module does
+        said = "it ended the process" if isinstance(error, SystemExit) else described(error)
+        raise PluginError(f"{owner} cannot be loaded: {said}") from error
 
 
 def _require_runs(what: str, function: Callable[..., Any], vacant: Vacant) -> None:

@@ -164,30 +164,43 @@ def half(inputs):
     inputs.out_dir.mkdir(parents=True)
     hang()
 
+def measure(inputs):
+    inputs.out_dirs[0].mkdir(parents=True)
+    hang()
+
 def pytest_gpusim_register(registry):
     registry.add_simulator("hangs", half)
     registry.add_importer("hangs", import_run)
     look.recognises = recognises
     registry.add_importer("hangs-at-a-look", look)
     registry.add_importer("hangs", hang, produces="workload")
+    registry.add_backend("hangs", measure)
+    registry.add_simulator("raises-at-import", "plugin_that_raises:simulate")
 """
+MEASURE = ["measure", "--model", "Qwen/Qwen3-0.6B", "--workload", RECORDING / "workload"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "what", "limit"),
     [
         (simulate("--engine", RECORDING / "real" / "1", "--simulator", "hangs", "--out", "o/o"),
-         "the simulator 'hangs'"),
+         "the simulator 'hangs'", "PLUGIN"),
         (["import-run", "hangs", HOSTILE / "scalar_bin.yaml", "--out", "o"],
-         "the importer 'hangs'"),
+         "the importer 'hangs'", "PLUGIN"),
         (["compare", HOSTILE / "scalar_bin.yaml", RECORDING / "real" / "1"],
-         "the importer 'hangs-at-a-look', looking at"),
-        (["workload", "import", "hangs", HOSTILE / "scalar_bin.yaml"], "the importer 'hangs'"),
+         "the importer 'hangs-at-a-look', looking at", "PLUGIN"),
+        (["workload", "import", "hangs", HOSTILE / "scalar_bin.yaml"],
+         "the importer 'hangs'", "PLUGIN"),
+        ([*MEASURE, "--backend", "hangs", "--out", "o"], "the backend 'hangs'", "BACKEND"),
     ],
-    ids=["simulator", "run importer", "look", "trace importer"],
+    ids=["simulator", "run importer", "look", "trace importer", "backend"],
 )  # fmt: skip
 def test_a_plugin_that_hangs_is_named(
-    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[object], what: str
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[object],
+    what: str,
+    limit: str,
 ) -> None:
     (here / f"{PLUGIN}.py").write_text(HANGS)
     sys.path.insert(0, str(here))
@@ -195,9 +208,10 @@ def test_a_plugin_that_hangs_is_named(
     code, err = gpusim(capsys, "-p", PLUGIN, *arguments)
     assert (code, err.count("\n")) == (3, 1), err
     assert err.startswith(f"gpusim: {what}")
+    seconds = {"PLUGIN": "3,600", "BACKEND": "86,400"}[limit]
     assert err.rstrip().endswith(
-        "has not come back after 3,600 seconds; the limit is 3,600; "
-        "raise it with GPUSIM_MAX_PLUGIN_SECONDS=N if this is meant"
+        f"has not come back after {seconds} seconds; the limit is {seconds}; "
+        f"raise it with GPUSIM_MAX_{limit}_SECONDS=N if this is meant"
     )
     assert [path.name for path in here.iterdir() if path.name != "__pycache__"] == [f"{PLUGIN}.py"]
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -213,6 +227,30 @@ def test_a_plugin_whose_import_hangs_is_named(
     code, err = gpusim(capsys, "-p", PLUGIN, "doctor")
     assert code == 3
     assert f"the import of -p {PLUGIN} has not come back after 1 seconds; the limit is 1" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("raise ValueError('boom')", "cannot be loaded: ValueError: boom ("),
+        ("raise SystemExit(0)", "cannot be loaded: it ended the process"),
+        ("def", "cannot be loaded: SyntaxError: "),
+        ("", "cannot be loaded: module 'plugin_that_raises' has no attribute 'simulate'"),
+    ],
+)
+def test_a_plugins_module_that_cannot_be_loaded_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
+) -> None:
+    (here / f"{PLUGIN}.py").write_text(HANGS)
+    (here / "plugin_that_raises.py").write_text(text)
+    sys.path.insert(0, str(here))
+    engine = ("--engine", RECORDING / "real" / "1")
+    more = (*engine, "--simulator", "raises-at-import", "--out", "o")
+    code, err = gpusim(capsys, "-p", PLUGIN, *simulate(*more))
+    sys.modules.pop("plugin_that_raises", None)
+    assert (code, err.count("\n")) == (3, 1), err
+    assert err.startswith(f"gpusim: simulator 'raises-at-import' {says}")
+    assert not (here / "o").exists()
 
 
 def test_an_alarm_of_another_stands() -> None:
