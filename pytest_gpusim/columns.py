@@ -1,27 +1,37 @@
 """Tables of a user's own: any CSV or JSON lines, whose columns are named on the command line.
 
 ``arrival=ts,prefill=in,decode=out,unit=s`` says which column (of JSON lines: which key, inner ones
-by a dot) holds what, and in which unit its times are.
+by a dot) holds what, and in which unit its times are. A column whose name ends in its unit, such as
+``ttft_ms``, is in that one; a moment may be a date and time.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, read_lines
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.texts import open_text
 
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-TIMES = ("arrival", "sent", "scheduled", "queue", "first_token", "ttft", "completion", "e2e", "itl")
+_MOMENTS = ("arrival", "sent", "scheduled", "first_token", "completion")
+TIMES = (*_MOMENTS, "queue", "ttft", "e2e")
 ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "error")
 _LATEST = 2**63
 _HEADER = 1 << 16
+_NS_OF_S = UNITS_NS["s"]
+_NAMED_UNIT = re.compile(r"[_ (\[-](ns|us|ms|s|sec|secs|seconds)[)\]]?$")
+_WALL_CLOCK = re.compile(
+    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -56,19 +66,23 @@ class Columns:
         return cls(names, unit)
 
     def require_unit(self, path: Path) -> None:
-        """Raise `InputError` where a column of times has no unit."""
+        """Raise `InputError` where a column of times has no unit; a moment may not need any."""
         for role in TIMES:
-            if role in self.names and self._unit_of(role) is None:
-                raise InputError(
-                    path, f"column {self.names[role]}", "its unit is not stated", "add unit=s or ms"
-                )
+            if role in self.names and role not in _MOMENTS and self.unit_of(role) is None:
+                raise self._without_unit(path, role)
 
     def time(self, row: Row, role: str) -> int | None:
         """A time of the row in ns; None where the role has no column or the cell is empty."""
         text = row.cell(self.names.get(role))
         if text is None:
             return None
-        scale = UNITS_NS[self._unit_of(role) or "ns"]
+        moment = wall_clock(text) if role in _MOMENTS and isinstance(text, str) else None
+        if moment is not None:
+            return moment
+        unit = self.unit_of(role)
+        if unit is None:
+            raise self._without_unit(row.path, role)
+        scale = UNITS_NS[unit]
         value = _decimal(text)
         if value is None or not 0 <= value * scale < _LATEST:
             raise row.wrong(self.names[role], "a time that is not negative", text)
@@ -89,8 +103,25 @@ class Columns:
         value = row.cell(self.names.get(role))
         return None if value is None else str(value)
 
-    def _unit_of(self, role: str) -> str | None:
-        return self.units.get(role) or self.unit
+    def unit_of(self, role: str) -> str | None:
+        """The unit of a column of times: its own, the one that its name ends in, or the common."""
+        name = _NAMED_UNIT.search(self.names.get(role, "").lower())
+        unit = name[1] if name is not None else None
+        if unit is not None and unit.startswith("sec"):
+            unit = "s"
+        return self.units.get(role) or unit or self.unit
+
+    def notes(self) -> list[str]:
+        """Where a column's name, and not the unit that is given, says its unit."""
+        return [
+            f"column {self.names[role]} is in {self.unit_of(role)}, as its name says"
+            for role in TIMES
+            if role in self.names and self.unit and self.unit_of(role) != self.unit
+        ]
+
+    def _without_unit(self, path: Path, role: str) -> InputError:
+        where = f"column {self.names[role]}"
+        return InputError(path, where, "its unit is not stated", "add unit=s or ms")
 
 
 @dataclass(frozen=True)
@@ -144,13 +175,7 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
             yield _object_row(entry)
         return
     with open_text(path) as stream:
-        line = stream.readline(_HEADER)
-        separator = next((sign for sign in "\t;" if sign in line and "," not in line), ",")
-        stream.seek(0)
-        reader = csv.reader(stream, delimiter=separator)
-        header = [name.strip() for name in next(reader, [])]
-        if not header:
-            raise InputError(path, "", "is empty")
+        reader, header = read_header(path, stream)
         for name in needed:
             if name not in header:
                 found = ", ".join(header)[:80]
@@ -162,6 +187,44 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
             elif cells:
                 problem = f"has {len(cells)} cells, the header has {len(header)}"
                 bad(InputError(path, f"line {reader.line_num}", problem))
+
+
+def read_header(path: Path, stream: TextIO) -> tuple[Any, list[str]]:
+    """A reader of the rows of a CSV (by commas, semicolons or tabs), and the names of its columns.
+
+    Raises:
+        InputError: It is empty, or two columns have one name.
+    """
+    line = stream.readline(_HEADER)
+    separator = next((sign for sign in "\t;" if sign in line and "," not in line), ",")
+    stream.seek(0)
+    reader = csv.reader(stream, delimiter=separator)
+    header = [name.strip() for name in next(reader, [])]
+    if not header:
+        raise InputError(path, "", "is empty")
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(path, f"column {twice}", "comes twice")
+    return reader, header
+
+
+def wall_clock(text: str) -> int | None:
+    """A date and time (ISO 8601; UTC where no zone is given) in ns since 1970; None for others."""
+    found = _WALL_CLOCK.fullmatch(text.strip())
+    if found is None:
+        return None
+    head, fraction, zone = found.groups()
+    seconds = _epoch_seconds(head, zone or "Z")
+    return None if seconds is None else seconds * _NS_OF_S + int((fraction or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=1024)
+def _epoch_seconds(head: str, zone: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(head + ("" if zone == "Z" else zone))
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _object_row(entry: JsonObject) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.workload import Workload, read_workload
+from tests.workload.tokenizer import make_tokenizer
 
 S, MS = 1_000_000_000, 1_000_000
 LINE = '{{"timestamp": {}, "input_length": 100, "output_length": 5}}\n'
@@ -126,3 +128,102 @@ def test_a_unit_that_the_file_states(tmp_path: Path) -> None:
     workload = load("mooncake", text, tmp_path)
     assert arrivals(workload) == [3 * S // 2]
     assert workload.meta["generator"]["notes"] == ["times are in s (as the file says)"]
+
+
+PARTS = [{"type": "text", "text": "alpha beta"}, {"type": "text", "text": "gamma"}]
+ANSWER = {"role": "assistant", "content": [{"type": "output_text", "text": "delta zeta"}]}
+
+
+@pytest.mark.parametrize("layout", ["array", "lines", "one"])
+def test_messages_may_be_lists_of_texts(tmp_path: Path, layout: str) -> None:
+    entry = {"messages": [{"role": "user", "content": PARTS}, ANSWER]}
+    text = {
+        "array": json.dumps([entry]),
+        "lines": json.dumps(entry) + "\n",
+        "one": json.dumps(entry, indent=2),
+    }[layout]
+    words = make_tokenizer(tmp_path / "words")
+    workload = load("sharegpt", text, tmp_path, tokenizer=words, rate=1.0)
+    assert [(r.num_prefill_tokens, r.num_decode_tokens) for r in workload.requests] == [(3, 2)]
+
+
+def test_a_picture_is_no_text(tmp_path: Path) -> None:
+    content = [*PARTS, {"type": "image_url", "image_url": {"url": "x"}}]
+    text = json.dumps([{"messages": [{"role": "user", "content": content}, ANSWER]}])
+    words = make_tokenizer(tmp_path / "words")
+    with pytest.raises(
+        GpusimError, match="expected a text, found parts of the kinds text, text, i"
+    ):
+        load("sharegpt", text, tmp_path, tokenizer=words, rate=1.0)
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_the_configuration_of_a_generator_holds_no_conversations(
+    tmp_path: Path, indent: int | None
+) -> None:
+    document = {
+        "filetype": "generate_conversations", "num_conversations": 24, "text_files": ["t.txt"],
+        "prompt_input": {"num_turns": {"distribution": "uniform", "min": 12, "max": 18}},
+    }  # fmt: skip
+    words = make_tokenizer(tmp_path / "words")
+    text = json.dumps(document, indent=indent)
+    with pytest.raises(GpusimError, match=r"benchmarks/multi_turn how to make .* --output-file"):
+        load("sharegpt", text, tmp_path, tokenizer=words, rate=1.0)
+
+
+def test_questions_without_answers_are_no_load(tmp_path: Path) -> None:
+    text = json.dumps([{"messages": [{"role": "user", "content": "alpha"}]}])
+    words = make_tokenizer(tmp_path / "words")
+    with pytest.raises(GpusimError, match=r"no question in it has an answer \(1 left_out_single"):
+        load("sharegpt", text, tmp_path, tokenizer=words, rate=1.0)
+
+
+@pytest.mark.parametrize("part", [{"first": 2}, {"end": 0.001}, {"only_model": "m"}])
+def test_a_part_of_a_trace_is_held_against_its_unit(tmp_path: Path, part: dict[str, Any]) -> None:
+    """Seconds, as GuideLLM writes them, are no milliseconds when fewer of them are taken."""
+    text = "".join(
+        LINE.format(time).replace("{", '{"model": "m", ') for time in (0.0, 0.25, 0.5, 0.75)
+    )
+    with pytest.raises(GpusimError, match="no whole milliseconds, as Mooncake's are"):
+        load("mooncake", text, tmp_path, **part)
+    workload = load("mooncake", text, tmp_path, unit="s", first=2)
+    assert workload.meta["generator"]["notes"] == ["times are in s (as asked for)"]
+
+
+def test_a_turn_without_an_answer_leaves_no_gap(tmp_path: Path) -> None:
+    turns = [(5, '"timestamp": 0'), (0, '"delay": 10'), (7, '"delay": 20')]
+    text = "".join(
+        f'{{"session_id": "a", {when}, "input_length": 9, "output_length": {decode}}}\n'
+        for decode, when in turns
+    )
+    workload = load("mooncake", text, tmp_path)
+    assert [turn.turn for turn in workload.sessions.values()] == [0, 1]
+    assert workload.meta["generator"]["counts"] == {"left_out_without_output": 1}
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("kind", ["vidur", "azure"])
+def test_traces_by_other_signs_than_commas(tmp_path: Path, kind: str, separator: str) -> None:
+    text = {"vidur": VIDUR, "azure": AZURE}[kind].rpartition("\n")[0] + "\n"
+    other = load(kind, text.replace(",", separator), tmp_path)
+    assert other.requests == load(kind, text, tmp_path).requests
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    text = VIDUR.replace("num_decode_tokens", "num_decode_tokens,arrived_at", 1)
+    with pytest.raises(GpusimError, match="column arrived_at: comes twice"):
+        load("vidur", text.replace("100,5", "100,5,9"), tmp_path)
+
+
+def test_several_models_are_taken_together_and_that_is_said(tmp_path: Path) -> None:
+    text = "Timestamp,Model,Request tokens,Response tokens\n5,ChatGPT,100,5\n6,GPT-4,100,5\n"
+    notes = load("burstgpt", text, tmp_path).meta["generator"]["notes"]
+    said = "requests of 2 models are taken together (ChatGPT, GPT-4); --only-model takes one's"
+    assert notes == [said]
+    assert "notes" not in load("burstgpt", text, tmp_path, only_model="GPT-4").meta["generator"]
+
+
+def test_a_tables_moments_may_be_dates(tmp_path: Path) -> None:
+    text = "in,out,ts\n100,5,2024-05-01T00:00:00Z\n100,5,2024-05-01T00:00:02.5Z\n"
+    columns = "arrival=ts,prefill=in,decode=out"
+    assert arrivals(load("csv", text, tmp_path, columns=columns)) == [0, 5 * S // 2]

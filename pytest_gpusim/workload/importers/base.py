@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import accumulate
@@ -50,7 +50,8 @@ class Trace:
     ``records`` may be a generator that fills ``prompts`` and ``counts`` as it goes. ``counts`` says
     in words what was left out or clipped, and how often; ``notes`` what else a user should know of
     how it was read. ``outputs`` has the token ids that were generated, by prompt id, where the
-    trace tells. ``load`` is what the trace says of a limit.
+    trace tells. ``load`` is what the trace says of a limit. ``check`` is called when the records
+    that were asked for are read, perhaps not all: it refuses what only several of them tell.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class Trace:
     tokenizer_ref: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
+    check: Callable[[], None] | None = None
 
     def count(self, what: str) -> None:
         """One more of what the metadata will report."""
@@ -83,6 +85,7 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
     requests: list[WorkloadRequest] = []
     source_ids: list[int] = []
     sessions: dict[int, SessionTurn] = {}
+    turns: dict[int, int] = {}
     refused: list[int] = []
     for number, record in enumerate(records):
         arrival, prefill, decode, prompt_id, source_id, session, was_refused, _ = record
@@ -90,7 +93,9 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
         if source_id is not None:
             source_ids.append(source_id)
         if session is not None:
-            sessions[number] = session
+            # What was left out between two turns leaves no gap in their numbers.
+            turn = turns[session.session_id] = turns.get(session.session_id, -1) + 1
+            sessions[number] = session._replace(turn=turn)
         if was_refused:
             refused.append(number)
         kept_prefill, kept_decode = _clipped(trace, prefill, decode, options)
@@ -104,6 +109,8 @@ def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:
                 arrival if factor == 1 else _scaled(arrival, factor, options),
             )
         )
+    if trace.check is not None:
+        trace.check()
     if not requests:
         window = [("--start", options.start), ("--end", options.end)]
         chosen = " ".join(f"{flag} {value}" for flag, value in window if value is not None)
@@ -204,20 +211,24 @@ def _selected(trace: Trace, options: ImportOptions) -> Iterator[TraceRequest]:
     count = 0
     wanted, models = options.only_model, set[str]()
     for record in trace.records:
-        if wanted is not None and record.model != wanted:
+        if record.model is not None or wanted is not None:
             models.add(record.model or "unnamed")
-            continue
+            if wanted is not None and record.model != wanted:
+                continue
         if record[0] < start:
             continue
         if count == options.first or (end is not None and record[0] >= end):
-            return
+            break
         count += 1
         yield record._replace(arrival_time_ns=record[0] - start) if start else record
+    known = ", ".join(sorted(models)) or "none"
     if wanted is not None and not count:
-        known = ", ".join(sorted(models)) or "none"
         raise InputError(
             trace.file, "", f"has no requests of {wanted!r}; models found: {known[:200]}"
         )
+    if wanted is None and len(models) > 1:
+        said = f"requests of {len(models)} models are taken together ({known[:200]})"
+        trace.notes.append(f"{said}; --only-model takes one's")
 
 
 def _scaled(arrival: int, factor: float, options: ImportOptions) -> int:

@@ -13,16 +13,12 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.columns import UNITS_NS, Columns, read_rows
+from pytest_gpusim.columns import UNITS_NS, Columns, read_header, read_rows, wall_clock
 from pytest_gpusim.documents import NEVER, LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
@@ -41,10 +37,6 @@ from pytest_gpusim.workload.importers.options import ImportOptions
 
 Clock = Callable[[str], int | None]
 """A cell's time in ns; None where it is no time."""
-_WALL_CLOCK = re.compile(
-    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII
-)
-
 
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _VIDUR = ("arrived_at", "num_prefill_tokens", "num_decode_tokens")
@@ -66,7 +58,7 @@ def import_azure(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         )
     else:
         expected = "a date and time"
-        records = _timed(trace, _AZURE, _wall_clock, expected, chosen, drop_unanswered=True)
+        records = _timed(trace, _AZURE, wall_clock, expected, chosen, drop_unanswered=True)
         trace.records = _from_first(records)
     write_trace(trace, out, chosen)
 
@@ -228,10 +220,7 @@ def _is_processed(path: Path) -> bool:
 
 def _header(path: Path) -> list[str]:
     with open_text(path) as stream:
-        header = [name.strip() for name in next(csv.reader(stream), [])]
-    if not header:
-        raise InputError(path, "", "is empty")
-    return header
+        return read_header(path, stream)[1]
 
 
 def _left_out(trace: Trace, chosen: ImportOptions) -> LeftOut:
@@ -243,10 +232,7 @@ def _rows(
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """(line, the cells of ``columns``) of each row; ``bad`` is told of rows of another width."""
     with open_text(path) as stream:
-        reader = csv.reader(stream)
-        header = [name.strip() for name in next(reader, [])]
-        if not header:
-            raise InputError(path, "", "is empty")
+        reader, header = read_header(path, stream)
         for column in columns:
             if column not in header:
                 raise InputError(
@@ -281,21 +267,3 @@ def _wrong(path: Path, line: int, column: str, expected: str, found: str) -> Inp
 
 def _seconds(text: str) -> int | None:
     return nanoseconds(text, NS)
-
-
-def _wall_clock(text: str) -> int | None:
-    found = _WALL_CLOCK.fullmatch(text.strip())
-    if found is None:
-        return None
-    head, fraction, zone = found.groups()
-    seconds = _epoch_seconds(head, zone or "Z")
-    return None if seconds is None else seconds * NS + int((fraction or "").ljust(9, "0"))
-
-
-@lru_cache(maxsize=1024)
-def _epoch_seconds(head: str, zone: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(head + ("" if zone == "Z" else zone))
-    except ValueError:
-        return None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -47,6 +47,7 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     chosen = ImportOptions.of(options)
     trace = Trace("mooncake", Path(file), (), prompts={}, tokenizer_ref=chosen.tokenizer)
     lines = _Lines(trace, chosen)
+    trace.check = lines.check
     trace.records = from_zero(trace, lines.records())
     write_trace(trace, out, chosen)
 
@@ -77,6 +78,9 @@ class _Lines:
                 record = self._record(number, line)
             if record is not None:
                 yield record
+
+    def check(self) -> None:
+        """Hold the times that were read against their unit, and say that."""
         self._require_milliseconds()
         unit = self._unit or "ms"
         said = "as the file says" if self._unit else "Mooncake's own; --unit says another"

@@ -2,7 +2,7 @@
 
 - ShareGPT: a JSON array, or JSON lines, of ``conversations`` with ``from`` (``human``, ``gpt``,
   ``system``) and ``value``;
-- the same with ``messages`` of ``role`` and ``content``;
+- the same with ``messages`` of ``role`` and ``content``, a text or a list of parts that are texts;
 - vLLM's custom data set, JSON lines of ``prompt`` and ``output_tokens``.
 
 Lengths are counted by a local tokenizer; arrivals are made from the options, of a conversation's
@@ -29,6 +29,7 @@ from pytest_gpusim.workload.generate import Seconds
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, with_arrivals, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
+from pytest_gpusim.workload.messages import parts_as_text
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.tokenizer import load_tokenizer
 
@@ -61,6 +62,9 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
         count += len(turns)
     if not sessions and reader.first_null is not None:
         raise reader.first_null
+    if not sessions and trace.counts:
+        left = ", ".join(f"{count} {what}" for what, count in trace.counts.items())
+        raise InputError(trace.file, "", f"no question in it has an answer ({left})")
     firsts = [(turns[0].num_prefill_tokens, turns[0].num_decode_tokens) for turns in sessions]
     times = [time for time, _, _ in with_arrivals(trace, firsts, chosen)]
     trace.records = _records(trace, sessions, times, chosen)
@@ -116,7 +120,10 @@ class _Conversations:
         path = self._trace.file
         text = read_text_within(path, DOCUMENT_BYTES)
         if not text.lstrip().startswith("["):
-            yield from read_lines(path, bad=bad)
+            if text.lstrip().partition("\n")[0].strip() == "{":  # one, over several lines
+                yield JsonObject(path, "", parse_json(text, path))
+            else:
+                yield from read_lines(path, bad=bad)
             return
         for number, entry in enumerate(parse_json(text, path)):
             with bad.where_bad():
@@ -125,6 +132,13 @@ class _Conversations:
     def _turns(self, entry: JsonObject) -> list[_Turn]:
         if "prompt" in entry:
             return self._custom(entry)
+        if entry.fields.get("filetype") == "generate_conversations":
+            raise entry.fail(
+                "filetype",
+                "tells vLLM's benchmarks/multi_turn how to make conversations, and holds none",
+                "import what that writes with --output-file, or make some with gpusim workload "
+                "generate --turns",
+            )
         key = next(
             (key for key in ("conversations", "conversation", "messages", "items") if key in entry),
             "conversations",
@@ -199,7 +213,10 @@ def _spoken(entry: JsonObject, where: str, each: Any, place: int) -> tuple[str, 
     raise entry.fail(where, f"expected a known speaker, found {plain_json(name)[:40]!r}")
 
 
-def _plain(entry: JsonObject, where: str, text: Any) -> str:
-    if not isinstance(text, str) or plain_json(text) != text:
-        raise entry.fail(where, "expected a text")
+def _plain(entry: JsonObject, where: str, said: Any) -> str:
+    text = parts_as_text(said)
+    if text is None or plain_json(text) != text:
+        kinds = [p.get("type") for p in said if isinstance(p, dict)] if type(said) is list else []
+        parts = f", found parts of the kinds {', '.join(map(str, kinds))}" if kinds else ""
+        raise entry.fail(where, f"expected a text{parts[:100]}")
     return text
