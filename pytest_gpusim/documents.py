@@ -206,6 +206,7 @@ def read_lines(
     limit = DOCUMENT_BYTES.value
     bad = bad or NEVER
     number = 0
+    begun = False
     with open_text(path) as stream:
         while line := stream.readline(limit + 1):
             number += 1
@@ -214,7 +215,8 @@ def read_lines(
                 raise InputError(path, where, f"is longer than {limit:,}", DOCUMENT_BYTES.advice)
             if not line.strip():
                 continue
-            if or_array and number == 1 and line.lstrip().startswith("["):
+            begins, begun = not begun, True
+            if or_array and begins and line.lstrip().startswith("["):
                 text = line + stream.read(limit)
                 entries = parse_json(text, path, "", parse_float=parse_float)
                 for place, entry in enumerate(entries):
@@ -233,7 +235,7 @@ def read_lines(
                 bad(error)
                 continue
             yield found
-    if number == 0:
+    if not begun:
         raise InputError(path, "", "is empty")
 
 

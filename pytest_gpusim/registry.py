@@ -235,7 +235,7 @@ def builtin_registry() -> Registry:
         "csv": "own_tables:import_run",
         "vidur-metrics": "simulated:import_vidur",
         "llmservingsim-sim": "simulated:import_servingsim",
-        "blis": "simulated:import_blis",
+        "blis": "blis:import_run",
         "aisimulate": "simulated:import_aisimulate",
     }.items():
         registry.add_importer(kind, f"{here}.runs.importers.{importer}")

@@ -16,6 +16,20 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.limits import Limit, check_unpacked
 from pytest_gpusim.progress import Progress
 
+_UNPACK = "unpack it first"
+_NO_TEXT = (
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
+    (b"\xfd7zXZ\x00", "packed by xz", _UNPACK),
+    (b"BZh", "packed by bzip2", _UNPACK),
+    (b"PK\x03\x04", "a ZIP archive (or an Excel sheet)", "unpack it, or save it as CSV"),
+    (b"PAR1", "a Parquet file", "write it as CSV or JSON lines"),
+    (b"ARROW1", "an Arrow file", "write it as CSV or JSON lines"),
+    (b"SQLite f", "a SQLite database", "write its table as CSV"),
+    (b"\xff\xfe", "UTF-16", "save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16", "save it as UTF-8"),
+)
+"""How files begin that people have beside texts, what they are, and what to do."""
+
 
 @contextmanager
 def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
@@ -23,7 +37,7 @@ def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
     # newline="": cells of a CSV keep theirs.
     with (
         _errors_of(path, fix=fix),
-        io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="") as stream,
+        io.TextIOWrapper(_opened(path, fix), encoding="utf-8-sig", newline="") as stream,
     ):
         yield stream
 
@@ -44,7 +58,7 @@ def read_text_within(
         InputError: It cannot be read, is no text, or larger than the limit.
     """
     with _errors_of(path, expected=expected, fix=fix):
-        with open_bytes(path) as stream:
+        with _opened(path, fix) as stream:
             content = stream.read(limit.value + 1)
         if len(content) > limit.value:
             raise InputError(path, "", f"has more than {limit.value:,} bytes", limit.advice)
@@ -71,6 +85,20 @@ def _errors_of(path: Path, *, expected: str = "", fix: str = "") -> Iterator[Non
 def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     """Open a file for reading, plain or unpacked within the limits; says how far a long one is."""
     return _BoundedGzip(path) if path.suffix == ".gz" else _watched(path)
+
+
+def _opened(path: Path, fix: str = "") -> io.BufferedReader | gzip.GzipFile:
+    """A text's bytes, unpacked where they are gzipped, whatever the file is called."""
+    stream = _watched(path)
+    begins = stream.peek(8)
+    for mark, what, what_to_do in _NO_TEXT:
+        if begins.startswith(mark):
+            stream.close()
+            raise InputError(path, "", f"is {what}, not a text: {what_to_do}", fix)
+    if not begins.startswith(b"\x1f\x8b"):
+        return stream
+    stream.close()
+    return _BoundedGzip(path)
 
 
 def _watched(path: Path) -> io.BufferedReader:

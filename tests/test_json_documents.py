@@ -20,7 +20,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b'{"a": 1,\n"b" 2}', "line 2: not JSON"),
-        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"\xff\xfe", "is UTF-16, not a text: save it as UTF-8"),
         (b"", "line 1: not JSON"),
         (None, "no such file"),
     ],

@@ -46,6 +46,8 @@ def recognises(path: Path) -> bool:
 
 def _has_records(path: Path) -> bool:
     first = first_document(path)
+    if isinstance(first, list):  # what was put together to an array
+        first = first[0] if first else None
     return (
         isinstance(first, dict)
         and "metrics" in first
@@ -58,14 +60,15 @@ def _record_files(directory: Path) -> list[Path]:
     """The records in a directory; the default name goes before a prefix's."""
     if _has_records(directory / FILE):
         return [directory / FILE]
-    return [path for path in sorted(directory.glob("*.jsonl")) if _has_records(path)]
+    files = (*directory.glob("*.jsonl"), *directory.glob("*.jsonl.gz"))
+    return [path for path in sorted(files) if _has_records(path)]
 
 
 def runs_in(path: Path) -> int:
     """How many phases were measured one after another."""
     measured = (
         record.record("metadata")
-        for record in read_lines(_records(path))
+        for record in read_lines(_records(path), or_array=True)
         if record.record("metadata").fields.get("benchmark_phase") == "profiling"
     )
     return max(1, len({_phase(metadata) for metadata in measured}))
@@ -83,11 +86,11 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     chosen = RunOptions.of(options)
     given, index = split_index(only_file(files, KIND))
     path = _records(given)
-    prompts = _sent_prompts(path.with_name(INPUTS))
+    prompts = _sent_prompts(_beside(path, INPUTS))
     by_phase: dict[int | None, list[ImportedRequest]] = {}
     warmups = 0
     bad = LeftOut(chosen.skip_bad)
-    for record in read_lines(path, bad=bad):
+    for record in read_lines(path, or_array=True, bad=bad):
         with bad.where_bad():
             metadata = record.record("metadata")
             kind = metadata.text("benchmark_phase")
@@ -99,7 +102,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
                 warmups += 1
                 continue
             request = _request(record, metadata)
-            sent = prompts.get(request.conversation) if request.conversation else None
+            sent = prompts.get((metadata.fields.get("conversation_id"), _turn(metadata)))
             if sent is not None:
                 request.prompt, request.model = sent
             by_phase.setdefault(_phase(metadata), []).append(request)
@@ -107,7 +110,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     requests = by_phase[choose(path, "measured phases", phases, index)] if phases else []
     if not requests and warmups:
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
-    summary = Summary(path.with_name(f"{path.stem}_aiperf.json"))
+    summary = Summary(_beside(path, "{}_aiperf.json"))
     _require_one_model(path, summary, requests)
     load = summary.load(index or 0)
     if not load.is_open:
@@ -155,6 +158,14 @@ def _records(given: Path) -> Path:
     return found[0] if found else given / FILE
 
 
+def _beside(records: Path, name: str) -> Path:
+    """A file beside the records, by the name that they begin with, packed or not."""
+    stem = records.name.removesuffix(".gz").rpartition(".")[0]
+    plain = records.with_name(name.format(stem))
+    packed = plain.with_name(f"{plain.name}.gz")
+    return packed if packed.is_file() and not plain.exists() else plain
+
+
 def _phase(metadata: JsonObject) -> int | None:
     """Which of the measured phases; None where the record does not say."""
     number = metadata.fields.get("profiling_index")
@@ -173,11 +184,11 @@ def _require_one_model(path: Path, summary: Summary, requests: Sequence[Imported
         )
 
 
-def _sent_prompts(path: Path) -> dict[tuple[str, int], tuple[SentPrompt | None, str | None]]:
+def _sent_prompts(path: Path) -> dict[tuple[Any, int], tuple[SentPrompt | None, str | None]]:
     """Prompts and models by conversation and turn, from ``inputs.json`` beside the records."""
     if not path.is_file():
         return {}
-    found: dict[tuple[str, int], tuple[SentPrompt | None, str | None]] = {}
+    found: dict[tuple[Any, int], tuple[SentPrompt | None, str | None]] = {}
     inputs = JsonObject(path, "", read_document(path))
     for number, entry in enumerate(inputs.array("data") if "data" in inputs else []):
         session = JsonObject(path, f"data[{number}]", entry)
@@ -197,10 +208,10 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     failed = "error" in record
     metrics = record.record_or_empty("metrics") if failed else record.record("metrics")
     request = ImportedRequest(record.where, min(issued, start), 0, sent_ns=start)
-    conversation = metadata.fields.get("conversation_id")
+    # A conversation of the data set may be held several times, each time with an id of its own.
+    conversation = metadata.fields.get("x_correlation_id") or metadata.fields.get("conversation_id")
     if isinstance(conversation, str):
-        turn = metadata.integer("turn_index") if "turn_index" in metadata else 0
-        request.conversation = conversation, turn
+        request.conversation = conversation, _turn(metadata)
     for key in ("input_sequence_length", "error_isl"):
         if key in metrics:
             request.num_prefill_tokens = _count(metrics, key)
@@ -216,6 +227,8 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
         request.error_type, request.error_msg = "cancelled", "cancelled by the load generator"
         return request
 
+    if "time_to_first_token" not in metrics:
+        raise metrics.fail("time_to_first_token", "is missing", "run aiperf with --streaming")
     ttft = _time_ns(metrics, "time_to_first_token")
     latency = _time_ns(metrics, "request_latency")
     end = metadata.integer("request_end_ns")
@@ -239,6 +252,10 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     if request.token_times_ns is not None:
         request.completion_ns = request.token_times_ns[-1]
     return request
+
+
+def _turn(metadata: JsonObject) -> int:
+    return metadata.integer("turn_index") if "turn_index" in metadata else 0
 
 
 def _token_times(metrics: JsonObject, first: int, last: int, produced: int) -> list[int] | None:

@@ -24,6 +24,8 @@ from pytest_gpusim.workload.writer import write_workload
 
 ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on error rows)"
 _LATEST_NS = 2**63
+_LONG_ANSWER = 8
+"""Tokens that a server does not put into one chunk by chance."""
 
 
 @dataclass
@@ -36,7 +38,8 @@ class ImportedRequest(RequestRecord):
             client could send it.
         model: Which of several models it was for.
         prompt: As it was sent, where the file tells.
-        conversation: Its name, and the turn in it, where requests follow each other.
+        conversation: Its name, and the turn in it where that is told, where requests follow each
+            other; a turn that does not count on begins it anew.
     """
 
     where: str
@@ -46,7 +49,7 @@ class ImportedRequest(RequestRecord):
     due_ns: int | None = None
     model: str | None = None
     prompt: SentPrompt | None = None
-    conversation: tuple[str, int] | None = None
+    conversation: tuple[str, int | None] | None = None
 
 
 def write_imported(
@@ -86,7 +89,7 @@ def write_imported(
         simulator: Its name, where these are a simulator's results.
 
     Raises:
-        InputError: No request, or times that contradict each other.
+        InputError: No request, times that contradict each other, or answers without streaming.
     """
     options = options or RunOptions()
     load = load or Load()
@@ -94,6 +97,8 @@ def write_imported(
     rows = _in_order(path, of_model, options)
     origin = rows[0].arrival_ns
     done = [request for request in rows if request.error_type is None]
+    if clock == "client":
+        _require_streamed(path, done)
     untimed = [request for request in done if request.token_times_ns is None]
     shared = shared_prompts(
         [request.prompt for request in rows],
@@ -176,6 +181,21 @@ def _in_order(
     return rows
 
 
+def _require_streamed(path: Path, done: Sequence[ImportedRequest]) -> None:
+    """Refuse answers that each came in one piece: when their first tokens came is not told."""
+    longer = [request for request in done if (request.num_decode_tokens_actual or 0) > 1]
+    longest = max((request.num_decode_tokens_actual or 0 for request in longer), default=0)
+    whole = all(request.first_token_ns == request.completion_ns for request in longer)
+    if whole and longest >= _LONG_ANSWER:
+        raise InputError(
+            path,
+            "",
+            f"every answer, of up to {longest} tokens, came in one piece, so neither TTFT nor TPOT "
+            "is known",
+            "measure with streaming",
+        )
+
+
 def _unknown(
     rows: Sequence[ImportedRequest],
     done: Sequence[ImportedRequest],
@@ -241,21 +261,23 @@ def _asked(rows: Sequence[ImportedRequest], load: Load) -> list[WorkloadRequest]
 
 def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
     """Conversations of several turns: each is sent some time after the one before has ended."""
-    latest: dict[str, tuple[int, int, int]] = {}
+    latest: dict[str, tuple[int, int, int, int | None]] = {}
     found: dict[int, SessionTurn] = {}
+    begun = 0
     for number, row in enumerate(rows):
         if row.conversation is None:
             continue
-        name, _ = row.conversation
-        if name in latest:
-            identity, turn, ended = latest[name]
-            think = max(0, row.arrival_ns - ended)
-            found[number] = SessionTurn(identity, turn + 1, think)
+        name, told = row.conversation
+        before = latest.get(name)
+        if before is not None and (told is None or before[3] is None or told > before[3]):
+            identity, turn, ended, _ = before
+            found[number] = SessionTurn(identity, turn + 1, max(0, row.arrival_ns - ended))
         else:
-            identity, turn = len(latest), -1
+            identity, turn = begun, -1
+            begun += 1
             found[number] = SessionTurn(identity, 0)
         end = row.completion_ns if row.completion_ns is not None else row.arrival_ns
-        latest[name] = identity, turn + 1, end
+        latest[name] = identity, turn + 1, end, told
     several = {turn.session_id for turn in found.values() if turn.turn}
     return {number: turn for number, turn in found.items() if turn.session_id in several}
 

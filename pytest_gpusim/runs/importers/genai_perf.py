@@ -154,8 +154,13 @@ def _text(record: JsonObject, output: Any) -> str:
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, dict):
                 holder = choice.get("delta") or choice.get("message") or choice
-                text = holder.get("content") or holder.get("text") if holder else None
-                found.append(text if isinstance(text, str) else "")
+                holder = holder if isinstance(holder, dict) else {}
+                # Tokens of reasoning are tokens as others are; some servers say them twice.
+                said = (
+                    holder.get("reasoning_content") or holder.get("reasoning"),
+                    holder.get("content") or holder.get("text"),
+                )
+                found += [text for text in said if isinstance(text, str)]
     return "".join(found)
 
 

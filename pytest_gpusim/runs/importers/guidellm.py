@@ -1,8 +1,9 @@
 """GuideLLM's ``benchmarks.json``: one or more benchmarks, each with its requests by outcome.
 
-Read from files of GuideLLM 0.8 (``--output kind=json``), and in the form of 0.2 and 0.3, whose
-requests hold their times themselves. Times are wall-clock seconds of the load generator, of which
-it keeps the first and the last token's, not those between.
+Read from files of GuideLLM 0.8 (``--output kind=json``), and by the sources of those before: 0.2
+and 0.3, whose requests hold their times themselves; 0.4, whose strategy lies in ``scheduler`` and
+whose tokens' times are those of iterations. Times are wall-clock seconds of the load generator, of
+which it keeps the first and the last token's, not those between.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         raise benchmark.fail(
             "requests", "is missing: this is a report of GuideLLM 0.1", "use GuideLLM 0.2 or newer"
         )
-    measured_from = benchmark.seconds("start_time")
+    measured_from = benchmark.number("start_time", signed=True)  # -1 in 0.4
     warmed = "warmup_duration" in benchmark and benchmark.number("warmup_duration") > 0
     requests, warmups, bad = [], 0, LeftOut(chosen.skip_bad)
     for record, outcome in _records(benchmark):
@@ -103,7 +104,6 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         "arrival = targeted_start, when the request was due; GuideLLM's own TTFT starts later, "
         "at request_start",
     ]
-    model = config.record_or_empty("backend").text_or_none("model")
     write_imported(
         out,
         KIND,
@@ -118,7 +118,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         ],
         notes=notes,
         meta={
-            "model": model or benchmark.record_or_empty("worker").text_or_none("backend_model"),
+            "model": _model(benchmark, config),
             "warmup": {"requests": warmups} if warmups else None,
         },
         tool={
@@ -133,12 +133,20 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
 
 
 def _strategy(benchmark: JsonObject, config: JsonObject) -> JsonObject:
-    if isinstance(config.fields.get("strategy"), dict):
-        return config.record("strategy")
-    arguments = benchmark.record_or_empty("args")
-    if isinstance(arguments.fields.get("strategy"), dict):
-        return arguments.record("strategy")
+    """In the configuration, in 0.4 in the scheduler's, before in the arguments."""
+    places = (config, *map(benchmark.record_or_empty, ("scheduler", "args")))
+    for place in places:
+        if isinstance(place.fields.get("strategy"), dict):
+            return place.record("strategy")
     return JsonObject(benchmark.path, "strategy", {})
+
+
+def _model(benchmark: JsonObject, config: JsonObject) -> str | None:
+    """Whom it asked: in the configuration, in 0.4 in the benchmarker's, before in the worker's."""
+    for place in (config, benchmark.record_or_empty("benchmarker")):
+        if "backend" in place:
+            return place.record("backend").text_or_none("model")
+    return benchmark.record_or_empty("worker").text_or_none("backend_model")
 
 
 def _load(strategy: JsonObject, requests: Sequence[ImportedRequest]) -> Load:
@@ -185,10 +193,10 @@ def _records(benchmark: JsonObject) -> list[tuple[JsonObject, str]]:
 
 
 def _request(record: JsonObject, outcome: str) -> ImportedRequest:
-    if "scheduler_info" in record and "info" not in record:
+    if "scheduler_info" in record and "scheduler_timings" not in record.record("scheduler_info"):
         return _request_of_0_2(record, outcome)
-    info = record.record("info")
-    timings = info.record("timings")
+    info = record.record("info" if "info" in record else "scheduler_info")
+    timings = _timings(info)
     sent = _optional(timings, "request_start")
     due = _optional(timings, "targeted_start")
     if due is None:
@@ -200,18 +208,33 @@ def _request(record: JsonObject, outcome: str) -> ImportedRequest:
         record.integer("prompt_tokens") if "prompt_tokens" in record else 0,
         num_decode_tokens=_asked(record),
         sent_ns=None if sent is None else to_ns(sent),
-        prompt=SentPrompt.of_body(_sent_body(record)),
+        prompt=SentPrompt.of_body(_sent_body(record) or record.fields),
     )
     conversation = info.fields.get("conversation_id")
     if isinstance(conversation, str):
-        turn = info.integer("turn_index") if "turn_index" in info else 0
+        turn = info.integer("turn_index") if "turn_index" in info else None
         request.conversation = conversation, turn
     if outcome != "successful":
         return _failed(request, info.fields.get("error"), outcome)
     if sent is None:
         raise timings.fail("request_start", "is missing")
-    first, last = timings.seconds("first_token_iteration"), timings.seconds("last_token_iteration")
+    # Before 0.5 iterations were those of tokens alone.
+    of = "token_iteration" if "first_token_iteration" in timings else "iteration"
+    if f"first_{of}" not in timings:
+        raise timings.fail(
+            "first_token_iteration", "is missing, so TTFT is unknown", "measure with streaming"
+        )
+    first, last = timings.seconds(f"first_{of}"), timings.seconds(f"last_{of}")
     return _served(record, request, sent, first, last)
+
+
+def _timings(info: JsonObject) -> JsonObject:
+    """A request's times; early in 0.4 the scheduler's and the client's lay apart."""
+    if "timings" in info or "scheduler_timings" not in info:
+        return info.record("timings")
+    apart = map(info.record_or_empty, ("scheduler_timings", "request_timings"))
+    merged = {key: value for part in apart for key, value in part.fields.items()}
+    return JsonObject(info.path, info.place("timings"), merged)
 
 
 def _request_of_0_2(record: JsonObject, outcome: str) -> ImportedRequest:

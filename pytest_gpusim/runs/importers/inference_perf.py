@@ -85,12 +85,14 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             "does not show)"
         ]
     )
+    adapters = any(entry.record_or_empty("info").fields.get("lora_adapter") for entry in entries)
     write_imported(
         out,
         KIND,
         path,
         requests,
         clock="client",
+        meta={"engine": {"enable_lora": True}} if adapters else None,
         not_recovered=[*due, "engine settings", "hardware", "scheduled times"],
         notes=notes,
         tool={"stage": index} if index is not None else None,

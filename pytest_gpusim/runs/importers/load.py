@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,10 @@ from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import META, REQUESTS
 from pytest_gpusim.tables import find_table
+from pytest_gpusim.texts import open_text
+
+_MOST_ENTRIES, _MOST_BYTES = 200, 1 << 23
+"""How far a directory is looked through for what could be meant."""
 
 
 class RunImporters(Protocol):
@@ -149,12 +154,28 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
         )
     what = "directory" if path.is_dir() else "file"
     known = ", ".join(registry.run_importers.names())
+    fix = "import it by name with gpusim import-run KIND"
+    if path.is_dir():
+        inside = _inside(path, registry)
+        fix = f"name one that is in it: {', '.join(map(str, inside))}" if inside else fix
+    else:
+        with open_text(path):  # what is no text says so itself
+            pass
     raise InputError(
-        path,
-        "",
-        f"is not a run directory, nor a {what} of a known kind ({known})",
-        "import it by name with gpusim import-run KIND",
+        path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix
     )
+
+
+def _inside(path: Path, registry: HasRunImporters) -> list[Path]:
+    """The first few files in a directory, however deep, that are of a known kind."""
+    files = (
+        each
+        for each in islice(path.rglob("*"), _MOST_ENTRIES)
+        if each.suffix in (".json", ".jsonl", ".csv")
+        and each.is_file()
+        and each.stat().st_size < _MOST_BYTES
+    )
+    return sorted(islice((each for each in files if _kinds(each, registry)), 3))
 
 
 def _kinds(path: Path, registry: HasRunImporters, without: tuple[str, ...] = ()) -> list[str]:

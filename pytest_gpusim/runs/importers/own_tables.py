@@ -34,9 +34,18 @@ _USUAL = {
         "num_decode_tokens", "decode_tokens", "output_tokens", "completion_tokens",
         "output_length", "output_len", "decode", "osl",
     ),
+    "cached": ("num_cached_tokens", "cached_tokens"),
     "model": ("model",),
+    "session": ("session_id", "conversation_id"),
+    "status": ("status", "success"),
+    "error": ("error", "error_msg", "error_message"),
 }  # fmt: skip
-_COUNTS = ("prefill", "decode", "model")
+_TIMES = ("arrival", "ttft", "e2e", "queue")
+_FINE = (
+    "ok", "success", "successful", "succeeded", "complete", "completed", "finished", "done", "200",
+    "true", "1", "stop", "length",
+)  # fmt: skip
+_NO_ERROR = ("", "0", "false")
 
 
 def recognises(path: Path) -> bool:
@@ -60,7 +69,7 @@ def usual_columns(row: Row | None) -> Columns:
     }
     for role, usual in _USUAL.items():
         for name in usual:
-            if role in _COUNTS:
+            if role not in _TIMES:
                 if name in spelled:
                     names.setdefault(role, spelled[name])
                 continue
@@ -91,18 +100,22 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     for number, row in enumerate(read_rows(path, list(columns.names.values()), bad)):
         with bad.where_bad():
             requests.append(table.request(row, number))
+    unit = columns.unit or {
+        role: columns.unit_of(role) for role in columns.names if columns.unit_of(role)
+    }
     write_imported(
         out,
         KIND,
         path,
         requests,
         clock="client",
+        notes=columns.notes(),
         not_recovered=[
             *([] if "model" in columns.names else ["model"]),
             "engine settings",
             "hardware",
         ],
-        tool={"columns": {**columns.names, "unit": columns.unit or dict(columns.units)}},
+        tool={"columns": {**columns.names, "unit": unit}},
         left_out=bad,
         options=chosen,
         simulator=(options or {}).get("simulator"),
@@ -168,10 +181,11 @@ class _Table:
         )
         session = columns.text(row, "session")
         if session is not None:
-            request.conversation = session, 0
+            request.conversation = session, None
         error = columns.text(row, "error")
+        error = None if (error or "").lower() in _NO_ERROR else error
         status = (columns.text(row, "status") or "ok").lower()
-        if error or status not in ("ok", "success", "successful", "completed", "200", "true"):
+        if error or status not in _FINE:
             request.error_type = status if status != "ok" else "error"
             request.error_msg = error or status
             request.refused = is_refusal(status, error)

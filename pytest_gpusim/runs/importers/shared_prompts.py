@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_gpusim.workload.messages import parts_as_text
 from pytest_gpusim.workload.prompts import Prompt
 
 _WORD = re.compile(r"\s*\S+")
@@ -23,7 +25,7 @@ class SentPrompt:
     def of_body(cls, body: Any) -> SentPrompt | None:
         """The prompt of an OpenAI request; None where it has none that can be compared.
 
-        The messages of a chat are one text after another, with their roles.
+        The messages of a chat are one text after another, with their roles, behind its tools.
         """
         if not isinstance(body, Mapping):
             return None
@@ -36,19 +38,16 @@ class SentPrompt:
             return cls(token_ids=tuple(prompt))
         messages = body.get("messages")
         if isinstance(messages, list) and messages:
-            return cls(text="\n".join(_message(message) for message in messages))
+            tools = [json.dumps(body["tools"], sort_keys=True)] if body.get("tools") else []
+            return cls(text="\n".join([*tools, *map(_message, messages)]))
         return None
 
 
 def _message(message: Any) -> str:
     if not isinstance(message, Mapping):
         return ""
-    content = message.get("content")
-    if isinstance(content, list):
-        content = " ".join(
-            str(part.get("text", "")) for part in content if isinstance(part, Mapping)
-        )
-    return f"{message.get('role', '')}: {content if isinstance(content, str) else ''}"
+    content = parts_as_text(message.get("content"), pictures=True) or ""
+    return f"{message.get('role', '')}: {content}"
 
 
 def shared_prompts(

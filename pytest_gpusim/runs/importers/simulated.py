@@ -3,8 +3,6 @@
 - ``vidur-metrics``: Vidur's ``request_metrics.csv`` (seconds), or the folder that holds it. TTFT is
   ``prefill_e2e_time``; arrivals are the sums of ``request_inter_arrival_delay``.
 - ``llmservingsim-sim``: the per-request CSV of LLMServingSim's ``--output`` (nanoseconds).
-- ``blis``: the JSON of BLIS (``inference-sim``) with ``requests``: ``arrived_at`` in seconds, the
-  rest in milliseconds.
 - ``aisimulate``: ``requests.jsonl`` of ``aisimulate predict --capture-per-request`` (milliseconds),
   read from files of 0.13.
 
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import Columns, Row, read_rows
-from pytest_gpusim.documents import JsonObject, first_document, read_document, read_lines
+from pytest_gpusim.documents import JsonObject, first_document, read_lines
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
@@ -64,14 +62,6 @@ def recognises_servingsim(path: Path) -> bool:
     return {"request id", "arrival", "end_time", "latency", "TTFT"} <= _header(path)
 
 
-def recognises_blis(path: Path) -> bool:
-    """Whether this is a result of BLIS."""
-    document = first_document(path)
-    return isinstance(document, dict) and {"vllm_estimated_duration_s", "completed_requests"} <= (
-        document.keys()
-    )
-
-
 def recognises_aisimulate(path: Path) -> bool:
     """Whether these are AISimulate's records of requests, or the folder that holds them."""
     first = first_document(_in(path, AISIMULATE_FILE))
@@ -97,12 +87,11 @@ def import_vidur(
         fix = "run vidur with its request metrics on (store_request_metrics)"
         raise InputError(path, f"column {_GAP}", "is missing, so arrivals are unknown", fix)
     # The first request of a run has no gap before it.
-    gaps = [gap.time(row, "arrival") or 0 for row in rows]
-    arrivals = accumulate([0, *gaps[1:]])
+    arrivals = accumulate([0, *(_needed(row, gap, "arrival") for row in rows[1:])])
     requests = [
         _request(row, _VIDUR, arrival) for row, arrival in zip(rows, arrivals, strict=False)
     ]
-    _write(out, "vidur-metrics", "vidur", path, requests, options)
+    write_simulated(out, "vidur-metrics", "vidur", path, requests, options)
 
 
 @recognised_by(recognises_servingsim, simulator="llmservingsim")
@@ -123,43 +112,7 @@ def import_servingsim(
         if request.token_times_ns:
             request.completion_ns = request.token_times_ns[-1]
         requests.append(request)
-    _write(out, "llmservingsim-sim", "llmservingsim", path, requests, options)
-
-
-@recognised_by(recognises_blis, simulator="blis")
-def import_blis(files: Sequence[Path], out: Path, options: Mapping[str, Any] | None = None) -> None:
-    """Write the run of a result of BLIS; requests that did not end are failed ones.
-
-    Raises:
-        InputError: The file has no requests, or a value is none of its kind.
-    """
-    path = only_file(files, "blis")
-    document = JsonObject(path, "", read_document(path))
-    if "requests" not in document:
-        raise document.fail("requests", "is missing", "run blis with --metrics-path FILE")
-    requests = []
-    for number, entry in enumerate(document.array("requests")):
-        record = JsonObject(path, f"requests[{number}]", entry)
-        arrival = round(record.seconds("arrived_at") * 1e9)
-        request = ImportedRequest(
-            record.where,
-            arrival,
-            record.integer("num_prefill_tokens"),
-            model=record.text_or_none("model") or None,
-        )
-        _finish(
-            request,
-            decode=record.integer("num_decode_tokens"),
-            ttft=_ms(record, "ttft_ms"),
-            e2e=_ms(record, "e2e_ms"),
-            queue=_ms(record, "scheduling_delay_ms") if "scheduling_delay_ms" in record else None,
-        )
-        requests.append(request)
-    arrivals = [request.arrival_ns for request in requests] or [0]
-    # Its duration is in seconds by its name, and lasts longer than the arrivals.
-    if max(arrivals) - min(arrivals) > 2e9 * document.seconds("vllm_estimated_duration_s"):
-        raise document.fail("requests", "arrived_at spans more than the run: it is not in seconds")
-    _write(out, "blis", "blis", path, requests, options)
+    write_simulated(out, "llmservingsim-sim", "llmservingsim", path, requests, options)
 
 
 @recognised_by(recognises_aisimulate, simulator="aisimulate")
@@ -176,37 +129,43 @@ def import_aisimulate(
     for record in read_lines(path):
         prefill = record.integer(_key(record, "input_length", "input_tokens", "isl"))
         decode = record.integer(_key(record, "output_length", "output_tokens", "osl"))
-        arrival = _ms(record, _key(record, "arrival_time_ms", "arrival_ms", "arrival_timestamp_ms"))
+        arrival = milliseconds(
+            record, _key(record, "arrival_time_ms", "arrival_ms", "arrival_timestamp_ms")
+        )
         request = ImportedRequest(record.where, arrival, prefill)
         if "session_id" in record:
-            turn = record.integer("turn_index") if "turn_index" in record else 0
+            turn = record.integer("turn_index") if "turn_index" in record else None
             request.conversation = record.text("session_id"), turn
         if "reused_input_tokens" in record:
             request.num_cached_tokens = record.integer("reused_input_tokens")
-        admitted = _ms(record, "first_admit_ms") - arrival if "first_admit_ms" in record else None
+        admitted = (
+            milliseconds(record, "first_admit_ms") - arrival if "first_admit_ms" in record else None
+        )
         status = record.text("terminal_status")
         if status.lower() not in ("completed", "complete", "success", "ok"):
             request.error_type, request.error_msg = status, f"terminal_status {status}"
         else:
-            _finish(
+            finish(
                 request,
                 decode=decode,
-                ttft=_ms(record, "ttft_ms"),
-                e2e=_ms(record, _key(record, "e2e_latency_ms", "e2e_ms")),
+                ttft=milliseconds(record, "ttft_ms"),
+                e2e=milliseconds(record, _key(record, "e2e_latency_ms", "e2e_ms")),
                 queue=admitted,
             )
         requests.append(request)
-    _write(out, "aisimulate", "aisimulate", path, requests, options)
+    write_simulated(out, "aisimulate", "aisimulate", path, requests, options)
 
 
-def _write(
+def write_simulated(
     out: Path,
     kind: str,
     simulator: str,
     path: Path,
     requests: Sequence[ImportedRequest],
     options: Mapping[str, Any] | None,
+    **more: Any,
 ) -> None:
+    """Write the run of another simulator; ``more`` goes to `write_imported`."""
     write_imported(
         out,
         kind,
@@ -217,6 +176,7 @@ def _write(
         notes=[f"a result of the simulator {simulator}, not a measurement"],
         options=RunOptions.of(options),
         simulator=simulator,
+        **more,
     )
 
 
@@ -227,17 +187,18 @@ def _request(row: Row, columns: Columns, arrival: int) -> ImportedRequest:
         columns.count(row, "prefill") or 0,
         model=columns.text(row, "model"),
     )
-    _finish(
+    finish(
         request,
         decode=columns.count(row, "decode") or 0,
-        ttft=_needed(row, columns, "ttft"),
-        e2e=_needed(row, columns, "e2e"),
+        # A simulation that was ended leaves the times empty of what it did not end.
+        ttft=_needed(row, columns, "ttft") if row.cell(columns.names["e2e"]) is not None else 0,
+        e2e=columns.time(row, "e2e") or 0,
         queue=columns.time(row, "queue"),
     )
     return request
 
 
-def _finish(
+def finish(
     request: ImportedRequest, *, decode: int, ttft: int, e2e: int, queue: int | None
 ) -> None:
     """Fill in what became of a request, from delays after its arrival in ns."""
@@ -276,7 +237,8 @@ def _gap_times(row: Row, request: ImportedRequest) -> Sequence[int] | None:
     return [round(time) for time in accumulate(gaps, initial=first)]
 
 
-def _ms(record: JsonObject, key: str) -> int:
+def milliseconds(record: JsonObject, key: str) -> int:
+    """A field that is a time in ms, in ns."""
     return round(record.number(key) * _MS)
 
 

@@ -119,7 +119,7 @@ def test_a_bad_record_is_refused_by_line_and_field(
         ("", "is empty"),
         ("{}\n", "line 1, metadata: is missing"),
         ('{"metadata": {}}\n{oops\n', "line 1, metadata, benchmark_phase: is missing"),
-        ("[1]\n", "line 1: expected a JSON object"),
+        ("[1]\n", "entry 0: expected a JSON object"),
         (lines(records()[:1]), "has no measured requests, only 1 of the warm-up"),
         (lines(records()[1:2]) + "{oops\n", "line 2: not JSON"),
     ],

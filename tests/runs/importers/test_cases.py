@@ -180,7 +180,11 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     ("text", "columns", "message"),
     [
         (OWN, None, "no column is known to be ttft"),
-        (OWN, OWN_COLUMNS.replace(",unit=s", ""), "column t: its unit is not stated; add unit=s"),
+        (
+            OWN,
+            OWN_COLUMNS.replace(",unit=s", ""),
+            "column ttft: its unit is not stated; add unit=s",
+        ),
         (OWN, OWN_COLUMNS.replace("arrival=t,", ""), "no column is known to be arrival"),
         (OWN, "nonsense", "'nonsense' is not ROLE=COLUMN"),
         (OWN, "arrival=t,colour=x", "'colour' is none of arrival, "),
