@@ -64,7 +64,7 @@ class BlockPool:
     @property
     def num_used(self) -> int:
         """Blocks that some request holds."""
-        return self.num_blocks - 1 - self.num_free
+        return self.num_blocks - 1 - len(self._blank) - len(self._queue)
 
     def find(self, keys: Sequence[Hashable], limit: int) -> list[int]:
         """The blocks of the longest findable prefix of ``keys``, ``limit`` blocks at most.
@@ -95,19 +95,19 @@ class BlockPool:
 
     def take(self, count: int) -> list[int]:
         """Hand out ``count`` blocks, which lose their content; there must be that many free."""
-        blank, queue, holders, key_of = self._blank, self._queue, self._holders, self._key
-        taken = []
-        for _ in range(count):
-            if blank:
-                block = blank.pop()
-            else:
-                block, _ = queue.popitem(last=False)
-                key = key_of[block]
-                if key is not None:
-                    self._forget(block, key)
-            holders[block] = 1
-            taken.append(block)
-        return taken
+        return [self.take_one() for _ in range(count)]
+
+    def take_one(self) -> int:
+        """Hand out a block, which loses its content; there must be a free one."""
+        if self._blank:
+            block = self._blank.pop()
+        else:
+            block, _ = self._queue.popitem(last=False)
+            key = self._key[block]
+            if key is not None:
+                self._forget(block, key)
+        self._holders[block] = 1
+        return block
 
     def publish(self, block: int, key: Hashable) -> None:
         """Make a full block findable (``block_pool.py: BlockPool.cache_full_blocks``)."""

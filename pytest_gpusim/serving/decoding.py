@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from pytest_gpusim.serving.request import Request, RequestState
 
 _DECODE = RequestState.DECODE
+_SEAT = attrgetter("seat")
 
 
 class Decoding:
@@ -46,10 +49,18 @@ class Decoding:
         """Note the first step from ``clock`` on in which a request needs attention."""
         # Where the output's content is known, every step may fill a block that others find.
         if not request.keys_continue:
-            full = len(request.blocks) * self._block_size
-            clock = max(clock, min(full, request.last_computed - 1) - request.offset)
+            due = len(request.blocks) * self._block_size
+            if due >= request.last_computed:
+                due = request.last_computed - 1
+            due -= request.offset
+            if due > clock:
+                clock = due
         request.due = clock
-        self._noted.setdefault(clock, []).append(request)
+        noted = self._noted.get(clock)
+        if noted is None:
+            self._noted[clock] = [request]
+        else:
+            noted.append(request)
 
     def take_due(self, clock: int) -> list[Request]:
         """The requests noted for step ``clock``, in the order of their seats."""
@@ -58,7 +69,7 @@ class Decoding:
             return []
         # A preempted request's note is stale, and may lie beside a new one.
         due = [request for request in noted if request.state is _DECODE and request.due == clock]
-        due.sort(key=_seat)
+        due.sort(key=_SEAT)
         return due
 
     def contexts(self, clock: int) -> tuple[int, int, int]:
@@ -69,7 +80,3 @@ class Decoding:
         if self._offset_max is None:
             self._offset_max = max(request.offset for request in self._members)
         return num, self._offset_sum + num * clock, self._offset_max + clock
-
-
-def _seat(request: Request) -> int:
-    return request.seat

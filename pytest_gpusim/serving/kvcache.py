@@ -48,11 +48,15 @@ class KVCache:
 
     def grow(self, request: Request, num_tokens: int) -> bool:
         """Give a running request slots for ``num_tokens`` in all; False where blocks lack."""
-        needed = -(-num_tokens // self._block_size) - len(request.blocks)
-        if needed > self.pool.num_free:
-            return False
+        blocks = request.blocks
+        needed = -(-num_tokens // self._block_size) - len(blocks)
         if needed > 0:
-            request.blocks += self.pool.take(needed)
+            if needed > self.pool.num_free:
+                return False
+            if needed == 1:  # nearly always
+                blocks.append(self.pool.take_one())
+            else:
+                blocks += self.pool.take(needed)
         return True
 
     def publish(self, request: Request, num_tokens: int) -> None:

@@ -205,7 +205,8 @@ class Scheduler:
         """
         clock = step.index
         computed = clock + request.offset
-        if not self._grow(request, computed + 1, step):
+        # Most often there is a free block.
+        if not (self._cache.grow(request, computed + 1) or self._grow(request, computed + 1, step)):
             return False
         if request.keys_continue:
             self._cache.publish(request, computed + 1 - step.plans_ahead)

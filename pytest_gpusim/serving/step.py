@@ -113,6 +113,8 @@ class Step:
 
     def sampled(self) -> list[Request]:
         """The requests that get a token from this step, in batch order."""
+        if not self.prefills:
+            return self.requests
         partial = {id(chunk.request) for chunk in self.prefills if not chunk.is_last}
         if not partial:
             return self.requests

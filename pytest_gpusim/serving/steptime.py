@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from pytest_gpusim.bundle import Bundle
@@ -24,6 +25,8 @@ from pytest_gpusim.serving.steptime_operators import (
     norm_all_reduce_bytes,
     operator_tables,
 )
+
+_TOKENS = itemgetter(0)  # of a chunk
 
 
 class StepFeatures(NamedTuple):
@@ -101,7 +104,7 @@ class StepTimeModel:
         self._skew = bundle.skew
         self._token_times: dict[int, tuple[float, bool]] = {}
         self._sequence_times: dict[int, tuple[float, bool]] = {}
-        self._overhead_times: dict[tuple[int, int], tuple[float, bool]] = {}
+        self._fixed_times: dict[tuple[int, int, int], tuple[float, float, bool]] = {}
 
     @property
     def needs_decode_range(self) -> bool:
@@ -114,7 +117,7 @@ class StepTimeModel:
         if self._skew is not None and step.num_decodes > 1:
             smallest = step.min_decode_context()
         return StepFeatures(
-            [(chunk.num_tokens, chunk.context) for chunk in step.prefills],
+            [(chunk.num_tokens, chunk.context) for chunk in step.prefills] if step.prefills else (),
             step.num_decodes,
             step.sum_decode_context,
             len(step.requests),
@@ -124,27 +127,29 @@ class StepTimeModel:
 
     def time(self, features: StepFeatures) -> StepTime:
         """The time of a step that computes at least one token."""
-        prefill_tokens = sum(tokens for tokens, _ in features.chunks)
-        tokens = prefill_tokens + features.num_decodes
-        dense, dense_outside = self._dense(tokens)
-        sequences = features.num_sequences
-        sampling, sampling_outside = self._sampling(sequences)
-        place = (prefill_tokens, sequences)
-        known = self._overhead_times.get(place)
+        prefill_tokens = sum(map(_TOKENS, features.chunks)) if features.chunks else 0
+        sizes = (prefill_tokens, features.num_decodes, features.num_sequences)
+        known = self._fixed_times.get(sizes)
         if known is None:
-            known = (0.0, False) if self._overhead is None else self._overhead.at(*place)
-            self._overhead_times[place] = known
-        overhead, overhead_outside = known
+            known = self._fixed_times[sizes] = self._time_of_sizes(*sizes)
+        fixed, overhead, fixed_outside = known
         prefill, decode, mixed, outside = self._attention(features, prefill_tokens)
-        time = dense + sampling + overhead + prefill + decode + mixed
+        time = fixed + prefill + decode + mixed
         return StepTime(
-            max(1, round(time)),
-            outside or dense_outside or sampling_outside or overhead_outside,
-            prefill,
-            decode,
-            mixed,
-            overhead,
+            max(1, round(time)), outside or fixed_outside, prefill, decode, mixed, overhead
         )
+
+    def _time_of_sizes(
+        self, prefill_tokens: int, decodes: int, sequences: int
+    ) -> tuple[float, float, bool]:
+        """All but attention, the engine's time in it, and whether any of it was extrapolated."""
+        dense, dense_outside = self._dense(prefill_tokens + decodes)
+        sampling, sampling_outside = self._sampling(sequences)
+        overhead, outside = 0.0, False
+        if self._overhead is not None:
+            overhead, outside = self._overhead.at(prefill_tokens, sequences)
+        outside = outside or dense_outside or sampling_outside
+        return dense + sampling + overhead, overhead, outside
 
     def breakdown(self, features: StepFeatures) -> dict[str, float]:
         """The step's time by operator, in ns, all layers together."""
@@ -232,6 +237,9 @@ class StepTimeModel:
     ) -> tuple[float, float, float, bool]:
         """Attention of all layers: prefill, decode, mixed, and whether any was extrapolated."""
         layers, outside = self._layers, False
+        if not prefill_tokens and features.num_decodes:
+            decode, outside = self._skewed(self._decode, features, ())
+            return 0.0, layers * decode, 0.0, outside
         if self._mixed is not None and prefill_tokens:
             joint, outside = self._joint(features, prefill_tokens)
             if features.num_decodes:

@@ -119,7 +119,7 @@ class ServingEngine:
         scheduler, pending = self.scheduler, self._pending
         capacity = 2 if self.rules.async_scheduling else 1
         for _ in range(_MOST_EMPTY_STEPS):
-            while scheduler.num_unfinished and len(pending) < capacity:
+            while len(pending) < capacity and scheduler.num_unfinished:
                 step = scheduler.schedule()
                 timed = TimedStep(step, self.model.features(step), now_ns)
                 if self.keeps_spans:
@@ -130,8 +130,9 @@ class ServingEngine:
                 return None
             timed = pending.popleft()
             timed.start_ns = now_ns
-            self._preempted_before += len(timed.step.preempted)
-            if timed.step.num_tokens:
+            step = timed.step
+            self._preempted_before += len(step.preempted)
+            if step.num_decodes or step.num_prefill_tokens:
                 timed.num_preempted, self._preempted_before = self._preempted_before, 0
                 return timed
             self._complete(timed, now_ns)
@@ -146,14 +147,20 @@ class ServingEngine:
             timed.time = self.model.time(timed.features)
         return timed.time
 
-    def finish(self, timed: TimedStep, end_ns: int) -> None:
-        """End the running step: its tokens are out, and the client has them."""
+    def finish(self, timed: TimedStep, end_ns: int) -> int:
+        """End the running step: its tokens are out, and the client has them.
+
+        Returns how many requests ended with it.
+        """
         finished = self._complete(timed, end_ns)
         self.log.add(timed)
+        if not finished:
+            return 0
         for request in finished:
             self.client.done(cast("int", request.request_id), end_ns)
-        if finished and self.progress is not None:
+        if self.progress is not None:
             self.progress.advance(len(finished))
+        return len(finished)
 
     def _complete(self, timed: TimedStep, end_ns: int) -> Sequence[Request]:
         """Deliver a step's tokens; returns the requests that finished, in batch order."""

@@ -50,18 +50,21 @@ def serve(inputs: SimulationInputs, fleet: Fleet) -> None:
 
 def run(inputs: SimulationInputs, engine: ServingEngine) -> None:
     """Feed the workload to the engine until it is done."""
-    now = 0
+    now, due = 0, engine.client.next_due()
     while True:
-        engine.arrive_due(now)
+        if due is not None and due <= now:
+            engine.arrive_due(now)
+            due = engine.client.next_due()
         timed = engine.next_step(now)
         if timed is not None:
             now += engine.time(timed).time_ns
-            engine.finish(timed, now)
-            continue
-        due = engine.client.next_due()
-        if due is None:
+            # Between answers the client has nothing new to say.
+            if engine.finish(timed, now):
+                due = engine.client.next_due()
+        elif due is not None:
+            now = due
+        else:
             return
-        now = due
 
 
 def run_fleet(fleet: Fleet) -> None:
