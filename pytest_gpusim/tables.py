@@ -161,6 +161,35 @@ def integer_chunks(
         raise ValueError(f"{path}: {error}") from error
 
 
+def medians(frame: pd.DataFrame, axes: Sequence[str], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The median of a column at each distinct point, in order of the points.
+
+    Args:
+        frame: Rows; those that lack the column's or an axis' value do not count.
+        axes: The columns of numbers that make a point, the slowest first.
+        column: What the median is of.
+
+    Returns:
+        Points (n, axes) and medians (n,), both float64.
+    """
+    import numpy as np
+
+    columns = [
+        frame[name].to_numpy(dtype="float64", na_value=float("nan")) for name in (*axes, column)
+    ]
+    rows = np.column_stack(columns)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    rows = rows[np.lexsort(rows[:, -2::-1].T)]
+    points, values = rows[:, :-1], rows[:, -1]
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (points[1:] != points[:-1]).any(axis=1)
+    if new.all():
+        return points, values
+    starts = np.flatnonzero(new)
+    parts = np.split(values, starts[1:])
+    return points[starts], np.array([np.median(part) for part in parts])
+
+
 def refuse_row(
     path: Path,
     frame: pd.DataFrame,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import find_table, read_table
+from pytest_gpusim.tables import find_table, medians, read_table
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -88,3 +88,21 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n")[:-9])
     with pytest.raises(InputError, match="not a CSV"):
         read(tmp_path / "cut.csv.gz")
+
+
+def test_medians_are_those_of_pandas_groups() -> None:
+    rows = [
+        (2, 1, 5.0),
+        (1, 3, 1.0),
+        (1, 3, 4.0),
+        (1, 2, None),
+        (2, 1, 6.0),
+        (2, 1, 9.0),
+        (1, 1, 7),
+    ]
+    frame = pd.DataFrame(rows, columns=["a", "b", "time"]).astype({"a": "Int64"})
+    points, values = medians(frame, ["a", "b"], "time")
+    expected = frame[frame["time"].notna()].groupby(["a", "b"])["time"].median()
+    assert [tuple(point) for point in points.tolist()] == list(expected.index)
+    assert values.tolist() == expected.tolist() == [7.0, 2.5, 6.0]
+    assert len(medians(frame.assign(time=float("nan")), ["a"], "time")[1]) == 0

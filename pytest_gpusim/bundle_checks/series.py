@@ -26,6 +26,7 @@ from pytest_gpusim.bundle.schema import (
 )
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.serving.steptime import StepTimeModel
+from pytest_gpusim.tables import medians
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,12 +184,11 @@ def _series(
     """One `Series`, or none where there are no times."""
     import numpy as np
 
-    known = frame[frame[time].notna()]
-    if known.empty:
+    points, times = medians(frame, [*fixed, size], time)
+    if not len(times):
         return
-    medians = known.groupby([*fixed, size], sort=True)[time].median().reset_index()
-    values = medians[list(fixed)].to_numpy(dtype="float64")
-    new = np.ones(len(medians), dtype=bool)
+    values = points[:, :-1]
+    new = np.ones(len(values), dtype=bool)
     new[1:] = (values[1:] != values[:-1]).any(axis=1)
     yield Series(
         table,
@@ -197,8 +197,8 @@ def _series(
         tuple(fixed),
         np.cumsum(new) - 1,
         [tuple(row) for row in values[new]],
-        medians[size].to_numpy(dtype="float64"),
-        medians[time].to_numpy(dtype="float64"),
+        points[:, -1],
+        times,
         power,
         ordered,
     )

@@ -81,7 +81,8 @@ def _failing_beforehand(
     from pytest_gpusim.bundle import read_bundle
     from pytest_gpusim.case.simulated import run_simulator
     from pytest_gpusim.checks import Check
-    from pytest_gpusim.compare import compare_runs
+    from pytest_gpusim.compare.checks import CHECKS
+    from pytest_gpusim.compare.comparison import sides_of
     from pytest_gpusim.providers import SimulationInputs
     from pytest_gpusim.runs import read_run
 
@@ -99,12 +100,10 @@ def _failing_beforehand(
             # An engine that is still to be started resolves its own settings.
             return [Check("simulation", "fail", str(error))] if needs.runs else []
         simulated = read_run(out)
-        found = compare_runs(needs.runs or [simulated], simulated, workload=needs.workload)
-    return [
-        Check(check.name, "fail", check.detail)
-        for check in found.checks
-        if check.name in _JUDGED_BEFOREHAND and check.name not in accept and check.status == "fail"
-    ]
+        sides = sides_of(needs.runs or [simulated], simulated, workload=needs.workload)
+    names = [name for name in _JUDGED_BEFOREHAND if name not in accept]
+    found = [CHECKS[name].run(sides) for name in names]
+    return [Check(check.name, "fail", check.detail) for check in found if check.status == "fail"]
 
 
 class _Needs(NamedTuple):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from typing import Protocol
 
 Point = tuple[float, ...]
 _SLACK = 1.02
+# Of scattered points, as scipy has them (``qhull.pyx``, ``interpnd.pyx``): how far beyond a
+# triangle's edge is still inside, beside a flat one, and what is flat.
+_EPSILON = 2.0**-52
+_EDGE, _BROAD, _FLAT = 100 * _EPSILON, _EPSILON**0.5, 1000 * _EPSILON
 
 
 def last_covered(last: float) -> float:
@@ -103,35 +104,47 @@ class Ignoring:
 class Scattered:
     """Linear on the Delaunay triangles of points that form no grid; nearest point outside them.
 
-    Flagged outside the points' bounding box only.
+    Flagged outside the points' bounding box only. What ``scipy.interpolate.LinearNDInterpolator``
+    and ``NearestNDInterpolator`` give, without them: their import takes longer than a small
+    simulation, and they turn each triangle's two equations over to LAPACK and its threads.
     """
 
     def __init__(self, points: Sequence[Point], values: Sequence[float]) -> None:
         import numpy as np
-        from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-        from scipy.spatial import QhullError
+        from scipy.spatial import Delaunay, QhullError, cKDTree
 
         places = np.asarray(points, dtype=float)
         self._low, self._high = places.min(axis=0), places.max(axis=0)
         self._scale = np.where(self._high > self._low, self._high - self._low, 1.0)
+        self._values = np.asarray(values, dtype=float)
         unit = (places - self._low) / self._scale
-        self._nearest = NearestNDInterpolator(unit, values)
-        self._linear: LinearNDInterpolator | NearestNDInterpolator
+        self._nearest = cKDTree(unit)
         try:
-            self._linear = LinearNDInterpolator(unit, values)
+            self._corners = Delaunay(unit).simplices
         except QhullError:  # all points on one line
-            self._linear = self._nearest
+            self._corners = np.empty((0, 3), dtype=int)
+        first, second, self._third = (unit[self._corners[:, corner]] for corner in range(3))
+        (a, c), (b, d) = (first - self._third).T, (second - self._third).T
+        size, area = abs(np.array([a, b, c, d])).max(axis=0, initial=0.0), a * d - b * c
+        flat = abs(area) <= _FLAT * size**2
+        rows = np.array([[d, -b], [-c, a]]) / np.where(flat, np.nan, area)
+        self._inverse = rows.transpose(2, 0, 1)
+        self._slack = _BROAD if flat.any() else _EDGE
 
     def at(self, *coordinates: float) -> tuple[float, bool]:
         """The value at the coordinates, and whether they lie outside the points' box."""
         import numpy as np
 
         place = np.asarray(coordinates, dtype=float)
+        outside = bool((place < self._low).any() or (place > self._high).any())
         unit = (np.clip(place, self._low, self._high) - self._low) / self._scale
-        value = float(self._linear(*unit))
-        if np.isnan(value):
-            value = float(self._nearest(*unit))
-        return value, bool((place < self._low).any() or (place > self._high).any())
+        shares = (self._inverse * (unit - self._third)[:, None, :]).sum(axis=2)
+        shares = np.column_stack([shares, 1 - shares.sum(axis=1)])
+        least = np.nan_to_num(shares.min(axis=1), nan=-1.0)  # a flat triangle holds nothing
+        if len(least) and least.max() >= -self._slack:
+            inside = int(least.argmax())
+            return float(shares[inside] @ self._values[self._corners[inside]]), outside
+        return float(self._values[self._nearest.query(unit)[1]]), outside
 
 
 def ragged_grid(points: Iterable[Point], values: Iterable[float]) -> Interpolant:

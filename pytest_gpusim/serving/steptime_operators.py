@@ -27,6 +27,7 @@ from pytest_gpusim.deployment.model import dtype_bytes
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.serving.attention_grids import AttentionGrids, Table, attention_grids
 from pytest_gpusim.serving.interpolation import Interpolant, grid_or_scattered
+from pytest_gpusim.tables import medians
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,14 +153,10 @@ def _table(frame: pd.DataFrame, axes: list[str], time: str, unit: float = 1.0) -
     """Median time at each distinct point; None where there is no time at all."""
     if time not in frame.columns:
         return None
-    known = frame[frame[time].notna()]
-    if known.empty:
+    points, times = medians(frame, axes, time)
+    if not len(times):
         return None
-    medians = known.groupby(axes)[time].median() * unit
-    points = [place if isinstance(place, tuple) else (place,) for place in medians.index]
-    # Beyond 2^53 two whole numbers may be one float: one point each.
-    times = {tuple(map(float, point)): float(t) for point, t in zip(points, medians, strict=True)}
-    return list(times), list(times.values())
+    return [tuple(point) for point in points.tolist()], (times * unit).tolist()
 
 
 def _of_size(frame: pd.DataFrame, tensor_parallel_size: int, path: Path) -> pd.DataFrame:

@@ -6,12 +6,14 @@ import dataclasses
 import random
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.bundle.skew import COLUMNS
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.serving.interpolation import Scattered
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 from tests.factories import (
     CONTEXT_POINTS,
@@ -155,6 +157,30 @@ def test_scattered_overhead_is_exact_at_its_points(tmp_path: Path):
         step = features(chunks, [16] * (sequences - len(chunks)))
         assert model.time(step).overhead_ns == pytest.approx(time)
     assert 500 <= model.time(features([], [16] * 5)).overhead_ns <= 900
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scattered_points_are_interpolated_as_scipy_does(seed: int):
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+
+    numbers = random.Random(seed)
+    # Many on one line, as steps without prefill are.
+    points = [(0, n) for n in range(1, 20)]
+    points += [(numbers.randrange(1, 300), numbers.randrange(1, 20)) for _ in range(20)]
+    points = sorted({*points, (300, 20)})
+    values = [numbers.uniform(1e5, 1e7) for _ in points]
+    low, high = np.min(points, axis=0), np.max(points, axis=0)
+    unit = (np.array(points) - low) / (high - low)
+    linear, nearest = LinearNDInterpolator(unit, values), NearestNDInterpolator(unit, values)
+    found = Scattered(points, values)
+    for point in [
+        *points,
+        *((numbers.uniform(0, 330), numbers.uniform(0, 22)) for _ in range(200)),
+    ]:
+        place = (np.clip(point, low, high) - low) / (high - low)
+        inside = float(linear(*place))
+        expected = float(nearest(*place)) if np.isnan(inside) else inside
+        assert found.at(*point)[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_all_reduces_twice_a_layer(tmp_path: Path):
