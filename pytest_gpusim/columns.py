@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, read_lines
+from pytest_gpusim.documents import NEVER, LeftOut, read_lines
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.texts import open_text
 
@@ -61,8 +61,8 @@ class Columns:
                 unit = name
             elif role not in ROLES:
                 raise UsageError(f"--columns {text}: {role!r} is none of {', '.join(ROLES)}, unit")
-            else:
-                names[role] = name
+            elif names.setdefault(role, name) != name:
+                raise UsageError(f"--columns {text}: names {role} twice")
         return cls(names, unit)
 
     def require_unit(self, path: Path) -> None:
@@ -84,7 +84,8 @@ class Columns:
             raise self._without_unit(row.path, role)
         scale = UNITS_NS[unit]
         value = _decimal(text)
-        if value is None or not 0 <= value * scale < _LATEST:
+        # Of far too large ones not even the product is to be had.
+        if value is None or not 0 <= value < _LATEST or not value * scale < _LATEST:
             raise row.wrong(self.names[role], "a time that is not negative", text)
         return int((value * scale).to_integral_value())
 
@@ -132,6 +133,13 @@ class Row:
     where: str
     cells: Mapping[str, Any]
 
+    def __contains__(self, name: str) -> bool:
+        *outer, last = [name] if name in self.cells else name.split(".")
+        holder: Any = self.cells
+        for key in outer:
+            holder = holder.get(key) if isinstance(holder, Mapping) else None
+        return isinstance(holder, Mapping) and last in holder
+
     def cell(self, name: str | None) -> Any:
         """The cell of a column, an inner key by a dot; None where it is empty or none is named."""
         if name is None:
@@ -160,7 +168,7 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
 
     Args:
         path: The file; it is JSON where its first sign is ``{`` or ``[``.
-        needed: Columns that a CSV must have.
+        needed: Columns that a CSV must have, and at least one record of JSON.
         bad: Whether rows that are none, such as an aborted run's last, are left out.
 
     Raises:
@@ -171,8 +179,13 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
         while first.isspace():
             first = stream.read(1)
     if first in ("{", "["):
+        unseen: set[str] = set(needed)
         for entry in read_lines(path, parse_float=Decimal, or_array=True, bad=bad):
-            yield _object_row(entry)
+            row = Row(entry.path, entry.where, entry.fields)
+            unseen -= {name for name in unseen if name in row}
+            yield row
+        for name in sorted(unseen):
+            raise InputError(path, f"column {name}", "is in no record")
         return
     with open_text(path) as stream:
         reader, header = read_header(path, stream)
@@ -225,10 +238,6 @@ def _epoch_seconds(head: str, zone: str) -> int | None:
     except ValueError:
         return None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def _object_row(entry: JsonObject) -> Row:
-    return Row(entry.path, entry.where, entry.fields)
 
 
 def _decimal(value: Any) -> Decimal | None:

@@ -11,6 +11,7 @@ import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +244,23 @@ def first_document(path: Path, limit: int = _LOOK_BYTES) -> Any:
     """What the file holds, or its first line does; None where that is not JSON. Never raises.
 
     Of a first line longer than ``limit``, or of a longer file that is not JSON lines, nothing; of
-    documents after each other the first.
+    documents after each other the first. The last file is remembered until `forget_documents`: many
+    may look at it, none may change what they see.
     """
+    try:
+        found = path.stat()
+        return _looked_at(path, limit, (found.st_ino, found.st_size, found.st_mtime_ns))
+    except (OSError, ValueError):
+        return None
+
+
+def forget_documents() -> None:
+    """Let go of what `first_document` remembers."""
+    _looked_at.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _looked_at(path: Path, limit: int, stamp: tuple[int, ...]) -> Any:
     try:
         if not path.is_file():
             return None

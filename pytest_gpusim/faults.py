@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import threading
@@ -102,11 +103,19 @@ def plugin_call(
     except SystemExit as error:
         vacant.sweep()
         raise PluginError(f"{what} ended the process (exit code {error.code})") from error
-    except Exception as error:
-        if is_ours(function):
+    except BaseException as error:
+        if is_ours(function) or _passes(error):
             raise
         vacant.sweep()
         raise PluginError(f"{what} failed: {described(error)}") from error
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it is no fault: an interrupt, the end of somebody's time, a test that is skipped."""
+    if isinstance(error, KeyboardInterrupt | _TimeIsUp):
+        return True
+    outcome = any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__)
+    return outcome and "PYTEST_CURRENT_TEST" in os.environ
 
 
 @contextmanager
@@ -146,7 +155,7 @@ def time_limit(what: str, limit: Limit = PLUGIN_SECONDS) -> Iterator[None]:
         ) from None
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """A foreign exception in words, with the place that raised it."""
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     return f"{said}{_place(error)}"
@@ -174,7 +183,7 @@ def plugin_result(what: str, function: Callable[..., Any], vacant: Vacant) -> It
         raise PluginError(f"{what} did not write a run as it must: {error}") from None
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where it was raised, outside of this package."""
     here = str(Path(__file__).parent)
     frames = [

@@ -22,7 +22,7 @@ from pytest_gpusim.backends.archive import find_recording
 from pytest_gpusim.bundle.layout import place_of
 from pytest_gpusim.cli import main
 from pytest_gpusim.errors import InputError, printable
-from pytest_gpusim.faults import time_limit
+from pytest_gpusim.faults import plugin_call, time_limit
 from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.limits import LIMITS
 from pytest_gpusim.tables import read_table
@@ -267,6 +267,32 @@ def test_an_alarm_of_another_stands() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        ("GeneratorExit", "failed: GeneratorExit ("),
+        ("RecursionError('deep')", "failed: RecursionError: deep ("),
+        ("type('Cancelled', (BaseException,), {})()", "failed: Cancelled ("),
+    ],
+)
+def test_what_no_except_keeps_is_the_plugins_too(
+    here: Path, capsys: pytest.CaptureFixture[str], raised: str, says: str
+) -> None:
+    fault = f"def fault(inputs):\n    raise {raised}\n"
+    register = "def pytest_gpusim_register(registry):\n    registry.add_simulator('p', fault)\n"
+    (here / f"{PLUGIN}.py").write_text(fault + register)
+    sys.path.insert(0, str(here))
+    engine = ("--engine", RECORDING / "real" / "1")
+    code, err = gpusim(capsys, "-p", PLUGIN, *simulate(*engine, "--simulator", "p", "--out", "o"))
+    assert (code, err.count("\n")) == (3, 1)
+    assert err.startswith(f"gpusim: the simulator 'p' {says}")
+
+
+def test_a_plugin_may_skip_a_test() -> None:
+    with pytest.raises(pytest.skip.Exception), plugin_call("a plugin", lambda: None):
+        pytest.skip("no device")
+
+
 def test_a_plugins_importer_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, err = gpusim(
         capsys,
@@ -412,6 +438,16 @@ def test_gzip_that_unfolds_without_end(tmp_path: Path) -> None:
         stream.read()
     with pytest.raises(InputError, match="raise the limit with GPUSIM_MAX_UNPACKED_RATIO=N"):
         read_table(path, required=["a"], integers=["a"])
+
+
+def test_a_result_that_unfolds_without_end_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However it is called: many importers look at it, and it is unpacked twice at most."""
+    path = gzip_bomb(tmp_path / "result.json")
+    code, err = gpusim(capsys, "compare", path, RECORDING / "real" / "1", "--out", tmp_path / "o")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path}: unpacks to more than 200 times its" in err
 
 
 def test_a_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ def style(salt: str) -> Iterator[Any]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    _keep_quiet()
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
@@ -96,10 +98,16 @@ def row(count: int, salt: str) -> Iterator[tuple[Any, Sequence[Any]]]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    _keep_quiet()
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt, "savefig.facecolor": "white"}):
         figure = Figure(figsize=(3 * count, 3.3))
         figure.subplots_adjust(left=0.16 / count, right=0.99, top=0.9, bottom=0.25, wspace=0.25)
         yield figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def _keep_quiet() -> None:
+    """That matplotlib's cache of fonts is made, or cannot be, is nobody's business here."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def save_svg(figure: Any, out: Any) -> None:

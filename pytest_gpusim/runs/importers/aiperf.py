@@ -36,6 +36,7 @@ _UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NS, "sec"
 _SLACK_NS = 10_000
 # What AIPerf itself writes as time units of a metric is exact; chunks after the last token are not.
 _UNIT_FACTOR = 10
+_OUTPUT = "output_sequence_length"
 
 
 def recognises(path: Path) -> bool:
@@ -119,6 +120,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         f"{warmups} warm-up records left out",
         "arrival = credit_issued_ns, when the load generator released the request; "
         "AIPerf's own TTFT starts later, at request_start_ns",
+        "lengths are the server's where it told them (usage), else AIPerf's count of the texts",
     ]
     write_imported(
         out,
@@ -212,7 +214,8 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     conversation = metadata.fields.get("x_correlation_id") or metadata.fields.get("conversation_id")
     if isinstance(conversation, str):
         request.conversation = conversation, _turn(metadata)
-    for key in ("input_sequence_length", "error_isl"):
+    # What the server counted has the chat's template, too.
+    for key in ("usage_prompt_tokens", "input_sequence_length", "error_isl"):
         if key in metrics:
             request.num_prefill_tokens = _count(metrics, key)
             break
@@ -239,11 +242,12 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
         )
     request.first_token_ns = start + ttft
     request.completion_ns = start + latency
-    if "output_sequence_length" not in metrics:
-        raise metrics.fail("output_sequence_length", "is missing")
-    produced = _count(metrics, "output_sequence_length")
+    told = "usage_completion_tokens" if "usage_completion_tokens" in metrics else _OUTPUT
+    if told not in metrics:
+        raise metrics.fail(told, "is missing")
+    produced = _count(metrics, told)
     if produced == 0:
-        request.error_type, request.error_msg = "no_output", "output_sequence_length is 0"
+        request.error_type, request.error_msg = "no_output", f"{told} is 0"
         return request
     request.num_decode_tokens_actual = produced
     if "usage_prompt_cache_read_tokens" in metrics:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
+from pytest_gpusim.documents import forget_documents
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
 from pytest_gpusim.runs.importers.files import split_index
@@ -22,6 +23,8 @@ from pytest_gpusim.texts import open_text
 
 _MOST_ENTRIES, _MOST_BYTES = 200, 1 << 23
 """How far a directory is looked through for what could be meant."""
+_PIECE, _MOST_UNPACKED = 1 << 20, 1 << 27
+"""How far a file of no known kind is read for what is wrong with it."""
 
 
 class RunImporters(Protocol):
@@ -159,8 +162,10 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
         inside = _inside(path, registry)
         fix = f"name one that is in it: {', '.join(map(str, inside))}" if inside else fix
     else:
-        with open_text(path):  # what is no text says so itself
-            pass
+        with open_text(path) as stream:  # what is no text, or no honest one, says so itself
+            for _ in iter(lambda: stream.read(_PIECE), ""):
+                if stream.buffer.tell() > _MOST_UNPACKED:
+                    break
     raise InputError(
         path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix
     )
@@ -180,6 +185,13 @@ def _inside(path: Path, registry: HasRunImporters) -> list[Path]:
 
 def _kinds(path: Path, registry: HasRunImporters, without: tuple[str, ...] = ()) -> list[str]:
     """The kinds whose importers recognise the file; one whose look at it fails is named."""
+    try:
+        return _kinds_that_fit(path, registry, without)
+    finally:
+        forget_documents()
+
+
+def _kinds_that_fit(path: Path, registry: HasRunImporters, without: tuple[str, ...]) -> list[str]:
     found = []
     for kind in registry.run_importers.names():
         if kind in without:
@@ -201,6 +213,6 @@ def _kinds(path: Path, registry: HasRunImporters, without: tuple[str, ...] = ())
                     f"{path}: the importer {kind!r} failed to look at it, so it is not taken for "
                     f"one of its kind: {' '.join(said.split())}"
                 ),
-                stacklevel=3,
+                stacklevel=4,
             )
     return found

@@ -165,6 +165,17 @@ def test_a_conversation_of_the_data_set_may_be_held_again(
     assert [(turn.session_id, turn.turn) for turn in found] == turns
 
 
+def test_aiperfs_lengths_are_the_servers_where_it_told_them(tmp_path: Path) -> None:
+    records = aiperf_records()
+    told = {"usage_prompt_tokens": 61, "usage_completion_tokens": 6}
+    for key, value in told.items():
+        records[0]["metrics"][key] = {"value": value, "unit": "tokens"}
+    path = saved(tmp_path, "p.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    rows = load(path, tmp_path).requests
+    assert rows["num_prefill_tokens"].tolist()[:2] == [61, 50]
+    assert rows["num_decode_tokens_actual"].tolist()[:2] == [6, 5]
+
+
 def test_aiperf_without_streaming_is_refused(tmp_path: Path) -> None:
     records = aiperf_records()
     for record in records:
@@ -231,6 +242,27 @@ def test_a_moment_in_no_unit_is_refused(tmp_path: Path) -> None:
     columns = "arrival=at,ttft=ttft_ms,e2e=e2e_ms,prefill=in,decode=out"
     with pytest.raises(InputError, match="column at: its unit is not stated; add unit=s or ms"):
         load(path, tmp_path, columns=columns)
+
+
+@pytest.mark.parametrize("time", ["1e999999", "1e-999999", "-1", "0,5", "inf", "9" * 30])
+def test_times_that_are_none(tmp_path: Path, time: str) -> None:
+    path = saved(tmp_path, "t.csv", HEAD.replace(",", ";") + f"\n0;{time};35;100;4\n")
+    if time == "1e-999999":
+        assert ms(load(path, tmp_path), "ttft_ns") == [0]
+    else:
+        with pytest.raises(InputError, match="line 2, column ttft_ms: expected a time that is not"):
+            load(path, tmp_path)
+
+
+def test_a_column_that_no_record_has_is_refused(tmp_path: Path) -> None:
+    lines = '{"m": {"at": 0, "ttft": 20}, "e2e": 35, "in": 9, "out": 4}\n{"e2e": null}\n'
+    columns = "arrival=m.at,ttft=m.ttft,e2e=e2e,prefill=in,decode=out,unit=ms"
+    path = saved(tmp_path, "t.jsonl", lines.partition("\n")[0])
+    assert ms(load(path, tmp_path, columns=columns), "ttft_ns") == [20]
+    with pytest.raises(InputError, match=r"column m\.wait: is in no record"):
+        load(path, tmp_path, columns=columns + ",queue=m.wait")
+    with pytest.raises(GpusimError, match="names ttft twice"):
+        load(path, tmp_path, columns=columns + ",ttft=m.at")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
