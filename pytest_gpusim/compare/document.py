@@ -124,13 +124,26 @@ def _meta(comparison: Comparison, path: Path | None) -> dict[str, Any]:
     }
 
 
-def _load(sides: Sides) -> dict[str, float | None]:
-    """What the workload asked of the engine: requests a second, or how many at once."""
-    arrivals = sides.real[0].requests["arrival_time_ns"]
+def _load(sides: Sides) -> dict[str, Any]:
+    """What the workload asked of the engine: requests a second, or how many at once; and how."""
+    requests = sides.real[0].requests
+    arrivals = requests["arrival_time_ns"].sort_values()
     span = float(arrivals.max() - arrivals.min())
     limit = (sides.real[0].meta.get("load") or {}).get("max_concurrency")
     rate = (len(arrivals) - 1) * 1e9 / span if span > 0 and limit is None else None
-    return {"requests_per_second": rate, "max_concurrency": limit}
+    turns = requests["turn"].fillna(0).max() if "turn" in requests else 0
+    return {
+        "requests_per_second": rate,
+        "max_concurrency": limit,
+        "arrivals": _arrivals(arrivals.diff().iloc[1:]) if rate else None,
+        "conversations": bool(turns),
+    }
+
+
+def _arrivals(gaps: Any) -> str:
+    """How they are spread, by the gaps' coefficient of variation: 0 when even, 1 for Poisson's."""
+    variation = float(gaps.std(ddof=0) / gaps.mean())
+    return "even" if variation < 0.5 else "random" if variation < 1.5 else "in bursts"
 
 
 def _engine_mode(meta: Mapping[str, Any]) -> str | None:

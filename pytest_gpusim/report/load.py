@@ -3,82 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import LABELS, milliseconds
 from pytest_gpusim.report.charts.canvas import BAND, REAL, SIM, unit
 
 _PANELS = (("ttft", "p50"), ("ttft", "p90"), ("tpot", "p50"), ("e2e", "p50"))
-
-
-@dataclass(frozen=True)
-class _Point:
-    load: float
-    real_ns: float
-    sim_ns: float
+_SAME = 1.05  # loads that differ by less are one
 
 
 def load_charts(documents: Sequence[ComparisonDocument]) -> list[dict[str, Any]]:
-    """Per deployment that was compared at two loads or more: a title and its inline charts."""
-    groups: dict[tuple[str, ...], list[ComparisonDocument]] = {}
+    """Per deployment and kind of load that was compared at two loads or more: a title, a caption
+    and its inline charts.
+    """
+    groups: dict[_Kind, list[ComparisonDocument]] = {}
     for document in documents:
-        groups.setdefault(_deployment(document), []).append(document)
+        groups.setdefault(_Kind.of(document), []).append(document)
     found = []
-    for number, (key, members) in enumerate(groups.items(), start=1):
-        axis = key[-1]
+    for number, (kind, members) in enumerate(groups.items(), start=1):
         charts = [
             chart
             for metric, statistic in _PANELS
-            if (chart := _chart(members, metric, statistic, axis, f"load{number}-")) is not None
+            if (chart := _chart(members, metric, statistic, kind.axis, f"load{number}-"))
         ]
         if charts:
-            found.append(
-                {"title": f"{key[0]} on {key[1]}, simulated by {key[2]}", "charts": charts}
-            )
+            caption = "Each mark is a comparison, lines join their means"
+            if any("knee" in chart["svg"] for chart in charts):
+                caption += "; dotted: the knee, where latency leaves its base"
+            found.append({"title": kind.title, "caption": f"{caption}.", "charts": charts})
     return found
 
 
-def _deployment(document: ComparisonDocument) -> tuple[str, ...]:
-    meta = document.meta
-    device = meta.get("device_name") or meta.get("hardware")
-    load = meta.get("load") or {}
-    axis = "clients at once" if load.get("max_concurrency") else "requests a second"
-    names = (meta.get("model"), device, meta.get("simulator"))
-    return (*(str(name or "unknown") for name in names), axis)
+class _Kind(NamedTuple):
+    """What comparisons have in common that differ by the load alone."""
+
+    model: str
+    device: str
+    simulator: str
+    axis: str
+    arrivals: str
+    conversations: bool
+
+    @classmethod
+    def of(cls, document: ComparisonDocument) -> _Kind:
+        meta = document.meta
+        load = meta.get("load") or {}
+        device = meta.get("device_name") or meta.get("hardware")
+        return cls(
+            str(meta.get("model") or "unknown"),
+            str(device or "unknown"),
+            str(meta.get("simulator") or "unknown"),
+            "clients at once" if load.get("max_concurrency") else "requests a second",
+            load.get("arrivals") or "",
+            bool(load.get("conversations")),
+        )
+
+    @property
+    def title(self) -> str:
+        """The same in words."""
+        text = f"{self.model} on {self.device}, simulated by {self.simulator}"
+        text += f", arrivals {self.arrivals}" if self.arrivals else ""
+        return f"{text}, conversations" if self.conversations else text
+
+
+class _Point(NamedTuple):
+    """Comparisons at one load."""
+
+    load: float
+    real: list[float]
+    sim: list[float]
 
 
 def _chart(
     documents: Sequence[ComparisonDocument], metric: str, statistic: str, axis: str, prefix: str
 ) -> dict[str, str] | None:
-    points = sorted(_points(documents, metric, statistic), key=lambda point: point.load)
-    if len({point.load for point in points}) < 2:
+    points = _points(documents, metric, statistic)
+    if len(points) < 2:
         return None
     import numpy as np
 
     label = f"{LABELS[metric]} {statistic}"
-    real = np.array([point.real_ns for point in points])
-    sim = np.array([point.sim_ns for point in points])
     loads = [point.load for point in points]
-    knees = {"real": knee(loads, list(real)), "simulated": knee(loads, list(sim))}
+    means = {
+        "real": [fmean(point.real) for point in points],
+        "simulated": [fmean(point.sim) for point in points],
+    }
+    knees = {side: knee(loads, values) for side, values in means.items()}
     said = f"{label} against load: " + "; ".join(
-        f"at {point.load:.3g} {axis} real {milliseconds(point.real_ns)}, simulated "
-        f"{milliseconds(point.sim_ns)}"
-        for point in points
+        f"at {load:.3g} {axis} real {milliseconds(real)}, simulated {milliseconds(sim)}"
+        for load, real, sim in zip(loads, means["real"], means["simulated"], strict=True)
     )
     known = [f"{side} {at:.3g}" for side, at in knees.items() if at is not None]
     said += f"; knee: {', '.join(known)}" if known else ""
     from pytest_gpusim.report.inline import drawn
 
     def draw(axes: Any) -> None:
-        name, scale = unit(real, sim)
-        axes.plot(loads, real / scale, "o-", color=REAL, lw=1.4, ms=4, label="real")
-        axes.plot(loads, sim / scale, "s--", color=SIM, lw=1.4, ms=4, label="simulated")
-        for side, colour in (("real", REAL), ("simulated", SIM)):
-            at = knees[side]
-            if at is not None:
-                axes.axvline(at, color=colour if side == "simulated" else BAND, lw=1, ls=":")
+        name, scale = unit(*(np.array([*point.real, *point.sim]) for point in points))
+        for side, colour, mark, line in (("real", REAL, "o", "-"), ("simulated", SIM, "s", "--")):
+            values = [point.real if side == "real" else point.sim for point in points]
+            each = [(load, v) for load, some in zip(loads, values, strict=True) for v in some]
+            axes.plot(loads, np.array(means[side]) / scale, line, color=colour, lw=1.4)
+            axes.plot([load for load, _ in each], [v / scale for _, v in each], mark, color=colour,
+                      ms=4)  # fmt: skip
+            axes.plot([], [], f"{mark}{line}", color=colour, lw=1.4, ms=4, label=side)
+            if (at := knees[side]) is not None:
+                axes.axvline(at, color=BAND if side == "real" else SIM, lw=1, ls=":")
         axes.set_xlabel(axis)
         axes.set_ylabel(name)
         axes.set_xlim(left=0)
@@ -86,20 +117,29 @@ def _chart(
         axes.legend(loc="upper left", fontsize=8)
 
     svg = drawn(f"{prefix}{metric}-{statistic}", said, draw)
-    caption = "Each point is a comparison; dotted: the knee, where latency leaves its base."
-    return {"title": label, "caption": caption, "svg": svg}
+    return {"title": label, "caption": "", "svg": svg}
 
 
 def _points(documents: Sequence[ComparisonDocument], metric: str, statistic: str) -> list[_Point]:
-    found = []
+    """Ascending by load, those of nearly the same one together."""
+    found: list[tuple[float, float, float]] = []
     for document in documents:
         load = document.meta.get("load") or {}
         at = load.get("max_concurrency") or load.get("requests_per_second")
         table = document.comparison["metrics"][metric]
         if at and table is not None:
             figure = table[statistic]
-            found.append(_Point(float(at), figure["real_ns"], figure["sim_ns"]))
-    return found
+            found.append((float(at), figure["real_ns"], figure["sim_ns"]))
+    together: list[list[tuple[float, float, float]]] = []
+    for each in sorted(found):
+        if together and each[0] < together[-1][0][0] * _SAME:
+            together[-1].append(each)
+        else:
+            together.append([each])
+    return [
+        _Point(fmean(loads), list(real), list(sim))
+        for loads, real, sim in (zip(*several, strict=True) for several in together)
+    ]
 
 
 def knee(loads: Sequence[float], latencies: Sequence[float]) -> float | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
-from pytest_gpusim.compare.document import ComparisonDocument
+from pytest_gpusim.compare.document import ComparisonDocument, _arrivals
 from pytest_gpusim.report.load import knee, load_charts
 
 
-def document(rate, ttft_ms, sim_ms, *, device="GPU", clients=None):
+def document(rate, ttft_ms, sim_ms, *, device="GPU", clients=None, **load):
     figure = {"real_ns": ttft_ms * 10**6, "sim_ns": sim_ms * 10**6}
     table = dict.fromkeys(("p50", "p90"), figure)
-    load = {"requests_per_second": None if clients else rate, "max_concurrency": clients}
+    load |= {"requests_per_second": None if clients else rate, "max_concurrency": clients}
     meta = {"model": "m", "device_name": device, "simulator": "s", "load": load}
     metrics = {"ttft": table, "tpot": table, "e2e": None}
     return ComparisonDocument({"metrics": metrics, "sim_run": "x"}, meta)
@@ -45,3 +46,27 @@ def test_several_loads_of_one_deployment_are_one_picture():
 def test_clients_at_once_are_a_load_too():
     (found,) = load_charts([document(0, 10 * n, 10 * n, clients=n) for n in (1, 2)])
     assert "at 2 clients at once" in found["charts"][0]["svg"]
+
+
+def test_loads_of_another_kind_are_no_point_of_the_curve():
+    random = [document(n, n, n, arrivals="random") for n in (1, 2)]
+    bursts = [document(n, 9 * n, 9 * n, arrivals="in bursts") for n in (1, 2)]
+    turns = document(2, 7, 7, arrivals="random", conversations=True)
+    first, second = load_charts([*random, turns, *bursts])
+    assert first["title"].endswith("simulated by s, arrivals random")
+    assert second["title"].endswith("arrivals in bursts")
+    assert "at 2 requests a second real 2.000 ms" in first["charts"][0]["svg"]
+
+
+def test_loads_that_are_nearly_the_same_are_one():
+    pairs = [(1, 100), (4, 300), (4.1, 200)]
+    (found,) = load_charts([document(rate, ms, ms) for rate, ms in pairs])
+    assert "at 4.05 requests a second real 250.0 ms" in found["charts"][0]["svg"]
+    assert "knee" not in found["caption"]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "how"), [([5, 5, 6], "even"), ([1, 2, 9], "random"), ([0] * 5 + [90], "in bursts")]
+)
+def test_how_requests_arrive_is_told_by_their_gaps(gaps, how):
+    assert _arrivals(pd.Series(gaps)) == how
