@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.artifacts import package_version
-from pytest_gpusim.planning.binding import WORDS
 from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
 from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
 
 if TYPE_CHECKING:
     from pytest_gpusim.planning.capacity import Capacity
+
+_SHARES = {
+    "kv_blocks": "KV blocks (num_gpu_blocks)",
+    "sequences": "sequences (max_num_seqs)",
+    "tokens": "tokens of a step (max_num_batched_tokens)",
+    "prefill": "steps that hold prefills",
+}
 
 
 def write_capacity_page(capacity: Capacity, source: Mapping[str, str], out: Path) -> None:
@@ -36,7 +42,7 @@ def write_capacity_page(capacity: Capacity, source: Mapping[str, str], out: Path
         unit=capacity.axis.unit,
         charts=list(_charts(capacity)),
         shares=[
-            {"name": WORDS[name].partition(":")[0], "share": share}
+            {"name": _SHARES[name], "share": share}
             for name, share in (binding.shares.items() if binding else ())
         ],
         curve=[

@@ -219,6 +219,7 @@ def test_the_command_leaves_document_chart_and_runs(
     page = (tmp_path / "out" / "capacity.html").read_text()
     assert f"capacity: {document['capacity']:.4g} requests/s" in page
     assert page.count('role="img" aria-label=') == 4
+    assert "steps that hold prefills" in page
     assert "https://" not in page.replace("http://www.w3.org", "")
 
 
