@@ -1,58 +1,40 @@
 # The public API, a line a name; ``__init__.py`` loads each on first use.
 
-from .api import compare_results, read_real_run, simulate
-from .bundle import Bundle, read_bundle, write_bundle
-from .checks import Check
-from .compare import Comparison, Figure, Judgement, Tolerance, compare_runs
-from .deployment import EngineSettings, Hardware, ModelShape
-from .errors import CheckFailed, EngineError, GpusimError, InputError, UsageError
-from .plugin.checked import CheckedComparison
-from .plugin.sim_vs_real import SimVsReal
-from .providers import MeasureInputs, SimulationInputs
-from .registry import Registry, builtin_registry
-from .report.directory import write_comparison
-from .report.versions import read_document
-from .runs import Run, read_run, write_run
-from .workload import Workload, WorkloadRequest, read_workload, write_workload
-from .workload.generate import Lengths, WorkloadSpec, generate_workload
-
-__all__ = [
-    "Bundle",
-    "Check",
-    "CheckFailed",
-    "CheckedComparison",
-    "Comparison",
-    "EngineError",
-    "EngineSettings",
-    "Figure",
-    "GpusimError",
-    "Hardware",
-    "InputError",
-    "Judgement",
-    "Lengths",
-    "MeasureInputs",
-    "ModelShape",
-    "Registry",
-    "Run",
-    "SimVsReal",
-    "SimulationInputs",
-    "Tolerance",
-    "UsageError",
-    "Workload",
-    "WorkloadRequest",
-    "WorkloadSpec",
-    "builtin_registry",
-    "compare_results",
-    "compare_runs",
-    "generate_workload",
-    "read_bundle",
-    "read_document",
-    "read_real_run",
-    "read_run",
-    "read_workload",
-    "simulate",
-    "write_bundle",
-    "write_comparison",
-    "write_run",
-    "write_workload",
-]
+from .api import compare_results as compare_results
+from .api import read_real_run as read_real_run
+from .api import simulate as simulate
+from .bundle import Bundle as Bundle
+from .bundle import read_bundle as read_bundle
+from .bundle import write_bundle as write_bundle
+from .checks import Check as Check
+from .compare import Comparison as Comparison
+from .compare import Figure as Figure
+from .compare import Judgement as Judgement
+from .compare import Tolerance as Tolerance
+from .compare import compare_runs as compare_runs
+from .deployment import EngineSettings as EngineSettings
+from .deployment import Hardware as Hardware
+from .deployment import ModelShape as ModelShape
+from .errors import CheckFailed as CheckFailed
+from .errors import EngineError as EngineError
+from .errors import GpusimError as GpusimError
+from .errors import InputError as InputError
+from .errors import UsageError as UsageError
+from .plugin.checked import CheckedComparison as CheckedComparison
+from .plugin.sim_vs_real import SimVsReal as SimVsReal
+from .providers import MeasureInputs as MeasureInputs
+from .providers import SimulationInputs as SimulationInputs
+from .registry import Registry as Registry
+from .registry import builtin_registry as builtin_registry
+from .report.directory import write_comparison as write_comparison
+from .report.versions import read_document as read_document
+from .runs import Run as Run
+from .runs import read_run as read_run
+from .runs import write_run as write_run
+from .workload import Workload as Workload
+from .workload import WorkloadRequest as WorkloadRequest
+from .workload import read_workload as read_workload
+from .workload import write_workload as write_workload
+from .workload.generate import Lengths as Lengths
+from .workload.generate import WorkloadSpec as WorkloadSpec
+from .workload.generate import generate_workload as generate_workload

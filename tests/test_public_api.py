@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,18 @@ def test_every_name_is_there_and_documented():
         found = getattr(pytest_gpusim, name)
         assert (found.__doc__ or "").strip(), name
         assert type(found).__name__ != "module", f"{name} is hidden by a module of that name"
+
+
+@pytest.mark.parametrize("folder", ["", "deployment"])
+def test_the_list_of_names_exports_each_by_as(folder):
+    # Jedi, which completes in IPython and many editors, takes other names of a stub for private.
+    stub = Path(pytest_gpusim.__file__).parent / folder / "__init__.pyi"
+    imports = [
+        each for each in ast.parse(stub.read_text()).body if isinstance(each, ast.ImportFrom)
+    ]
+    names = [(alias.name, alias.asname) for each in imports for alias in each.names]
+    assert len(names) > 3
+    assert [name for name, exported in names if exported != name] == []
 
 
 def test_an_unknown_name_is_an_attribute_error():
