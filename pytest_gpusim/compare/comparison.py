@@ -147,6 +147,7 @@ class Comparison:
             sides = replace(sides, figures=figures)
         carried = require_carried(limits, sides.figures)
         sides = replace(sides, limits=carried)
+        _keep_computed(self.sides, sides)
         left_out = {
             limit.name: sides.figures.unavailable.get(
                 limit.metric.name, f"too few requests for {limit.statistic.name}"
@@ -163,7 +164,9 @@ class Comparison:
             accepted=accepted,
         )
         judgements = tuple(judge(limit, sides.figures, found.agreements) for limit in carried)
-        return replace(found, judgements=require_telling(judgements, sides.figures))
+        judged = replace(found, judgements=require_telling(judgements, sides.figures))
+        _keep_computed(self, judged)
+        return judged
 
     def require_pass(self) -> None:
         """Raise `CheckFailed` unless the verdict is ``pass``; names what did not hold."""
@@ -246,6 +249,11 @@ def sides_of(
     sims_metrics = [measure_run(run, lengths=lengths, leave_out=left_out) for run in sims]
     figures = compare_metrics(real_metrics, sims_metrics, history=history)
     return Sides(real, sims, real_metrics, sims_metrics, figures, left_out, workload)
+
+
+def _keep_computed(before: object, after: object) -> None:
+    """Take over cached properties: what was found of the runs themselves no tolerance changes."""
+    vars(after).update({k: v for k, v in vars(before).items() if k not in vars(after)})
 
 
 def _slo(given: Mapping[str, str]) -> dict[str, float]:
