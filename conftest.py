@@ -28,9 +28,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @cache
 def _runs_alone(path: str) -> bool:
-    """Whether a file's tests start engines or clusters, which would be in each other's way."""
+    """Whether a file's tests start vLLM or clusters: in each other's way, or each its own vLLM."""
     text = Path(path).read_text(encoding="utf-8")
-    return re.search(r"import .*\bneeds_vllm|importorskip\(.ray.", text) is not None
+    return re.search(r"import .*\bneeds_vllm|\bvllm_forks: |importorskip\(.ray.", text) is not None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import pytest_gpusim.simulators
+from tests.vllm_forks import Forks, vllm_forks_in
 
 # The same examples in every run, so that a change fails by its own fault alone; GPUSIM_TESTS_DRAW=N
 # draws N new ones, to look for what is still wrong.
@@ -61,6 +63,15 @@ def pytester(
     """pytest's own, made once `_LOADED_ONCE` is loaded; its sessions are no worker's of xdist."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return pytester
+
+
+@pytest.fixture(scope="session")
+def vllm_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """A process in whose forks vLLM is imported; skips without vLLM."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    with vllm_forks_in(tmp_path_factory.mktemp("vllm")) as forks:
+        yield forks
 
 
 def _shared_directory(variable: str, holds: str) -> Path:

@@ -6,20 +6,14 @@ The whole of it: docs/scheduler-equivalence.md.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from pytest_gpusim.workload.load import turns_followed
 from tests.serving.vllm_equivalence import draw_case, draw_closed_case, turns_of
+from tests.vllm_forks import Done, Forks
 
-ROOT = Path(__file__).parents[2]
-# One process for all, apart from pytest's: vLLM takes long to import, and does not go away.
-TWO_RUNS = """
-from pytest_gpusim.workload.load import turns_followed
+RUNS = """
 from tests.serving.vllm_equivalence import main
 print(main(["--json", "--workloads", "40", "--seed", "7000"]))
 print(main(["--json", "--workloads", "30", "--seed", "7000", "--closed"]))
@@ -28,21 +22,13 @@ print(main(["--json", "--workloads", "3", "--seed", "7002", "--rules", "0.19.0"]
 
 
 @pytest.fixture(scope="module")
-def runs() -> subprocess.CompletedProcess[str]:
+def runs(vllm_forks: Forks) -> Done:
     """The harness by the right rules, open and closed loops, then by those of another release."""
-    if find_spec("vllm") is None:
-        pytest.skip("vllm is not installed")
-    result = subprocess.run(
-        [sys.executable, "-c", TWO_RUNS], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    return result
+    return vllm_forks.run(RUNS)
 
 
 @pytest.mark.parametrize("place", [0, 2], ids=["open", "closed"])
-def test_no_step_differs_from_vllms_own_scheduler(
-    runs: subprocess.CompletedProcess[str], place: int
-) -> None:
+def test_no_step_differs_from_vllms_own_scheduler(runs: Done, place: int) -> None:
     document, code = runs.stdout.splitlines()[-6:][place : place + 2]
     totals = json.loads(document)
     assert (totals["differences"], code) == (0, "0"), runs.stderr
@@ -53,9 +39,7 @@ def test_no_step_differs_from_vllms_own_scheduler(
     assert 10 < totals["asynchronous"] < 30
 
 
-def test_the_rules_of_another_release_are_caught_and_shown_small(
-    runs: subprocess.CompletedProcess[str],
-) -> None:
+def test_the_rules_of_another_release_are_caught_and_shown_small(runs: Done) -> None:
     document, code = runs.stdout.splitlines()[-2:]
     assert json.loads(document)["differences"] > 0
     assert code == "1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.token_ids import token_ids
 from pytest_gpusim.workload.tokenizer import load_tokenizer
 from tests.factories import make_workload
+from tests.vllm_forks import Forks
 from tests.workload.tokenizer import make_tokenizer
 
 
@@ -116,21 +116,24 @@ def test_vllm_bench_gets_texts_and_output_lengths(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
-def test_vllms_own_reader_takes_the_file(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-    from vllm.benchmarks.datasets import CustomDataset
+_READ = """
+import json, sys
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+from vllm.benchmarks.datasets import CustomDataset
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(sys.argv[2]))
+dataset = CustomDataset(dataset_path=sys.argv[1], disable_shuffle=True)
+sampled = dataset.sample(tokenizer, 12, skip_chat_template=True)
+print("FOUND" + json.dumps([[s.prompt_len, s.expected_output_len] for s in sampled]))
+"""
 
+
+def test_vllms_own_reader_takes_the_file(tmp_path: Path, vllm_forks: Forks) -> None:
     workload = text_workload(tmp_path)
     export_workload("vllm-bench", workload, tmp_path / "d.jsonl")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
-    )
-    dataset = CustomDataset(dataset_path=str(tmp_path / "d.jsonl"), disable_shuffle=True)
-    sampled = dataset.sample(tokenizer, 12, skip_chat_template=True)
-    assert [(s.prompt_len, s.expected_output_len) for s in sampled] == [
-        (request.num_prefill_tokens, request.num_decode_tokens) for request in workload.requests
+    done = vllm_forks.run(_READ, tmp_path / "d.jsonl", tmp_path / "tokenizer" / "tokenizer.json")
+    assert json.loads(done.stdout.partition("FOUND")[2]) == [
+        [request.num_prefill_tokens, request.num_decode_tokens] for request in workload.requests
     ]
 
 
