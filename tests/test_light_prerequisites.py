@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,61 +18,75 @@ from tests.factories import TINY, make_bundle, make_workload
 
 OTHER = "Synthetic processor, 2 cores"
 REPOSITORY = Path(__file__).parents[1]
-SESSION = """
-import json, sys
+ROOT_FILE = "tests/test_vidur_sim_prereqs.py"
+# Sessions one after another in a process that imported nothing before.
+SESSIONS = """
+import contextlib, io, json, os, sys
 import pytest
-code = pytest.main(["-m", "prereq", "-q", "-p", "no:cacheprovider", *sys.argv[1:]])
 heavy = ("torch", "vllm", "vidur.simulator")
-print(json.dumps([int(code), sorted({n for n in heavy if n in sys.modules})]))
+found = {}
+for name, (arguments, environment) in json.loads(sys.argv[1]).items():
+    os.environ.update(environment)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = pytest.main(["-m", "prereq", "-q", "-p", "no:cacheprovider", *arguments])
+    for key in environment:
+        del os.environ[key]
+    found[name] = [int(code), sorted({n for n in heavy if n in sys.modules}), said.getvalue()]
+print(json.dumps(found))
 """
+NAMED_BY = {
+    "--profiling-root": lambda root: (["--profiling-root", root], {}),
+    "ini": lambda root: (["-o", f"gpusim_profiling_root={root}"], {}),
+    "environment": lambda root: ([], {"GPUSIM_PROFILING_ROOT": root}),
+}
 
 
-def prerequisites(*arguments, **environment):
-    """Exit code, heavy modules that were imported, and the output, of a session of its own."""
-    clean = {name: value for name, value in os.environ.items() if "GPUSIM" not in name}
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory):
+    """Exit code, heavy modules that were imported so far, and the output, of sessions by name."""
+    place = tmp_path_factory.mktemp("roots")
+    for root in ("good", "changed"):
+        make_bundle(place / root / "cpu" / "tiny" / "model", meta={"source": "vllm"})
+    change = scale_cell("mlp.csv", 0, "time_stats.emb.median", 2)
+    change(place / "changed" / "cpu" / "tiny" / "model")
+    (place / "empty").mkdir()
+    asked = {"all": ([], {})}
+    judged = [(by, root) for by in NAMED_BY for root in ("good", "changed")]
+    for by, root in [*judged, ("--profiling-root", "empty")]:
+        arguments, environment = NAMED_BY[by](str(place / root))
+        asked[f"{by} {root}"] = [ROOT_FILE, "-k", "profiling_root", *arguments], environment
     done = subprocess.run(
-        [sys.executable, "-c", SESSION, *map(str, arguments)],
+        [sys.executable, "-c", SESSIONS, json.dumps(asked)],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
         cwd=REPOSITORY,
-        env={**clean, **environment},
+        env={name: value for name, value in os.environ.items() if "GPUSIM" not in name},
     )
-    return *json.loads(done.stdout.splitlines()[-1]), done.stdout
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_they_import_neither_engine_nor_simulator():
+def test_they_import_neither_engine_nor_simulator(sessions):
     # All that is marked, whatever this machine has: what fails here is not the point.
-    _, heavy, output = prerequisites()
+    _, heavy, output = sessions["all"]
     assert "passed" in output
     assert heavy == []
 
 
-@pytest.mark.parametrize("named_by", ["--profiling-root", "ini", "environment"])
-def test_a_named_root_is_judged(tmp_path, named_by):
-    file = "tests/test_vidur_sim_prereqs.py"
-    make_bundle(tmp_path / "root" / "cpu" / "tiny" / "model", meta={"source": "vllm"})
-    arguments, environment = [file, "-k", "profiling_root"], {}
-    if named_by == "environment":
-        environment["GPUSIM_PROFILING_ROOT"] = str(tmp_path / "root")
-    elif named_by == "ini":
-        arguments += ["-o", f"gpusim_profiling_root={tmp_path / 'root'}"]
-    else:
-        arguments += ["--profiling-root", tmp_path / "root"]
-    assert prerequisites(*arguments, **environment)[:2] == (0, [])
-    bundle = tmp_path / "root" / "cpu" / "tiny" / "model"
-    scale_cell("mlp.csv", 0, "time_stats.emb.median", 2)(bundle)
-    code, _, output = prerequisites(*arguments, **environment)
+@pytest.mark.parametrize("named_by", NAMED_BY)
+def test_a_named_root_is_judged(sessions, named_by):
+    assert sessions[f"{named_by} good"][:2] == [0, []]
+    code, _, output = sessions[f"{named_by} changed"]
     assert code == 1
     assert "digest: " in output
     assert "make it again with 'gpusim profile vllm --model tiny/model --hardware cpu" in output
 
 
-def test_a_named_root_that_is_empty_fails_with_the_command(tmp_path):
-    file = "tests/test_vidur_sim_prereqs.py"
-    code, _, output = prerequisites(file, "-k", "profiling_root", "--profiling-root", tmp_path)
+def test_a_named_root_that_is_empty_fails_with_the_command(sessions):
+    code, _, output = sessions["--profiling-root empty"]
     assert code == 1
-    assert f"--profiling-root: {tmp_path}: has no bundle" in output
+    assert re.search(r"--profiling-root: \S+/empty: has no bundle", output)
     assert "gpusim profile vllm --model MODEL --hardware HARDWARE" in output
 
 
