@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-
-from tests.case.recording import make_recording
 
 TEST = """
 import pytest
@@ -24,17 +23,17 @@ def test_case(sim_vs_real):
 
 
 @pytest.fixture
-def session(pytester, monkeypatch, pytestconfig, tmp_path):
+def session(pytester, monkeypatch, pytestconfig, recording_of):
     """A test directory with a recording, its test, and what the test checks."""
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
     pytester.makeconftest("from tests.toyplugin import pytest_gpusim_register")
 
-    def make(check="comparison.check()", marks="", **recording):
+    def make(check="comparison.check()", marks="", factors=(1.001, 1.01, 0.99)):
+        recording, workload = recording_of(factors)
         place = pytester.path / "recordings" / "tiny"
-        workload = str(
-            place / "workload" if place.exists() else make_recording(place, tmp_path, **recording)
-        )
-        pytester.makepyfile(TEST.format(workload=workload, check=check, marks=marks))
+        if not place.exists():
+            shutil.copytree(recording, place)
+        pytester.makepyfile(TEST.format(workload=str(workload), check=check, marks=marks))
         return pytester
 
     return make

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import cache
 from importlib.util import find_spec
 
 import pytest
 
 from pytest_gpusim.backends.archive import pack_recording
-from tests.case.recording import make_recording
 from tests.factories import make_bundle
 
 TEST = """
@@ -23,19 +21,6 @@ def test_case(sim_vs_real):
     )
     comparison.check({tolerances})
 """
-
-
-@pytest.fixture(scope="module")
-def recording_of(tmp_path_factory):
-    """Recordings by the factors of their real runs, each made once, with its workload."""
-
-    @cache
-    def make(factors):
-        scratch = tmp_path_factory.mktemp("recording")
-        workload = make_recording(scratch / "tiny", scratch, factors=factors)
-        return scratch / "tiny", workload
-
-    return make
 
 
 @pytest.fixture
@@ -143,12 +128,12 @@ def test_an_unknown_tolerance_fails_in_one_line(session):
     assert "Traceback" not in result.stdout.str()
 
 
-def test_an_archive_replays_like_the_folder(session):
+def test_an_archive_replays_like_the_folder_and_without_benchmark_too(session):
     pytester = session()
     folder = pytester.path / "recordings" / "tiny"
     pack_recording(folder)
     shutil.rmtree(folder)
-    result = pytester.runpytest_inprocess("--gpusim-real", "recorded")
+    result = pytester.runpytest_inprocess("--gpusim-real", "recorded", "-p", "no:benchmark")
     result.assert_outcomes(passed=1)
 
 
@@ -218,37 +203,24 @@ def test_vidur_replays_the_recording(session):
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
-def test_report_option_writes_one_page(session):
+def test_one_page_extra_info_and_pytest_benchmarks_own_selection(session):
     pytester = session()
-    pytester.runpytest_inprocess("--gpusim-report", "out/report.html").assert_outcomes(passed=1)
+    options = ("--gpusim-report", "out/report.html", "--benchmark-json", "bench.json")
+    pytester.runpytest_inprocess("--benchmark-only", *options).assert_outcomes(passed=1)
     page = (pytester.path / "out" / "report.html").read_text()
     assert "tiny" in page
     assert "http" not in page.replace("http://www.w3.org", "")
-
-
-def test_under_benchmark_the_figures_are_extra_info(session):
-    pytester = session()
-    pytester.runpytest_inprocess("--benchmark-json", "bench.json").assert_outcomes(passed=1)
     (entry,) = json.loads((pytester.path / "bench.json").read_text())["benchmarks"]
     assert entry["extra_info"]["ttft_p50_error"] == pytest.approx(0, abs=1e-3)
     assert "NaN" not in (pytester.path / "bench.json").read_text()
-
-
-def test_pytest_benchmarks_own_selection_works(session):
-    pytester = session()
-    pytester.runpytest_inprocess("--benchmark-only").assert_outcomes(passed=1)
     pytester.runpytest_inprocess("--benchmark-skip").assert_outcomes(skipped=1)
 
 
 def test_under_xdist_the_summary_still_shows_the_comparison(session):
     pytester = session()
-    result = pytester.runpytest_subprocess("-n", "1")
+    result = pytester.runpytest_inprocess("-n", "1")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*simulated against real*"])
-
-
-def test_without_benchmark_it_works_too(session):
-    session().runpytest_inprocess("-p", "no:benchmark").assert_outcomes(passed=1)
 
 
 def test_prerequisites_of_a_recorded_case_hold(session):
