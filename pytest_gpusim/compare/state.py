@@ -134,9 +134,13 @@ def _slices(sides: Sides, model: StepTimeModel, most_tokens: int) -> _Slices:
         step = _decodes(model, batch[place], context[place])
         modelled[place] = produced[place] / batch[place] * step
     home = np.clip(np.searchsorted(edges, first, side="right") - 1, 0, _SLICES - 1)
-    for request, place in enumerate(home):
-        fresh = int(max(prompt[request] - cached[request], 1))
-        modelled[place] += _prefill(model, fresh, batch[place], context[place], most_tokens)
+    fresh = np.maximum(prompt - cached, 1).astype(int)
+    prices: dict[tuple[int, int], float] = {}
+    for size in zip(fresh.tolist(), home.tolist(), strict=True):
+        tokens_of, place = size
+        if size not in prices:
+            prices[size] = _prefill(model, tokens_of, batch[place], context[place], most_tokens)
+        modelled[place] += prices[size]
     return _Slices(edges - edges[0], busy, modelled, batch, present.sum(axis=0) / np.diff(edges))
 
 

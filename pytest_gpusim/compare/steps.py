@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def compare_steps(real: Run, sim: Run) -> dict[str, Any] | None:
         "schedule": None,
         "model": None,
     }
-    ours, theirs = real.batches(), sim.batches()
+    known: dict[str, Batch] = {}
+    ours, theirs = real.batches(known), sim.batches(known)
     if not ours or not theirs:
         return result
     if len(ours) != len(real.steps) or len(theirs) != len(sim.steps):
@@ -52,26 +53,20 @@ def compare_steps(real: Run, sim: Run) -> dict[str, Any] | None:
 
 def same_batches(real: Sequence[Batch], sim: Sequence[Batch]) -> list[tuple[int, int]]:
     """Pairs of steps that hold the same requests with the same tokens, in order of occurrence."""
-    waiting: dict[frozenset[tuple[int, int]], list[int]] = defaultdict(list)
-    for index, held in enumerate(_held(sim)):
-        waiting[held].append(index)
-    for indices in waiting.values():
-        indices.reverse()
+    # Steps mostly share their mappings, so what one holds is looked at once.
+    kinds: dict[frozenset[tuple[int, int]], int] = {}
+    kind_of: dict[int, int] = {}
+    for batch in {id(batch): batch for batch in (*real, *sim)}.values():
+        kind_of[id(batch)] = kinds.setdefault(frozenset(batch.items()), len(kinds))
+    waiting: dict[int, deque[int]] = defaultdict(deque)
+    for index, batch in enumerate(sim):
+        waiting[kind_of[id(batch)]].append(index)
     pairs = []
-    for index, held in enumerate(_held(real)):
-        candidates = waiting.get(held)
+    for index, batch in enumerate(real):
+        candidates = waiting.get(kind_of[id(batch)])
         if candidates:
-            pairs.append((index, candidates.pop()))
+            pairs.append((index, candidates.popleft()))
     return pairs
-
-
-def _held(batches: Sequence[Batch]) -> Iterator[frozenset[tuple[int, int]]]:
-    """What each batch holds; found once for steps in a row that share their batch."""
-    before, held = None, frozenset[tuple[int, int]]()
-    for batch in batches:
-        if batch is not before:
-            before, held = batch, frozenset(batch.items())
-        yield held
 
 
 def _first_difference(
@@ -79,7 +74,7 @@ def _first_difference(
 ) -> dict[str, Any] | None:
     assert run.steps is not None
     for index, (ours, theirs) in enumerate(zip(real, sim, strict=False)):
-        if ours != theirs:
+        if ours is not theirs and ours != theirs:
             return {
                 "step": index,
                 "real_start_ns": int(run.steps["start_ns"].iloc[index]),

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +100,13 @@ def _write_requests(comparison: Comparison, path: Path) -> None:
         real, sim = table.pop(f"real_{metric}"), table.pop(f"sim_{metric}")
         table[f"real_{metric}_ns"], table[f"sim_{metric}_ns"] = real.round(), sim.round()
         table[f"{metric}_error"] = (sim - real) / real.where(real > 0)
-    rows = [
-        [request_id, *(_cell(value) for value in row)]
-        for request_id, row in zip(table.index, table.itertuples(index=False), strict=True)
-    ]
+    columns = (map(_cell, table[name].tolist()) for name in table.columns)
     header = ["request_id", *table.columns]
     header[header.index("num_tokens")] = "num_decode_tokens_actual"
-    _write_table(path, header, rows)
+    _write_table(path, header, zip(table.index.tolist(), *columns, strict=True))
 
 
-def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+def _write_table(path: Path, header: list[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _TIMES = ("arrival_time_ns", "first_token_time_ns", "completion_time_ns")
 _COUNTS = ("num_prefill_tokens", "num_decode_tokens", "num_decode_tokens_actual")
 _UNKNOWN = -(2**62)
+_ROW = ",".join(["%s"] * (len(_TIMES) + len(_COUNTS) + 1))
 
 
 def names_of(run: Run) -> set[str]:
@@ -41,7 +42,7 @@ def run_digest(run: Run) -> str:
         for column in columns[: len(_TIMES)]
     ]
     rows = sorted(zip(*shifted, *columns[len(_TIMES) :], run.requests["status"], strict=True))
-    text = "\n".join(",".join(map(str, row)) for row in rows)
+    text = "\n".join([_ROW % row for row in rows])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -95,26 +95,29 @@ class Run:
         document = read_json(path) if path.is_file() else None
         return document if isinstance(document, dict) else None
 
-    def batches(self) -> list[dict[int, int]] | None:
+    def batches(
+        self, known: dict[str, dict[int, int]] | None = None
+    ) -> list[dict[int, int]] | None:
         """Per step, tokens by request id, from ``step_batches.jsonl``; None where unknown.
 
-        Steps in a row of the same batch share one mapping.
+        Steps of the same line share one mapping; those of several runs, where ``known`` is theirs.
         """
         path = find_table(self.path, BATCHES)
         if path is None:
             return None
+        known = {} if known is None else known
         batches: list[dict[int, int]] = []
-        before = None
         with open_text(path) as stream:
             for number, line in enumerate(stream, start=1):
-                if line == before:
-                    batches.append(batches[-1])
-                    continue
-                before = line
-                try:
-                    batches.append({int(k): int(v) for k, v in json.loads(line).items()})
-                except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-                    raise InputError(
-                        path, f"line {number}", "expected a JSON object, request id to tokens"
-                    ) from None
+                batch = known.get(line)
+                if batch is None:
+                    try:
+                        found = json.loads(line)
+                        tokens = map(int, found.values())
+                        batch = known[line] = dict(zip(map(int, found), tokens, strict=True))
+                    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                        raise InputError(
+                            path, f"line {number}", "expected a JSON object, request id to tokens"
+                        ) from None
+                batches.append(batch)
         return batches

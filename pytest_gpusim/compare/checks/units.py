@@ -191,9 +191,14 @@ def _scheduled_outside(run: Run) -> list[str]:
 
 
 def _other_last_token(run: Run) -> list[str]:
+    import numpy as np
+
     if run.tokens is None or run.tokens.empty:
         return []
-    last = run.tokens.groupby("request_id")["token_time_ns"].max().astype("float64")
+    # Rows are in order of request and token.
+    owner = run.tokens["request_id"].to_numpy(dtype="int64")
+    ends = run.tokens[np.append(owner[1:] != owner[:-1], True)]
+    last = ends.set_index("request_id")["token_time_ns"].astype("float64")
     rows = run.finished.set_index("request_id")
     first, end = (
         rows[name].astype("float64") for name in ("first_token_time_ns", "completion_time_ns")
