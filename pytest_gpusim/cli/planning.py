@@ -32,7 +32,7 @@ from pytest_gpusim.registry import Registry
 if TYPE_CHECKING:
     from pytest_gpusim.planning.capacity import MakePoint
     from pytest_gpusim.planning.search import Axis
-    from pytest_gpusim.planning.sweep import Execute
+    from pytest_gpusim.planning.sweep import Execute, Row
     from pytest_gpusim.workload.generate import WorkloadSpec
 
 
@@ -150,9 +150,13 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
         say=_to_stderr,
     )
     write_sweep_page(sweep, out / PAGE)
+    by_reason: dict[str, list[Row]] = {}
     for row in sweep.failed:
-        place = ", ".join(f"{name}={value}" for name, value in row.place.items())
-        print(f"gpusim: {place or 'the point'}: {row.reason}", file=sys.stderr)
+        by_reason.setdefault(row.reason, []).append(row)
+    for reason, rows in by_reason.items():
+        place = ", ".join(f"{name}={value}" for name, value in rows[0].place.items())
+        more = f" and {len(rows) - 1} other points" if len(rows) > 1 else ""
+        print(f"gpusim: {place or 'the point'}{more}: {reason}", file=sys.stderr)
     if options.json:
         print_json(sweep.to_json())
     else:
@@ -218,6 +222,7 @@ def _loads(
     bundle = read_bundle(resolve_root(root, model.name, hardware.name, engine))
     params = params_of(options)
     if options.workload is not None:
+        _require_its_own(options)
         given, seeds = read_workload(options.workload), [0]
     else:
         given, seeds = None, list(range(options.seeds))
@@ -238,6 +243,16 @@ def _loads(
 
     requests = len(given.requests) if given else options.requests
     return make, _axis(options, requests), seeds
+
+
+def _require_its_own(options: argparse.Namespace) -> None:
+    """A workload that exists has its requests and the pattern of its arrivals."""
+    for name in ("requests", "prefill", "decode", "lengths_from"):
+        if getattr(options, name) is not None:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: is of a load that is generated, leave --workload out")
+    if options.arrivals not in (None, "closed"):
+        raise UsageError(f"--arrivals {options.arrivals}: a workload has its own; closed is for it")
 
 
 def _axis(options: argparse.Namespace, requests: int) -> Axis:

@@ -20,6 +20,7 @@ class Bearing:
         real: The value of each repeat.
         simulated: The value of each simulation; they hold where their mean does.
         doubts: Why its runs are no evidence.
+        resolution: What a single request makes of a value that counts requests.
     """
 
     setting: str
@@ -28,6 +29,12 @@ class Bearing:
     real: tuple[float, ...]
     simulated: tuple[float, ...]
     doubts: tuple[str, ...] = ()
+    resolution: float = 0.0
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Student's for the mean over the repeats, at 90%; None for one."""
+        return student(self.real, self.resolution)
 
     @property
     def real_mean(self) -> float:
@@ -41,10 +48,10 @@ class Bearing:
 
     @property
     def real_holds(self) -> bool | None:
-        """Whether the limits hold in reality; None where Student's interval at 90% spans them, or
-        there is but one repeat.
+        """Whether the limits hold in reality; None where the interval spans them, or there is but
+        one repeat.
         """
-        interval = student(self.real)
+        interval = self.interval
         if interval is None or interval[0] <= self.most < interval[1]:
             return None
         return interval[1] <= self.most
@@ -65,7 +72,7 @@ class Bearing:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        interval = student(self.real)
+        interval = self.interval
         return {
             "setting": self.setting,
             "load": self.load,

@@ -19,7 +19,7 @@ from typing import Any
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.planning.binding import WORDS, Binding, what_binds
-from pytest_gpusim.planning.decision import CONFIDENCE, student
+from pytest_gpusim.planning.decision import CONFIDENCE, Bound, student
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.point import Point
 from pytest_gpusim.planning.search import Axis
@@ -85,7 +85,7 @@ class Capacity:
         value: Their geometric mean, or 0, or infinite.
         interval: Of the mean, at 90%; None for one seed, or where a seed's is 0 or infinite.
         curve: Latency and goodput against load.
-        knee: The load of the curve's greatest power.
+        knee: The load of the curve's greatest power; at an end of the curve but a bound.
         first_broken: The limits that break just above the capacity, the most frequent first.
         binding: What the engine runs into there.
     """
@@ -112,19 +112,32 @@ class Capacity:
             "confidence": CONFIDENCE,
             "by_seed": {str(seed): _finite(load) for seed, load in self.by_seed.items()},
             "knee": self.knee,
+            "knee_bound": self.knee_bound or None,
             "first_broken": list(self.first_broken),
             "binding": None if self.binding is None else self.binding.to_json(),
             "curve": [load.to_json(self.axis.name) for load in self.curve],
         }
 
+    @property
+    def knee_bound(self) -> Bound:
+        """Whether the knee lies at an end of the curve, beyond which there may be a better one."""
+        loads = [load.at for load in self.curve]
+        if self.knee is None or self.knee not in (loads[0], loads[-1]):
+            return ""
+        if self.knee == loads[-1]:
+            return "at least"
+        return "at most" if self.knee > self.axis.least else ""
+
     def lines(self) -> list[str]:
         """The same for people."""
         found = [f"limits: {self.limits}"]
+        alike = sum(load == self.value for load in self.by_seed.values())
+        some = f" with {alike} of {len(self.by_seed)} seeds" if alike < len(self.by_seed) else ""
         if math.isinf(self.value):
-            return [*found, f"capacity: {self.axis.beyond()}"]
+            return [*found, f"capacity: unbounded{some}, {self.axis.beyond()}"]
         if not self.value:
             broken = ", ".join(self.first_broken)
-            return [*found, f"capacity: none, {broken} does not hold at any load"]
+            return [*found, f"capacity: none{some}, {broken} does not hold at any load"]
         interval, unit = "", self.axis.unit
         if self.interval is not None:
             low, high = self.interval
@@ -135,7 +148,8 @@ class Capacity:
         if self.binding is not None and self.binding.binds:
             found.append(f"what binds there: {WORDS[self.binding.binds]}")
         if self.knee is not None:
-            found.append(f"knee: {self.knee:.4g} {unit} (greatest throughput over latency)")
+            knee = f"{self.knee_bound} {self.knee:.4g}".strip()
+            found.append(f"knee: {knee} {unit} (greatest throughput over latency)")
         columns = [name.removesuffix("_ns") for name in _SHOWN]
         found.append(
             f"{self.axis.name:>9}{'served/s':>10}{'goodput':>9}"
@@ -172,6 +186,7 @@ class Simulations:
 
         Raises:
             EngineError: A simulation failed; there is no capacity without it.
+            UsageError: A limit is of a metric that these requests do not have.
         """
         missing = [(r, s) for s, r in wanted.items() if (r, s) not in self._known]
         points = {place: self._make(*place) for place in missing}
@@ -199,6 +214,7 @@ class Simulations:
 
         run = read_run(directory)
         measured = measure_run(run)
+        self.limits.require_known(measured)
         return Probe(
             *place,
             tuple(self.limits.broken(measured)),

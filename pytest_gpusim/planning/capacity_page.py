@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.artifacts import provenance, utc_now
 from pytest_gpusim.planning.charts import PANELS, draw_latency, draw_share
 from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
@@ -60,8 +59,7 @@ def write_capacity_page(capacity: Capacity, source: Mapping[str, str], out: Path
         ],
         columns=[f"{m.upper()} {s}" for m, _ in PANELS for s in ("p50", "p90")],
         source=source,
-        version=package_version("pytest-gpusim"),
-        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        made={**provenance(), "at": utc_now()},
     )
 
 

@@ -17,6 +17,7 @@ def document_of(question: Question, decisions: Sequence[Decision]) -> dict[str, 
     return {
         "schema_version": SCHEMA_VERSION,
         "limits": None if question.limits is None else str(question.limits),
+        "capacities": [each.to_json() for each in question.capacities],
         "decisions": [decision.to_json() for decision in decisions],
         "bearings": [bearing.to_json() for bearing in question.bearings],
         "points": [each.to_json() for each in question.evidence],
@@ -27,7 +28,9 @@ def lines_of(question: Question, decisions: Sequence[Decision]) -> list[str]:
     """The same for people."""
     found = [line for decision in decisions for line in _decision_lines(decision)]
     if len(question.settings) == 1 and question.capacities:
-        found += [f"load within {question.limits}", *_rows(question.capacities, {})]
+        (only,) = question.capacities
+        found += [f"load within {question.limits}", *_rows([only], {})]
+        found += [f"  {note}" for note in only.notes]
     if question.bearings:
         found += _bearing_lines(question)
     return [*found, *_check_lines(question)]

@@ -4,8 +4,10 @@ Each setting has a value in reality, measured in repeats, and one in simulation.
 the best by their means; of settings that the simulator holds for equal, the one that is worst in
 reality. The *regret* is what the simulator's choice is worse by than the best of all, in reality's
 values. Its interval is Welch's for the difference of two means, at 90%, against each other setting:
-single repeats share no queue, single requests do. A choice is the same where that interval holds
-nothing above 0, and different where it lies above; the same name alone proves nothing.
+single repeats share no queue, single requests do. Its lower end is Bonferroni's over all those
+pairs, for of many equal settings one is bound to look better. A choice is the same where that
+interval holds nothing above 0, and different where it lies above; the same name alone proves
+nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from pytest_gpusim.errors import CheckFailed, UsageError
 Verdict = Literal["same", "different", "not to be told apart", "inconclusive"]
 Bound = Literal["", "at least", "at most"]
 CONFIDENCE = 0.9
+# A difference of one request is no more than one, whatever floats make of it.
+_JUST_MORE = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Setting:
         simulated: Its value in each simulation.
         real_bound: Whether its real value is but a bound: the truth is at least, or at most, that.
         simulated_bound: The same of its simulated value.
+        resolution: What a single request makes of a value that counts requests; smaller differences
+            are not told, however the repeats agree.
+        notes: What is to be known of the values.
     """
 
     name: str
@@ -41,6 +48,8 @@ class Setting:
     simulated: tuple[float, ...]
     real_bound: Bound = ""
     simulated_bound: Bound = ""
+    resolution: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def real_mean(self) -> float:
@@ -55,7 +64,7 @@ class Setting:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Student's for the mean over the repeats, at 90%; None for one."""
-        return student(self.real)
+        return student(self.real, self.resolution)
 
     @property
     def error(self) -> float | None:
@@ -64,11 +73,18 @@ class Setting:
             return None
         return (self.simulated_mean - self.real_mean) / self.real_mean
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known of the values."""
-        sides = (("real", self.real_bound), ("simulated", self.simulated_bound))
-        return tuple(f"{side}: {bound} that" for side, bound in sides if bound)
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "real": self.real_mean,
+            "real_runs": list(self.real),
+            "interval": None if self.interval is None else list(self.interval),
+            "simulated": self.simulated_mean,
+            "error": self.error,
+            "real_bound": self.real_bound or None,
+            "simulated_bound": self.simulated_bound or None,
+        }
 
 
 @dataclass(frozen=True)
@@ -112,9 +128,15 @@ class Decision:
 
     @property
     def simulated_best(self) -> tuple[Setting, ...]:
-        """All that the simulator holds for best."""
-        best = max(self._sign * setting.simulated_mean for setting in self.settings)
-        return tuple(each for each in self.settings if self._sign * each.simulated_mean == best)
+        """All that are the best by simulation, or may be, where it gives but a bound."""
+        ends = [
+            sorted(self._sign * end for end in _ends(each.simulated_mean, each.simulated_bound))
+            for each in self.settings
+        ]
+        surely = max(low for low, _ in ends)
+        return tuple(
+            each for each, (_, high) in zip(self.settings, ends, strict=True) if high >= surely
+        )
 
     @property
     def regret(self) -> float:
@@ -125,20 +147,21 @@ class Decision:
 
     @property
     def regret_interval(self) -> tuple[float, float] | None:
-        """Of the regret; infinite above where a rival is known by a bound only, None where a
-        setting has one repeat, or the best is 0.
+        """Of the regret; infinite above where a bound leaves open how much better a rival is, None
+        where a setting has one repeat, or the best is 0.
         """
         chosen, scale = self.simulated_choice, abs(self.real_choice.real_mean)
+        pairs = len(self.simulated_best) * (len(self.settings) - 1)
         low = high = 0.0
         for rival in self.settings:
             if rival is chosen:
                 continue
-            half = _half_width(rival.real, chosen.real)
-            if half is None or not scale:
+            half, wide = _half_width(rival, chosen), _half_width(rival, chosen, pairs)
+            if half is None or wide is None or not scale:
                 return None
             better = self._sign * (rival.real_mean - chosen.real_mean)
             if not self._may_exceed(chosen, rival):
-                low = max(low, (better - half) / scale)
+                low = max(low, (better - wide) / scale)
             high = max(high, (better + half) / scale)
             if self._may_exceed(rival, chosen):
                 high = math.inf
@@ -168,13 +191,15 @@ class Decision:
         """Pairs of settings that reality tells apart, and how many the simulator orders so."""
         apart = right = 0
         for one, other in combinations(self.settings, 2):
-            half = _half_width(one.real, other.real)
+            half = _half_width(one, other)
             difference = one.real_mean - other.real_mean
             lower, upper = (one, other) if difference < 0 else (other, one)
             open_ended = lower.real_bound == "at least" or upper.real_bound == "at most"
             if half is not None and abs(difference) > half and not open_ended:
                 apart += 1
-                right += difference * (one.simulated_mean - other.simulated_mean) > 0
+                _, most = _ends(lower.simulated_mean, lower.simulated_bound)
+                least, _ = _ends(upper.simulated_mean, upper.simulated_bound)
+                right += least > most
         return apart, right
 
     def check(self, regret: float = 0.0) -> None:
@@ -201,19 +226,7 @@ class Decision:
         return {
             "objective": self.objective,
             "higher_is_better": self.higher_is_better,
-            "settings": [
-                {
-                    "name": each.name,
-                    "real": each.real_mean,
-                    "real_runs": list(each.real),
-                    "interval": None if each.interval is None else list(each.interval),
-                    "simulated": each.simulated_mean,
-                    "error": each.error,
-                    "real_bound": each.real_bound or None,
-                    "simulated_bound": each.simulated_bound or None,
-                }
-                for each in self.settings
-            ],
+            "settings": [each.to_json() for each in self.settings],
             "real_choice": self.real_choice.name,
             "simulated_choice": self.simulated_choice.name,
             "simulated_best": [each.name for each in self.simulated_best],
@@ -245,32 +258,47 @@ class Decision:
         return 1 if self.higher_is_better else -1
 
     def _may_exceed(self, one: Setting, other: Setting) -> bool:
-        """Whether a bound leaves open that one is above the other by any amount."""
-        return one.real_bound == "at least" or (one.real_bound == other.real_bound == "at most")
+        """Whether a bound leaves open that one is above the other, whatever their means."""
+        if other.real_bound == "at least" and one.real_bound != "at least":
+            return False
+        return one.real_bound == "at least" or other.real_bound == "at most"
 
 
-def student(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's interval for the mean, at 90%; None for one value."""
+def student(values: Sequence[float], resolution: float = 0.0) -> tuple[float, float] | None:
+    """Student's interval for the mean, at 90%, no narrower than the resolution to either side; None
+    for one value.
+    """
     if len(values) < 2:
         return None
     half = _quantile(len(values) - 1) * math.sqrt(variance(values) / len(values))
+    half = max(half, resolution * _JUST_MORE)
     return fmean(values) - half, fmean(values) + half
 
 
-def _half_width(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Of Welch's interval for a difference of means; None without repeats on both sides."""
-    if len(one) < 2 or len(other) < 2:
+def _ends(mean: float, bound: Bound) -> tuple[float, float]:
+    """Between what a value lies that may be but a bound."""
+    return (
+        -math.inf if bound == "at most" else mean,
+        math.inf if bound == "at least" else mean,
+    )
+
+
+def _half_width(one: Setting, other: Setting, pairs: int = 1) -> float | None:
+    """Of Welch's interval for a difference of means, at 90% for all of so many pairs at once; None
+    without repeats on both sides.
+    """
+    if len(one.real) < 2 or len(other.real) < 2:
         return None
-    parts = [variance(each) / len(each) for each in (one, other)]
-    total = sum(parts)
+    parts = [variance(each.real) / len(each.real) for each in (one, other)]
+    total, resolution = sum(parts), max(one.resolution, other.resolution) * _JUST_MORE
     if not total:
-        return 0.0
-    sizes = (len(one), len(other))
+        return resolution
+    sizes = (len(one.real), len(other.real))
     freedom = total**2 / sum(p**2 / (n - 1) for p, n in zip(parts, sizes, strict=True))
-    return _quantile(freedom) * math.sqrt(total)
+    return max(_quantile(freedom, pairs) * math.sqrt(total), resolution)
 
 
-def _quantile(freedom: float) -> float:
+def _quantile(freedom: float, pairs: int = 1) -> float:
     from scipy.stats import t
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(t.ppf(1 - (1 - CONFIDENCE) / 2 / pairs, freedom))

@@ -24,7 +24,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.planning.evidence import Evidence, Runs, examine, require_one_load
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.question import (
@@ -41,8 +41,9 @@ from pytest_gpusim.registry import Registry
 from pytest_gpusim.toml_documents import read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from pytest_gpusim.compare.measure import RunMetrics
     from pytest_gpusim.runs import Run
 
 _KEYS = {"slo", "share", "objective", "accept", "state", "point"}
@@ -91,10 +92,10 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
             raise InputError(path, where, str(error)) from None
     require_one_load(path, points)
     settings: dict[str, Sides] = {}
-    for (setting, load), runs in points.items():
-        sides = settings.setdefault(setting, Sides())
-        sides.real[load] = [_measured(path, run, limits) for run in runs.real]
-        sides.simulated[load] = [_measured(path, run, limits) for run in runs.simulated]
+    for each, runs in zip(evidence, points.values(), strict=True):
+        sides = settings.setdefault(each.setting, Sides())
+        sides.real[each.load] = _measured(path, runs.real, each.real, limits)
+        sides.simulated[each.load] = _measured(path, runs.simulated, each.simulated, limits)
     return Question(path, limits, objectives, settings, tuple(evidence))
 
 
@@ -157,15 +158,19 @@ def _runs(
     return Runs(real, simulated)
 
 
-def _measured(path: Path, run: Run, limits: Limits | None) -> Measured:
-    from pytest_gpusim.compare.measure import measure_run
-
-    metrics = measure_run(run)
-    for limit in limits.limits if limits else ():
-        if limit.metric in metrics.unavailable:
-            why = metrics.unavailable[limit.metric]
-            raise InputError(path, "slo", f"{limit.metric} is not known of {run.run_id}: {why}")
-    return Measured(metrics, figures_of(run, metrics), _source(run))
+def _measured(
+    path: Path, runs: Sequence[Run], metrics: Sequence[RunMetrics], limits: Limits | None
+) -> list[Measured]:
+    if limits is not None:
+        try:
+            for each in metrics:
+                limits.require_known(each)
+        except UsageError as error:
+            raise InputError(path, "slo", str(error)) from None
+    return [
+        Measured(each, figures_of(run, each), _source(run))
+        for run, each in zip(runs, metrics, strict=True)
+    ]
 
 
 def _source(run: Run) -> dict[str, str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.artifacts import provenance, utc_now
 from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
 from pytest_gpusim.planning.decided import (
     checks_against,
@@ -65,8 +64,7 @@ def write_decision_page(question: Question, decisions: Sequence[Decision], out: 
         checks=list(checks_against(question)),
         runs=list(_provenance(question)),
         file=str(question.path),
-        version=package_version("pytest-gpusim"),
-        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        made={**provenance(), "at": utc_now()},
     )
 
 

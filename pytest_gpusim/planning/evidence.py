@@ -6,8 +6,9 @@ else speaks against a point is kept, and makes its decisions inconclusive.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,9 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.identity import run_digest
 
 if TYPE_CHECKING:
+    from pytest_gpusim.compare import Comparison
     from pytest_gpusim.compare.checks import ComparisonCheck
+    from pytest_gpusim.compare.measure import RunMetrics
     from pytest_gpusim.runs import Run
 
 _SAME = "same_workload"
@@ -26,6 +29,7 @@ _REFUSED = ("roles", _SAME, "units")
 _ORDER = ("skip", "pass", "accepted", "warn", "unknown", "fail")
 # Of how large errors are; a choice may be right all the same.
 _OF_ERRORS = "no_cancelling_errors"
+_FAR_OFF = 2.0  # a load over the rate, from which on it is in another unit
 
 
 class Runs(NamedTuple):
@@ -43,11 +47,16 @@ class Evidence:
         setting: Its name.
         load: Its load.
         checks: All checks.
+        real: The metrics of each repeat, as a comparison takes them: what failed in one run is left
+            out of all.
+        simulated: Of each simulation, cut to the tokens that were really produced.
     """
 
     setting: str
     load: float
     checks: tuple[ComparisonCheck, ...]
+    real: tuple[RunMetrics, ...] = field(repr=False)
+    simulated: tuple[RunMetrics, ...] = field(repr=False)
 
     @property
     def place(self) -> str:
@@ -93,7 +102,7 @@ def examine(
     accept: Collection[str] = (),
     stated: Mapping[str, Any] | None = None,
 ) -> Evidence:
-    """The checks of one point's runs.
+    """The checks of one point's runs, and their metrics.
 
     Args:
         path: The decision file.
@@ -107,14 +116,21 @@ def examine(
     Raises:
         InputError: A run is not what it is given for, or they are of different requests.
     """
-    checks = compare_runs(runs.real, runs.simulated, accept=accept, stated=stated).checks
-    if _other_requests(checks) and len(runs.real) == len(runs.simulated) > 1:
+    compared: list[Comparison] = [
+        compare_runs(runs.real, runs.simulated, accept=accept, stated=stated)
+    ]
+    if _other_requests(compared[0].checks) and len(runs.real) == len(runs.simulated) > 1:
         pairs = zip(runs.real, runs.simulated, strict=True)
-        checks = _worst(
-            [compare_runs([real], sim, accept=accept, stated=stated).checks for real, sim in pairs]
-        )
+        compared = [compare_runs([real], s, accept=accept, stated=stated) for real, s in pairs]
+    checks = _worst([each.checks for each in compared])
     _refuse(path, where, checks, _REFUSED)
-    return Evidence(*place, checks)
+    sides = [each.sides for each in compared]
+    return Evidence(
+        *place,
+        checks,
+        tuple(metrics for side in sides for metrics in side.real_metrics),
+        tuple(metrics for side in sides for metrics in side.sims_metrics),
+    )
 
 
 def _other_requests(checks: Sequence[ComparisonCheck]) -> bool:
@@ -155,34 +171,59 @@ def require_one_load(path: Path, points: Mapping[tuple[str, float], Runs]) -> No
                 sides = sides_of([runs.real[repeat] for runs in several], sim)
                 same = CHECKS[_SAME].run(sides, accepted=False)
                 _refuse(path, f"load {load:g}", [same], (_SAME,))
-    _require_order(path, {load: several[0].real[0] for load, several in by_load.items()})
+    _require_loads(path, {load: several[0].real[0] for load, several in by_load.items()})
 
 
-def _require_order(path: Path, by_load: Mapping[float, Run]) -> None:
-    before: dict[bool, tuple[float, float]] = {}
-    for load in sorted(by_load):
-        run = by_load[load]
-        limit = run.load.max_concurrency
-        found = float(limit) if limit is not None else _rate(run)
-        kind = limit is not None
-        if found is None:
-            continue
-        if kind in before and found <= before[kind][1]:
-            unit = "clients" if kind else "requests/s"
-            low, its = before[kind]
-            raise InputError(
-                path,
-                f"load {load:g}",
-                f"{run.run_id} had {found:.4g} {unit}, and at load {low:g} there were {its:.4g}: "
-                "a higher load must be one",
-            )
-        before[kind] = (load, found)
+class _Sent(NamedTuple):
+    """How much load a run had, as far as it tells: its limit of requests at once, and the rate."""
+
+    clients: int | None
+    rate: float | None
+    requests: int
+
+    @classmethod
+    def by(cls, run: Run) -> _Sent:
+        rows = run.requests
+        due = rows["due_time_ns"] if "due_time_ns" in rows.columns else None
+        if due is None and run.is_open_loop:
+            due = rows["arrival_time_ns"]
+        times = [] if due is None else due.dropna().astype("float64").tolist()
+        span = max(times) - min(times) if times else 0.0
+        rate = (len(times) - 1) / span * 1e9 if span else None
+        return cls(run.load.max_concurrency, rate, len(times))
+
+    def __str__(self) -> str:
+        clients = None if self.clients is None else f"{self.clients} clients"
+        rate = None if self.rate is None else f"{self.rate:.4g} requests/s"
+        return " at ".join(filter(None, (clients, rate)))
+
+    def exceeds(self, other: _Sent) -> bool | None:
+        """Whether there was more of it; None where that is not known."""
+        pairs = [(self.clients, other.clients), (self.rate, other.rate)]
+        more = [a > b for a, b in pairs if a is not None and b is not None]
+        return any(more) if more else None
+
+    def is_called(self, load: float) -> bool:
+        """Whether it may be what a file calls this load: the clients, or about the rate."""
+        if load == self.clients or (self.clients is None and self.rate is None):
+            return True
+        # The rate of few requests is one of chance.
+        most = max(_FAR_OFF, math.exp(4 / math.sqrt(max(self.requests, 1))))
+        return self.rate is not None and 1 / most < load / self.rate < most
 
 
-def _rate(run: Run) -> float | None:
-    arrivals = run.requests["arrival_time_ns"]
-    span = float(arrivals.max() - arrivals.min())
-    return (len(arrivals) - 1) / span * 1e9 if span and run.is_open_loop else None
+def _require_loads(path: Path, by_load: Mapping[float, Run]) -> None:
+    """Raise `InputError` where a higher load was none, or a load is in another unit."""
+    before: tuple[float, _Sent] | None = None
+    for load, run in sorted(by_load.items()) if len(by_load) > 1 else ():
+        sent, where = _Sent.by(run), f"load {load:g}"
+        if before is not None and sent.exceeds(before[1]) is False:
+            problem = f"at load {before[0]:g} there were {before[1]}: a higher load must be one"
+            raise InputError(path, where, f"{run.run_id} had {sent}, and {problem}")
+        if not sent.is_called(load):
+            problem = "a load is the number of clients, or requests per second"
+            raise InputError(path, where, f"{run.run_id} had {sent}; {problem}")
+        before = load, sent
 
 
 def _refuse(

@@ -97,8 +97,11 @@ class Point:
 def run_point(point: Point, registry: Registry, out: Path) -> str:
     """Simulate a point and write its run directory ``out``; returns why it failed, else nothing.
 
-    A point never fails its neighbours: what goes wrong is its own row's reason.
+    A point never fails its neighbours: what goes wrong is its own row's reason. One that another
+    sweep has made meanwhile is not made again.
     """
+    if out.is_dir():
+        return ""
     try:
         inputs = SimulationInputs(
             point.model,

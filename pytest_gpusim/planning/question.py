@@ -103,7 +103,8 @@ class Question:
                     for side in (sides.real, sides.simulated)
                 )
                 doubts = self._doubts([setting], [load])
-                yield Bearing(setting, load, limits.most_used, real, simulated, doubts)
+                least = max(limits.resolution(run.metrics) for run in sides.real[load])
+                yield Bearing(setting, load, limits.most_used, real, simulated, doubts, least)
 
     def _between_settings(self) -> Iterator[Decision]:
         if self.capacities:
@@ -112,7 +113,7 @@ class Question:
                 for name, sides in self.settings.items()
                 for load in self.loads
                 if load not in sides.real
-            )
+            ) + tuple(note for each in self.capacities for note in each.notes)
             objective = f"load within {self.limits}"
             doubts = self._doubts(self.settings, self.loads)
             yield Decision(objective, self.capacities, True, notes, doubts)
@@ -145,7 +146,8 @@ class Question:
         real, simulated = (
             self._values(side[load], objective) for side in (sides.real, sides.simulated)
         )
-        return Setting(called, real, simulated)
+        least = max(_of_one_request(run, objective) for run in sides.real[load])
+        return Setting(called, real, simulated, resolution=least)
 
     def _values(self, runs: Sequence[Measured], name: str) -> tuple[float, ...]:
         if name in (GOODPUT, GOOD_REQUESTS):
@@ -171,6 +173,14 @@ class Question:
         )
 
 
+def _of_one_request(run: Measured, objective: str) -> float:
+    """What a single request makes of an objective that counts the good ones."""
+    if objective not in (GOODPUT, GOOD_REQUESTS):
+        return 0.0
+    scale = float(run.figures["requests_per_s"] or 0.0) if objective == GOOD_REQUESTS else 1.0
+    return scale / max(len(run.metrics.requests), 1)
+
+
 def is_objective(name: str) -> bool:
     """Whether settings can be chosen by this name."""
     return name in objective_names() or name in FIGURES
@@ -184,23 +194,45 @@ def objective_names() -> list[str]:
 def _capacity_of(name: str, sides: Sides, limits: Limits) -> Setting:
     values: list[tuple[float, ...]] = []
     bounds: list[Bound] = []
-    for runs in (sides.real, sides.simulated):
+    notes: list[str] = []
+    least = 0.0
+    for side, runs in (("real", sides.real), ("simulated", sides.simulated)):
         repeats = min(len(each) for each in runs.values())
-        found = [
-            _capacity({load: limits.margin(each[k].metrics) for load, each in runs.items()})
+        curves = [
+            {load: limits.margin(each[k].metrics) for load, each in runs.items()}
             for k in range(repeats)
         ]
+        found = [_capacity(curve) for curve in curves]
         values.append(tuple(value for value, _ in found))
         bounds.append(next((bound for _, bound in found if bound), ""))
-    return Setting(name, values[0], values[1], bounds[0], bounds[1])
+        notes += [
+            f"{name}, {side}: {note}" for note in sorted(set(map(_not_monotone, curves)) - {""})
+        ]
+        if side == "real":
+            one = max(limits.resolution(run.metrics) for each in runs.values() for run in each)
+            least = (
+                max(_capacity(curve, one)[0] - _capacity(curve, -one)[0] for curve in curves) / 2
+            )
+    return Setting(name, values[0], values[1], bounds[0], bounds[1], least, tuple(notes))
 
 
-def _capacity(margins: Mapping[float, float]) -> tuple[float, Bound]:
-    """The load at which a margin becomes less than nothing, and whether that is but a bound.
+def _not_monotone(margins: Mapping[float, float]) -> str:
+    """Where limits hold above a load that breaks them; empty where they do not."""
+    broken = min((load for load, margin in margins.items() if margin < 0), default=math.inf)
+    again = [load for load, margin in margins.items() if load > broken and margin >= 0]
+    if not again:
+        return ""
+    return f"the limits break at load {broken:g} and hold at {min(again):g}; taken is the lower one"
+
+
+def _capacity(margins: Mapping[float, float], more: float = 0.0) -> tuple[float, Bound]:
+    """The lowest load at which a margin, and so much more, becomes less than nothing, and whether
+    that is but a bound.
 
     Between two measured loads the margin is taken as linear in the logarithm of the load.
     """
     loads = sorted(margins)
+    margins = {load: margin + more for load, margin in margins.items()}
     for below, above in zip([None, *loads], loads, strict=False):
         if margins[above] >= 0:
             continue

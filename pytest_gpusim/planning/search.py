@@ -39,12 +39,14 @@ class Axis(ABC):
         name: Of its values, in tables and documents.
         unit: Of its values.
         everything: The most that there can be: all requests are there at once.
+        least: The least that there can be.
         precision: Relative width at which a bisection ends.
     """
 
     name: str
     unit: str
     everything: float
+    least: float
     precision: float
 
     @abstractmethod
@@ -76,6 +78,7 @@ class Rates(Axis):
     name: str = field(default="rate", init=False)
     unit: str = field(default="requests/s", init=False)
     everything: float = field(default=1e6, init=False)
+    least: float = field(default=0.0, init=False)
     _lowest: float = field(default=math.inf, init=False)
 
     def first_bounds(self, served: float, *, holds: bool) -> Bounds:
@@ -125,6 +128,7 @@ class Clients(Axis):
     precision: float
     name: str = field(default="clients", init=False)
     unit: str = field(default="clients", init=False)
+    least: float = field(default=1.0, init=False)
 
     def first_bounds(self, served: float, *, holds: bool) -> Bounds:
         """See `Axis`."""

@@ -104,6 +104,16 @@ class Limits:
             return 1 - self.goodput(run)
         return math.exp(-self.margin(run))
 
+    def resolution(self, run: RunMetrics) -> float:
+        """What a single request makes of `used`, where that is a share."""
+        return 0.0 if self.limits[0].statistic else 1 / max(len(run.requests), 1)
+
+    def require_known(self, run: RunMetrics) -> None:
+        """Raise `UsageError` where a metric cannot be had: what is not known holds no limit."""
+        for limit in self.limits:
+            if limit.metric in run.unavailable:
+                raise UsageError(f"{limit.metric} is not known of {run.unavailable[limit.metric]}")
+
     def goodput(self, run: RunMetrics) -> float:
         """The share of requests that are within every limit, statistics left aside."""
         table = run.requests

@@ -14,6 +14,7 @@ A key follows from the content of all inputs, so a grid can grow, be stopped and
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -130,10 +131,8 @@ def run_sweep(
     try:
         for outcome in _reported(execute(todo, runs), len(todo), say):
             outcomes[outcome.key] = outcome
-            if not outcome.reason:
-                done.add(outcome.key)
     finally:
-        finished = tuple(_finish(row, done, outcomes.get(row.key), runs) for row in rows)
+        finished = tuple(_finish(row, outcomes.get(row.key), runs) for row in rows)
         sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
         _write(sweep)
     return sweep
@@ -223,13 +222,12 @@ def _reported(
             say(f"{number} of {count} done{word}, about {left:.0f} s left")
 
 
-def _finish(row: Row, done: set[str], outcome: Outcome | None, runs: Path) -> Row:
+def _finish(row: Row, outcome: Outcome | None, runs: Path) -> Row:
     if not row.key:
         return row
-    if outcome is not None and outcome.reason:
-        return replace(row, status="failed", reason=outcome.reason)
-    if row.key not in done:
-        return row
+    if not (runs / row.key).is_dir():  # another sweep may have done what failed in this one
+        reason = outcome.reason if outcome else ""
+        return replace(row, status="failed", reason=reason) if reason else row
     try:
         figures = outcome.figures if outcome else None
         return replace(row, status="done", figures=figures or run_figures(runs / row.key))
@@ -249,7 +247,7 @@ def require_sweep(out: Path) -> None:
 
 def _write(sweep: Sweep) -> None:
     """The table and the document, each whole or not at all."""
-    lines = sweep.path / f".{TABLE}.partial"
+    lines = sweep.path / f".{TABLE}.partial-{os.getpid()}"
     with lines.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*sweep.axes, "key", "status", "reason", *FIGURES])
@@ -259,7 +257,7 @@ def _write(sweep: Sweep) -> None:
             place = [row.place[name] for name in sweep.axes]
             writer.writerow([*place, row.key, row.status, row.reason, *map(_cell, cells)])
     lines.replace(sweep.path / TABLE)
-    document = sweep.path / f".{DOCUMENT}.partial"
+    document = sweep.path / f".{DOCUMENT}.partial-{os.getpid()}"
     write_json(document, sweep.to_json())
     document.replace(sweep.path / DOCUMENT)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import package_version
+from pytest_gpusim.artifacts import provenance, utc_now
 from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
 from pytest_gpusim.planning.sweep import Row, Sweep
 from pytest_gpusim.report.page import write_page
@@ -53,8 +52,7 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
         left_out=max(0, len(done) - _MANY),
         others=[row for row in sweep.rows if row.status != "done"],
         path=str(sweep.path),
-        version=package_version("pytest-gpusim"),
-        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        made={**provenance(), "at": utc_now()},
     )
 
 

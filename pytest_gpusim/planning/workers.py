@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +47,8 @@ def run_in_processes(
 ) -> Iterator[Outcome]:
     """Run points in ``workers`` processes, in any order.
 
-    Where a process dies (for want of memory, say), what had not ended runs again in new ones, and
-    fails after so many deaths.
+    Where a process dies (for want of memory, say), the points that were under way run again, each
+    alone, and one fails whose own process has died so many times; the others go on.
 
     Args:
         points: What to run.
@@ -55,16 +57,27 @@ def run_in_processes(
         workers: How many processes.
     """
     left = {point.key: point for point in points}
-    for _ in range(_TRIES if left else 0):
+    while left:
         try:
             for outcome in _pool(list(left.values()), registry, out, workers):
                 del left[outcome.key]
                 yield outcome
-            return
-        except BrokenProcessPool:
-            continue
-    for key in left:
-        yield Outcome(key, f"a worker process died {_TRIES} times over it or its neighbours")
+        except _ProcessDied as died:
+            for key in died.under_way:
+                yield _alone(left.pop(key), registry, out)
+
+
+def _alone(point: Point, registry: Callable[[], Registry], out: Path) -> Outcome:
+    for _ in range(_TRIES):
+        with suppress(_ProcessDied):
+            return next(_pool([point], registry, out, 1))
+    return Outcome(point.key, f"its worker process died {_TRIES} times")
+
+
+class _ProcessDied(Exception):
+    def __init__(self, under_way: list[str]) -> None:
+        super().__init__()
+        self.under_way = under_way
 
 
 def _pool(
@@ -75,12 +88,22 @@ def _pool(
     pool = ProcessPoolExecutor(
         min(workers, len(points)), context, initializer=_load, initargs=(registry,)
     )
+    waiting = iter(points)
+    running: dict[Future[Outcome], str] = {}
     try:
-        running: set[Future[Outcome]] = {pool.submit(_run, point, out) for point in points}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+        while True:
+            # One more than there are workers, so that none waits for the next.
+            for point in islice(waiting, workers + 1 - len(running)):
+                running[pool.submit(_run, point, out)] = point.key
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                outcome = future.result()
+                del running[future]
+                yield outcome
+    except BrokenProcessPool:
+        raise _ProcessDied(list(running.values()) or [points[0].key]) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

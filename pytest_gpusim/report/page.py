@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def write_page(out: Path | str, template: str, **content: Any) -> None:
     text = render(template, **content)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(out)
 

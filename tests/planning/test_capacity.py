@@ -129,6 +129,36 @@ def test_limits_that_no_load_or_every_load_holds(
     json.dumps(found.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("by_seed", "says"),
+    [
+        ({0: 0.0, 1: 4.0}, "capacity: none with 1 of 2 seeds, ttft_p90 does not hold at any load"),
+        ({0: math.inf, 1: math.inf}, "capacity: unbounded, the limits hold with all requests"),
+        ({0: math.inf, 1: 4.0}, "capacity: unbounded with 1 of 2 seeds, the limits hold"),
+    ],
+)
+def test_seeds_without_a_capacity_are_counted(by_seed: dict[int, float], says: str) -> None:
+    value = 0.0 if 0.0 in by_seed.values() else math.inf
+    limits, rates = parse_limits("ttft_p90=1s"), Rates(0.02)
+    found = Capacity(limits, rates, by_seed, value, None, (), None, ("ttft_p90",), None)
+    assert says in "\n".join(found.lines())
+
+
+def test_a_knee_at_an_end_of_the_curve_is_a_bound(tmp_path: Path) -> None:
+    # Sixteen seats, and a limit that a queue breaks long before they are taken.
+    found = search(tmp_path, f"e2e_p99={1.02 * SERVICE_NS / 1e6}ms", engine=ENGINE)
+    assert (found.knee, found.knee_bound) == (found.curve[-1].at, "at least")
+    assert f"knee: at least {found.knee:.4g} requests/s" in "\n".join(found.lines())
+
+
+def test_a_metric_that_no_request_has_holds_no_limit(tmp_path: Path) -> None:
+    spec = replace(FIXED, decode=Lengths(1, 1))
+    with pytest.raises(
+        UsageError, match=r"tpot is not known of .*every request has a single token"
+    ):
+        search(tmp_path, "tpot_p90=1ms", spec=spec)
+
+
 def test_seeds_give_an_interval_that_holds_each_capacity_apart(tmp_path: Path) -> None:
     spec = replace(FIXED, arrivals="poisson", requests=30, decode=Lengths(1, 6))
     limit = f"ttft_p90={3 * SERVICE_NS / 1e6}ms"
@@ -228,6 +258,8 @@ def test_a_load_must_be_given(
 ) -> None:
     assert main(command()) == 2
     assert "give --requests" in capsys.readouterr().err
+    assert main(command("--workload", "w", "--requests", "9")) == 2
+    assert "--requests: is of a load that is generated" in capsys.readouterr().err
 
 
 def test_the_command_searches_clients(

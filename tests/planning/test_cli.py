@@ -66,7 +66,7 @@ def test_a_failed_point_is_said_and_is_exit_code_1(
     assert main(["sweep", str(grid), *options]) == 1
     said = capsys.readouterr()
     assert [p["status"] for p in json.loads(said.out)["points"]] == ["failed", "failed"]
-    assert "engine.max_num_seqs=16: " in said.err
+    assert "engine.max_num_seqs=1 and 1 other points: " in said.err
 
 
 def test_workers_must_be_some(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:

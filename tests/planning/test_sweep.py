@@ -11,7 +11,7 @@ import pytest
 
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.planning.grid import read_grid
-from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.point import Point, run_point
 from pytest_gpusim.planning.sweep import Sweep, run_sweep
 from pytest_gpusim.planning.workers import Outcome, run_here, run_in_processes
 from tests.planning.grids import csv_bytes, registry, write_grid
@@ -104,6 +104,20 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {row.status for row in sweep.rows} == {"done"}
     assert said[0] == "4 points: 1 done before, 3 to run"
     assert said[-1] == "3 of 3 done, about 0 s left"
+
+
+def test_what_another_sweep_has_made_meanwhile_is_done(tmp_path: Path) -> None:
+    out, known = tmp_path / "out", registry()
+    before = csv_bytes(run(tmp_path, tmp_path / "other").path)
+
+    def beaten(points: Sequence[Point], place: Path) -> Iterator[Outcome]:
+        for point in points:
+            (tmp_path / "other" / "points" / point.key).rename(place / point.key)
+            assert run_point(point, known, place / point.key) == ""
+            yield Outcome(point.key, "--out: was filled by another process meanwhile")
+
+    assert not run_sweep(read_grid(tmp_path / "grid.toml"), known, out, beaten).failed
+    assert csv_bytes(out) == before
 
 
 def test_processes_write_the_same_bytes_as_this_one(tmp_path: Path) -> None:

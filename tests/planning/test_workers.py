@@ -8,6 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from pytest_gpusim.planning.point import Point
+from pytest_gpusim.planning.workers import run_in_processes
+from pytest_gpusim.registry import builtin_registry
+from tests.factories import CPU, ENGINE, TINY
 
 # What a sweep's parent does, but for its points: a worker is up, and says which process it is.
 _PARENT = """
@@ -35,6 +41,27 @@ def test_a_worker_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     while _lives(worker):
         assert time.monotonic() < deadline, "the worker outlives its parent"
         time.sleep(0.05)
+
+
+class Deadly:
+    """Ends the process that unpacks it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_point_that_ends_its_process_takes_no_other_with_it(tmp_path: Path) -> None:
+    # These end at once: their workload is nowhere.
+    points = [
+        Point(key, "reference", TINY, CPU, tmp_path / key, tmp_path, ENGINE, params)
+        for key, params in (("a", {}), ("deadly", {"x": Deadly()}), ("b", {}), ("c", {}))
+    ]
+    found = {
+        each.key: each.reason for each in run_in_processes(points, builtin_registry, tmp_path, 2)
+    }
+    assert found.pop("deadly") == "its worker process died 3 times"
+    assert sorted(found) == ["a", "b", "c"]
+    assert all("no such workload" in reason for reason in found.values()), found
 
 
 def _lives(process: int) -> bool:
