@@ -146,6 +146,8 @@ class Checker:
         judge("monotone", falls, "more work is not much cheaper")
         missing = _missing_sequence_operators(bundle)
         judge("sequence_operators", missing, "LM head and sampler are profiled", "warn")
+        distrusted = [str(text) for text in self.meta.get("distrusted") or []]
+        judge("source_tables", distrusted, "its source does not contradict itself", "warn")
         if lacking:
             judge("layer_operators", zeros, "no operator is left out", "warn")
         if bundle.overhead is None or bundle.overhead.empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,7 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
     if options.out is not None:
         require_vacant(options.out)
         source.produce(options, registry, options.out)
+        _say_distrusted(options.out)
         print(options.out)
         return 0
     from pytest_gpusim.bundle.layout import place_bundle
@@ -90,6 +92,7 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
     try:
         _ROOT.mkdir(parents=True, exist_ok=True)
         source.produce(options, registry, made)
+        _say_distrusted(made)
         print(place_bundle(made, _ROOT))
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -98,6 +101,14 @@ def _profile(options: argparse.Namespace, registry: Registry) -> int:
             with suppress(OSError):
                 path.rmdir()
     return 0
+
+
+def _say_distrusted(bundle: Path) -> None:
+    """Warn of tables of the source that contradict themselves."""
+    from pytest_gpusim.bundle.layout import unchecked_meta
+
+    for text in (unchecked_meta(bundle) or {}).get("distrusted") or []:
+        print(f"warning: do not trust {text}", file=sys.stderr)
 
 
 def _check(options: argparse.Namespace, registry: Registry) -> int:

@@ -9,9 +9,12 @@ of whole ns do), and rounded ones come with so little prefill that prompts were 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pytest_gpusim.points.rows import Point
+from pytest_gpusim.profiling.silicon_fusions import Fusions, up_to_mib
 
 _SEED = 0
 _HOPPER, _BLACKWELL_SEATS = ("h100", "h200"), 512
@@ -28,6 +31,8 @@ class Client:
         distinct_prompts: How many prompts there are, sent in turn; None: each is sent once.
         prefix_caching: Whether the server was told to cache prefixes; None: its default.
         async_scheduling: The same.
+        fused_on_blackwell: MiB of the largest fused all-reduce by degree, which the server was told
+            on Blackwell, with attention quantizing its output; None: the release's defaults.
         seats_are_clients: Whether ``max_num_seqs`` is the number of clients (on Blackwell 512).
         statistic: Of the two figures.
         source: Why so.
@@ -42,6 +47,14 @@ class Client:
     seats_are_clients: bool
     statistic: str
     source: str
+    fused_on_blackwell: Mapping[int, float] | None = None
+
+    def fusions(self, point: Point) -> Fusions | None:
+        """What the server was told to fuse; None: nothing but what its release does unasked."""
+        if self.fused_on_blackwell is None or point.hardware in _HOPPER:
+            return None
+        limits = dict(self.fused_on_blackwell)
+        return up_to_mib(limits, point.tensor_parallel, attention_quantizes=True)
 
     def seats(self, point: Point) -> int | None:
         """``max_num_seqs`` of the server; None: its default."""
@@ -78,7 +91,10 @@ INFERENCEX = Client(
     statistic="mean",
     source="its benchmark_serving.py: random prompts, lengths uniform from 0.8 to 1 times the "
     "stated ones, 10 prompts a client after a warm-up that is waited for, rate inf, ignore_eos; "
-    "its recipe: asynchronous scheduling, no prefix caching, as many sequences as clients",
+    "its recipe: asynchronous scheduling, no prefix caching, as many sequences as clients; on "
+    "Blackwell 512, fused all-reduces (VLLM_FLASHINFER_ALLREDUCE_FUSION_THRESHOLDS_MB) and "
+    "attention that quantizes",
+    fused_on_blackwell=MappingProxyType({2: 32, 4: 32, 8: 8}),
 )
 EXACT = Client(
     name="exact figures",

@@ -11,6 +11,7 @@ from pytest_gpusim.deployment.settings import Deployment, default, release_of
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.points.clients import Client
 from pytest_gpusim.points.rows import Point
+from pytest_gpusim.profiling.silicon_fusions import Fusions, default_fusions
 from pytest_gpusim.profiling.silicon_tables import SiliconTables
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class Served:
         hardware: The device.
         settings: Of the engine, complete.
         expert_parallel: Whether whole experts are dealt out.
+        fusions: What its compiled engine runs as one kernel.
     """
 
     shape: ModelShape
     hardware: Hardware
     settings: EngineSettings
     expert_parallel: bool
+    fusions: Fusions
 
 
 def system_of(hardware: str) -> str:
@@ -114,6 +117,8 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
         hardware,
         replace(settings, num_gpu_blocks=capacity.num_gpu_blocks),
         expert_parallel,
+        client.fusions(point)
+        or default_fusions(deployment.release, tables.sm_version, point.tensor_parallel),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def judge_points(
     points = read_points(path)
     known: dict[int, Kernels] = {}
     refused: dict[int, str] = {}
+    distrusted: list[str] = []
     rows = []
     with PointSimulator(registry) as reference, PointSimulator(registry, simulator) as chosen:
         for index, point in enumerate(counted(points, "simulate kernels", len(points), "points")):
@@ -53,6 +55,7 @@ def judge_points(
                 refused[index] = str(error)
                 continue
             known[index] = Kernels(point, served.shape, found)
+            distrusted += reference.distrusted(point)
         again = counted(points, "simulate with engine time", len(points), "points")
         for index, point in enumerate(again):
             if index in refused:
@@ -68,9 +71,15 @@ def judge_points(
             for client in CLIENTS
             if any(row.get("client") == client.name for row in rows)
         ],
+        "distrusted": _distrusted(distrusted),
         "points": rows,
         "summary": _summary(rows),
     }
+
+
+def _distrusted(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Tables that contradict themselves, and how many points are simulated from each."""
+    return [{"table": text, "points": count} for text, count in Counter(texts).items()]
 
 
 def _row(
@@ -174,6 +183,8 @@ def points_lines(document: Mapping[str, Any]) -> Iterator[str]:
             f"{alone} of them by kernels alone, without engine time: asked for, or the table has "
             "fewer than two other dense configurations of the release to fit it on"
         )
+    for each in document["distrusted"]:
+        yield f"{each['points']} of them from a table not to be trusted: {each['table']}"
     yield ""
     for client in document["clients"]:
         yield f"client {client['name']} ({client['statistic']}s): {client['source']}"

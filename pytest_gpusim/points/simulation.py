@@ -14,6 +14,7 @@ from pytest_gpusim.points.clients import Client, client_of
 from pytest_gpusim.points.deployment import BLOCK_SIZE, Served, served_by, system_of
 from pytest_gpusim.points.rows import Point
 from pytest_gpusim.profiling.aiconfigurator import compose
+from pytest_gpusim.profiling.silicon_fusions import Fusions
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
@@ -62,7 +63,7 @@ class PointSimulator:
         registry.simulators.require(simulator)
         self._registry, self._simulator = registry, simulator
         self._tables: dict[str, SiliconTables] = {}
-        self._bundles: dict[tuple[str, str, int, bool], Bundle] = {}
+        self._bundles: dict[tuple[str, str, int, bool, Fusions], Bundle] = {}
         self._scratch = Path(tempfile.mkdtemp(prefix="gpusim-points-"))
         self._made = 0
 
@@ -83,6 +84,10 @@ class PointSimulator:
             self._tables[system] = open_tables(system, "vllm", None)
         return self._tables[system]
 
+    def distrusted(self, point: Point) -> list[str]:
+        """The tables behind a point that contradict themselves, a sentence each."""
+        return list(self._bundle(point, self.served(point)).meta["distrusted"])
+
     def simulate(self, point: Point, engine_time: EngineTime | None = None) -> Simulated:
         """Simulate a point, with engine time on top of its kernels where that is given."""
         served = self.served(point)
@@ -102,7 +107,13 @@ class PointSimulator:
         return self._run(inputs)
 
     def _bundle(self, point: Point, served: Served) -> Bundle:
-        key = (served.shape.name, point.hardware, point.tensor_parallel, served.expert_parallel)
+        key = (
+            served.shape.name,
+            point.hardware,
+            point.tensor_parallel,
+            served.expert_parallel,
+            served.fusions,
+        )
         if key not in self._bundles:
             out = self._place("bundle")
             compose(
@@ -110,6 +121,7 @@ class PointSimulator:
                 served.shape,
                 tensor_parallel=point.tensor_parallel,
                 expert_parallel=served.expert_parallel,
+                fusions=served.fusions,
                 block_size=BLOCK_SIZE,
                 hardware=point.hardware,
                 out=out,

@@ -7,7 +7,7 @@ token embedding and sampling are not in the tables and are priced by memory traf
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ from pytest_gpusim.bundle.schema import (
     MLP,
     MOE,
     PER_SEQUENCE,
-    TP,
 )
+from pytest_gpusim.deployment.settings import release_of
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.composition import (
     attention_rows,
@@ -29,9 +29,12 @@ from pytest_gpusim.profiling.composition import (
     hardware_name,
     mlp_rows,
 )
+from pytest_gpusim.profiling.silicon_collectives import collectives
+from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions, default_fusions
 from pytest_gpusim.profiling.silicon_layers import WIDTH, dense_ms
 from pytest_gpusim.profiling.silicon_moe import DISTRIBUTION, moe_rows
 from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
+from pytest_gpusim.profiling.silicon_trust import distrusted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +66,21 @@ class _Source:
             "--kv-cache-dtype", default="auto", help="auto (the checkpoint's), bfloat16 or fp8"
         )
         parser.add_argument(
+            "--engine-version",
+            metavar="RELEASE",
+            help="of the engine that runs, for what it fuses; default: the tables'",
+        )
+        parser.add_argument(
             "--block-size", type=int, default=16, metavar="TOKENS", help="of a KV block"
         )
 
     def produce(self, arguments: argparse.Namespace, registry: Registry, out: Path) -> None:
         tables = open_tables(arguments.system, arguments.framework, arguments.version)
+        release = release_of(arguments.engine_version or tables.version)
+        if release is None:
+            wrong = arguments.engine_version
+            raise UsageError(f"--engine-version {wrong}: expected a release such as 0.24.0")
+        fusions = default_fusions(release, tables.sm_version, arguments.tensor_parallel_size)
         compose(
             tables,
             registry.model(arguments.model),
@@ -75,6 +88,7 @@ class _Source:
             expert_parallel=arguments.enable_expert_parallel,
             kv_cache_dtype=arguments.kv_cache_dtype,
             block_size=arguments.block_size,
+            fusions=fusions if tables.framework == "vllm" else NOTHING,
             hardware=hardware_name(registry, tables.device_name),
             out=out,
         )
@@ -93,13 +107,18 @@ def compose(
     out: Path,
     expert_parallel: bool = False,
     kv_cache_dtype: str = "auto",
+    fusions: Fusions = NOTHING,
 ) -> None:
     """Write the bundle of a model for one tensor-parallel degree.
+
+    ``distrusted`` in its metadata says which of its tables contradict themselves.
 
     Raises:
         UsageError: The tables do not hold a shape that the model needs, or the degree does not fit.
     """
     _require_divisible(shape, tensor_parallel)
+    if tensor_parallel == 1 or tables.fused_all_reduce_ms(tensor_parallel) is None:
+        fusions = replace(fusions, all_reduce_bytes=0)
     notes = [
         "norms, activation, rotary embedding, token embedding and sampling are not measured: "
         "memory traffic at the system's bandwidth",
@@ -107,7 +126,7 @@ def compose(
         "times are those of kernels alone: no time of the engine, none between kernels",
     ]
     cache = shape.kv_cache_dtype(_DTYPE, kv_cache_dtype)
-    tokens, dense = dense_ms(tables, shape, tensor_parallel)
+    tokens, dense = dense_ms(tables, shape, tensor_parallel, fusions)
     heads = shape.num_q_heads // tensor_parallel
     kv_heads = max(1, shape.num_kv_heads // tensor_parallel)
     whole, prefill_kernel = tables.prefill_ms(heads, kv_heads, shape.head_dim, cache)
@@ -118,10 +137,15 @@ def compose(
         notes.append(f"the LM head is priced as products of the widest measured width, {width}")
     made: dict[str, pd.DataFrame | None] = {}
     if tensor_parallel > 1:
-        made[ALL_REDUCE], per_sequence, more = _collectives(
-            tables, shape, tensor_parallel, tokens, dense, per_sequence
+        made[ALL_REDUCE], per_sequence, more = collectives(
+            tables, shape, tensor_parallel, tokens, dense, per_sequence, fusions
         )
         notes += more
+        if fusions.all_reduce_bytes:
+            notes.append(
+                f"all-reduces up to {fusions.all_reduce_bytes} bytes run in the kernel of the norm "
+                "after them: the time of TensorRT-LLM's all-reduce, and the norm's traffic"
+            )
         notes.append(
             "emb includes the all-reduce of the embedding, which is split by vocabulary, lm_head "
             "the all-gather of the logits"
@@ -170,6 +194,7 @@ def compose(
             "system": tables.system,
             "aiconfigurator_core": package_version("aiconfigurator-core"),
             "notes": notes,
+            "distrusted": distrusted(tables, shape, tensor_parallel, expert_parallel),
         },
     )
 
@@ -246,46 +271,3 @@ def _joint(prefill: pd.DataFrame, decode: pd.DataFrame) -> pd.DataFrame:
     joint["time_ns"] = (joint["time_ms"] * _NS).round()
     axes = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode"]
     return joint[[*axes, "time_ns"]].astype("int64")
-
-
-def _collectives(
-    tables: SiliconTables,
-    shape: ModelShape,
-    workers: int,
-    tokens: Sequence[int],
-    dense: dict[str, Sequence[float]],
-    per_sequence: pd.DataFrame,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """``all_reduce.csv``, ``per_sequence.csv`` with the logits' all-gather, and what to say.
-
-    The embedding's all-reduce is added to its operator. Below the smallest measured message its
-    time is taken; above the largest nothing is.
-    """
-    import numpy as np
-    import pandas as pd
-
-    sizes, times = tables.collective_ms("all_reduce", workers)
-    needed = max(tokens) * shape.hidden_size * WIDTH
-    if needed > sizes[-1]:
-        raise UsageError(f"all-reduces of {needed} bytes are needed, measured are {sizes[-1]}")
-    reduced = np.interp([count * shape.hidden_size * WIDTH for count in tokens], sizes, times)
-    dense["emb"] = [float(a + b) for a, b in zip(dense["emb"], reduced, strict=True)]
-    gather_sizes, gather_times = tables.collective_ms("all_gather", workers)
-    most = int(gather_sizes[-1] // (shape.vocab_size * WIDTH))
-    kept = per_sequence[per_sequence["sequences"] <= most].reset_index(drop=True)
-    if kept.empty:
-        raise UsageError(
-            f"all-gathers of {shape.vocab_size * WIDTH} bytes are needed, measured are "
-            f"{gather_sizes[-1]}"
-        )
-    heads = kept["operator"] == "lm_head"
-    logits = kept.loc[heads, "sequences"] * shape.vocab_size * WIDTH
-    gathered = np.interp(logits, gather_sizes, gather_times) * _NS
-    kept.loc[heads, "time_ns"] += np.rint(gathered).astype("int64")
-    table = pd.DataFrame(
-        {TP: workers, "size_bytes": sizes, "time_ns": np.rint(times * _NS).astype("int64")}
-    )
-    notes = ["messages below the smallest measured one take its time"]
-    if len(kept) < len(per_sequence):
-        notes.append(f"no all-gather of the logits of more than {most} sequences was measured")
-    return table, kept, notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions
 from pytest_gpusim.profiling.silicon_tables import SiliconTables
 
 if TYPE_CHECKING:
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
 
 WIDTH = 2
 """Bytes of an activation: bfloat16."""
+# Each follows an all-reduce.
+_NORMS = ("input_layernorm", "post_attention_layernorm", "final_layernorm")
 Curve = tuple[Sequence[int], Sequence[float]]
 """Tokens, and the time in ms at each."""
 
 
 def dense_ms(
-    tables: SiliconTables, shape: ModelShape, workers: int
+    tables: SiliconTables, shape: ModelShape, workers: int, fusions: Fusions = NOTHING
 ) -> tuple[list[int], dict[str, Sequence[float]]]:
     """Times in ms by operator at the token counts that every product was measured at.
 
@@ -29,9 +32,14 @@ def dense_ms(
     qkv, hidden = (heads + 2 * kv_heads) * shape.head_dim, shape.hidden_size
     products = {
         "attn_pre_proj": _product(tables, shape, "attention", qkv, hidden, fused=True),
-        # Attention's output is quantized by a kernel of its own.
+        # Attention's output is quantized by a kernel of its own, unless attention does it.
         "attn_post_proj": _product(
-            tables, shape, "attention", hidden, heads * shape.head_dim, fused=False
+            tables,
+            shape,
+            "attention",
+            hidden,
+            heads * shape.head_dim,
+            fused=fusions.attention_quantizes,
         ),
     }
     rotated = (heads + kv_heads) * shape.head_dim
@@ -39,9 +47,7 @@ def dense_ms(
     # What a compiled engine fuses into its neighbours is traffic without a kernel of its own.
     traffic = {
         "emb": (hidden, True),
-        "input_layernorm": (4 * hidden, True),
-        "post_attention_layernorm": (4 * hidden, True),
-        "final_layernorm": (4 * hidden, True),
+        **dict.fromkeys(_NORMS, (4 * hidden, True)),
         "attn_rope": (2 * rotated, False),
     }
     if shape.qk_norm:
@@ -56,8 +62,12 @@ def dense_ms(
         by_tokens = dict(zip(ms, values, strict=True))
         times[name] = [by_tokens[count] for count in tokens]
     for name, (elements, kernel) in traffic.items():
+        fused = fusions.all_reduce_bytes if name in _NORMS else 0
         times[name] = [
-            tables.memory_ms(count * elements * WIDTH, kernel=kernel) for count in tokens
+            tables.memory_ms(
+                count * elements * WIDTH, kernel=kernel and count * hidden * WIDTH > fused
+            )
+            for count in tokens
         ]
     return tokens, times
 

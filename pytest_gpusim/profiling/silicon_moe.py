@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.profiling.silicon_rows import without_contradictions
 from pytest_gpusim.profiling.silicon_tables import SiliconTables
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def moe_rows(
 
     from pytest_gpusim.bundle.schema import EP, TP
 
-    tokens, times, kernel = _routed(tables, shape, workers, expert_parallel)
+    tokens, times, kernel = routed_ms(tables, shape, workers, expert_parallel)
     total = np.array(times)
     for sizes, more in _besides(tables, shape, workers):
         total += np.interp(tokens, sizes, more)
@@ -48,9 +49,10 @@ def moe_rows(
     return frame[[TP, EP, "num_tokens", "time_ns"]], kernel
 
 
-def _routed(
+def routed_ms(
     tables: SiliconTables, shape: ModelShape, workers: int, expert_parallel: bool
 ) -> tuple[list[int], list[float], str]:
+    """(tokens, ms, kernel) of a layer's routed experts alone."""
     experts = shape.experts
     assert experts is not None
     quantization = shape.quantization
@@ -78,7 +80,8 @@ def _routed(
             )
         frame = found
     kernel = str(frame["kernel_source"].value_counts().index[0])
-    series = frame[frame["kernel_source"] == kernel].groupby("num_tokens")["latency"].median()
+    medians = frame[frame["kernel_source"] == kernel].groupby("num_tokens")["latency"].median()
+    series = without_contradictions(medians.to_frame())[0]["latency"]
     return [int(n) for n in series.index], [float(t) for t in series], kernel
 
 

@@ -7,8 +7,7 @@ measured sizes we interpolate along the tables' own dimensions; outside them not
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,6 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError, UsageError, require_package
+from pytest_gpusim.profiling.silicon_rows import (
+    Contradictions,
+    bracket,
+    release_order,
+    releases,
+    rows_with,
+    without_contradictions,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "aiconfigurator_core"
 _DTYPE = "bfloat16"
+_ALL_REDUCE = "custom_allreduce_perf.parquet"
 # Rows of other variants than the plain one that a decoder runs.
 _PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE}
 
@@ -83,8 +91,8 @@ class SiliconTables:
         ns, ks = sorted(table["n"].unique()), sorted(table["k"].unique())
         corners = [
             (wn * wk, a, b)
-            for wn, a in _bracket(n, ns, f"{self.where} gemm: n")
-            for wk, b in _bracket(k, ks, f"{self.where} gemm: k")
+            for wn, a in bracket(n, ns, f"{self.where} gemm: n")
+            for wk, b in bracket(k, ks, f"{self.where} gemm: k")
             if wn * wk
         ]
         indexed = self._gemm_by_shape(dtype)
@@ -120,25 +128,44 @@ class SiliconTables:
         """Time by length of a single prompt's attention in one layer, and the kernel's name."""
         frame, kernel = self._attention("context", heads, kv_heads, head_dim, kv_cache_dtype)
         single = frame[frame["batch_size"] == 1]
-        return single.groupby("isl")["latency"].median(), kernel
+        mended, _ = without_contradictions(single.groupby("isl")["latency"].median().to_frame())
+        return mended["latency"], kernel
 
     def decode_ms(
         self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
     ) -> tuple[pd.DataFrame, str]:
         """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name."""
         frame, kernel = self._attention("generation", heads, kv_heads, head_dim, kv_cache_dtype)
-        rows = frame.groupby(["batch_size", "step"])["latency"].median().reset_index()
+        medians = frame.groupby(["batch_size", "step"])["latency"].median()
+        mended, _ = without_contradictions(medians.unstack("step"))
+        rows = mended.stack().dropna().reset_index()
         return rows.set_axis(["sequences", "context", "time_ms"], axis=1), kernel
 
     def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:
         """(bytes, time) of ``all_reduce`` (the framework's own, else NCCL's) or ``all_gather``."""
-        import pandas as pd
-
         path = None
         if operation == "all_reduce":
-            path = self._family("comm", "custom_allreduce_perf.parquet", required=False)
+            path = self._family("comm", _ALL_REDUCE, required=False)
         if path is None:
             path = self._nccl()
+        return self._collective(path, operation, workers)
+
+    def fused_all_reduce_ms(self, workers: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """(bytes, time) of TensorRT-LLM's all-reduce, without a norm; None where there is none.
+
+        FlashInfer's ``trtllm_allreduce_fusion``, which vLLM runs for an all-reduce and the norm
+        after it, is that kernel.
+        """
+        folder = self.root / str(self.spec["data_dir"]) / "comm" / "trtllm"
+        found = [path / _ALL_REDUCE for path in releases(folder)]
+        found = [path for path in found if path.is_file()]
+        return self._collective(found[-1], "all_reduce", workers) if found else None
+
+    def _collective(
+        self, path: Path, operation: str, workers: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        import pandas as pd
+
         frame = pd.read_parquet(path)
         frame = frame[frame["op_name"] == operation]
         for column, wanted in (("nccl_dtype", "half"), ("allreduce_dtype", _DTYPE)):
@@ -148,12 +175,15 @@ class SiliconTables:
             frame = frame[frame["backend"].str.endswith("graph")]
         where = f"{self.where} {operation}"
         series = (
-            _rows_with(frame, "num_gpus", workers, where)
-            .groupby("message_size")["latency"]
-            .median()
+            rows_with(frame, "num_gpus", workers, where).groupby("message_size")["latency"].median()
         )
         # Sizes are counted in elements of two bytes.
         return 2 * series.index.to_numpy(), series.to_numpy()
+
+    @property
+    def sm_version(self) -> int:
+        """Compute capability of the device, such as 90."""
+        return int(self.spec["gpu"]["sm_version"])
 
     @property
     def narrowest(self) -> int:
@@ -184,7 +214,7 @@ class SiliconTables:
         medians = frame.groupby(["k", "m"])["latency"].median()
         parts = [
             weight * medians[size]
-            for weight, size in _bracket(k, known, f"{self.where} quantize: k")
+            for weight, size in bracket(k, known, f"{self.where} quantize: k")
             if weight
         ]
         total = sum(parts[1:], parts[0]).dropna()
@@ -202,14 +232,25 @@ class SiliconTables:
             raise UsageError(f"{self.where} gemm: has no {dtype} products, only {known}")
         return found
 
+    def product_contradictions(self, dtype: str = _DTYPE) -> Contradictions:
+        """How many products of a dtype take far longer than products of more rows."""
+        self._gemm_by_shape(dtype)
+        return self._contradictions[dtype]
+
     def _gemm_by_shape(self, dtype: str) -> dict[tuple[int, int], pd.Series]:
         if dtype not in self._indexed:
             medians = self._gemm(dtype).groupby(["n", "k", "m"])["latency"].median()
+            by_rows, self._contradictions[dtype] = without_contradictions(
+                medians.unstack("m").transpose()
+            )
             self._indexed[dtype] = {
-                (int(n), int(k)): rows.droplevel(["n", "k"])
-                for (n, k), rows in medians.groupby(level=["n", "k"])
+                (int(n), int(k)): by_rows[n, k].dropna() for n, k in by_rows.columns
             }
         return self._indexed[dtype]
+
+    @cached_property
+    def _contradictions(self) -> dict[str, Contradictions]:
+        return {}
 
     @cached_property
     def _indexed(self) -> dict[str, dict[tuple[int, int], pd.Series]]:
@@ -238,7 +279,7 @@ class SiliconTables:
             "head_dim": head_dim,
         }.items():
             if column in frame.columns:
-                frame = _rows_with(frame, column, wanted, path)
+                frame = rows_with(frame, column, wanted, path)
         same = frame[frame["num_key_value_heads"] == kv_heads]
         # One kernel throughout: the one that was measured most.
         if not same.empty:
@@ -250,7 +291,7 @@ class SiliconTables:
             raise UsageError(f"{path}: has no {kv_heads} key heads, only {have}")
         parts = [
             (weight, same[same["num_heads"] == count])
-            for weight, count in _bracket(heads, known, f"{path}: num_heads (key heads {kv_heads})")
+            for weight, count in bracket(heads, known, f"{path}: num_heads (key heads {kv_heads})")
             if weight
         ]
         if len(parts) == 1:
@@ -266,18 +307,18 @@ class SiliconTables:
         if exact.is_file():
             return exact
         if family == "comm":
-            earlier = [path for path in _releases(folder) if (path / name).is_file()]
-            earlier = [p for p in earlier if _order(p.name) <= _order(self.version)]
+            earlier = [path for path in releases(folder) if (path / name).is_file()]
+            earlier = [p for p in earlier if release_order(p.name) <= release_order(self.version)]
             if earlier:
                 return earlier[-1] / name
         if not required:
             return None
-        known = ", ".join(p.name for p in _releases(folder) if (p / name).is_file()) or "none"
+        known = ", ".join(p.name for p in releases(folder) if (p / name).is_file()) or "none"
         raise InputError(exact, "", f"no such table; releases that have it: {known}")
 
     def _nccl(self) -> Path:
         folder = self.root / str(self.spec["data_dir"]) / "comm" / "nccl"
-        found = [p / "nccl_perf.parquet" for p in _releases(folder)]
+        found = [p / "nccl_perf.parquet" for p in releases(folder)]
         found = [path for path in found if path.is_file()]
         if not found:
             raise InputError(folder, "", "no table of collectives for this system")
@@ -313,7 +354,7 @@ def open_tables(system: str, framework: str, version: str | None) -> SiliconTabl
         raise UsageError(f"--framework {framework}: {system} has {', '.join(frameworks)}")
     complete = [
         path.name
-        for path in _releases(data / "gemm" / framework)
+        for path in releases(data / "gemm" / framework)
         if (data / "attention" / framework / path.name / "context_attention_perf.parquet").is_file()
     ]
     if version is None and complete:
@@ -322,32 +363,3 @@ def open_tables(system: str, framework: str, version: str | None) -> SiliconTabl
         have = ", ".join(complete) or "none"
         raise UsageError(f"--version {version}: {system} {framework} has {have}")
     return SiliconTables(root, system, framework, version)
-
-
-def _bracket(value: int, known: Sequence[Any], what: str) -> list[tuple[float, int]]:
-    """(weight, known value) of the neighbours between which to interpolate."""
-    if value < known[0] or value > known[-1]:
-        raise UsageError(f"{what} is {value}, measured are {known[0]} to {known[-1]}")
-    above = next(each for each in known if each >= value)
-    if above == value:
-        return [(1.0, int(above))]
-    below = max(each for each in known if each < value)
-    share = (value - below) / (above - below)
-    return [(1.0 - share, int(below)), (share, int(above))]
-
-
-def _rows_with(frame: pd.DataFrame, column: str, wanted: Any, where: str) -> pd.DataFrame:
-    """The rows of one value; raises `UsageError` with the values that there are."""
-    found = frame[frame[column] == wanted]
-    if found.empty:
-        have = ", ".join(str(value) for value in sorted(frame[column].unique())) or "none"
-        raise UsageError(f"{where}: has no {column} {wanted}, measured are {have}")
-    return found
-
-
-def _releases(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.glob("*") if p.is_dir()), key=lambda path: _order(path.name))
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))

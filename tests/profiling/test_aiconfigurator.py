@@ -13,9 +13,11 @@ import pytest
 
 from pytest_gpusim.bundle import Bundle, read_bundle
 from pytest_gpusim.bundle_checks.checks import check_bundle
+from pytest_gpusim.cli import main
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.deployment.models import (
     LLAMA_3_1_8B,
+    LLAMA_3_1_70B,
     MINIMAX_M2_5,
     QWEN3_0_6B,
     QWEN3_30B_A3B,
@@ -24,11 +26,14 @@ from pytest_gpusim.deployment.quantization import Quantization
 from pytest_gpusim.errors import EngineError, InputError, UsageError
 from pytest_gpusim.profiling.aiconfigurator import (
     SOURCE,
-    _collectives,
     _require_divisible,
     compose,
 )
+from pytest_gpusim.profiling.silicon_collectives import all_reduce_ms, collectives
+from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions, default_fusions
+from pytest_gpusim.profiling.silicon_rows import without_contradictions
 from pytest_gpusim.profiling.silicon_tables import PACKAGE, SiliconTables, open_tables
+from pytest_gpusim.profiling.silicon_trust import distrusted
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 
@@ -161,25 +166,27 @@ def test_gathers_beyond_the_table_are_left_out_not_flattened() -> None:
         {"operator": ["lm_head"] * 3 + ["sampler"] * 3, "sequences": [1, 8, 64] * 2, "time_ns": 7}
     )
     logits = LLAMA_3_1_8B.vocab_size * 2
-    _, kept, notes = _collectives(
+    _, kept, notes = collectives(
         Gathers(8 * logits),  # type: ignore[arg-type]
         LLAMA_3_1_8B,
         4,
         [1],
         {"emb": [0.0]},
         per_sequence,
+        NOTHING,
     )
     assert kept["sequences"].tolist() == [1, 8, 1, 8]
     assert kept["time_ns"].tolist() == [7 + round(logits / 1e3), 7 + round(8 * logits / 1e3), 7, 7]
     assert "more than 8 sequences" in notes[-1]
     with pytest.raises(UsageError, match=f"{logits} bytes are needed, measured are 9"):
-        _collectives(
+        collectives(
             Gathers(9),  # type: ignore[arg-type]
             LLAMA_3_1_8B,
             4,
             [1],
             {"emb": [0.0]},
             per_sequence,
+            NOTHING,
         )
 
 
@@ -236,6 +243,97 @@ def test_other_models_of_the_family_compose(tmp_path: Path) -> None:
     arguments = parser.parse_args(["--system", "h100_sxm", "--model", "Qwen/Qwen3-8B"])
     SOURCE.produce(arguments, registry, tmp_path / "bundle")
     assert read_bundle(tmp_path / "bundle").meta["hardware"] == "h100"
+
+
+def test_rows_that_contradict_more_work_are_replaced() -> None:
+    nan = float("nan")
+    times = pd.DataFrame(
+        {
+            # A cold first row and a doubled one; a slower kernel below 256 rows is as measured.
+            "cold": [31.0, 18.0, 18.0, 52.0, 26.0, 26.5],
+            "kernel": [27.0, 47.0, 44.0, 40.0, 34.0, 73.0],
+            # One row that is too short does not condemn all before it.
+            "short": [20.0, nan, 1.0, 21.0, 22.0, 23.0],
+        },
+        index=[1, 128, 160, 192, 256, 512],
+    )
+    mended, found = without_contradictions(times)
+    assert mended["cold"].tolist() == [18.0, 18.0, 18.0, 26.5, 26.0, 26.5]
+    assert mended["kernel"].tolist() == times["kernel"].tolist()
+    assert mended["short"].dropna().tolist() == times["short"].dropna().tolist()
+    assert found == (2, 17)
+
+
+@needs_package
+def test_tables_that_contradict_themselves_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a B200 every twelfth fp8 product takes far longer than one of more rows."""
+    tables = open_tables("b200_sxm", "vllm", "0.24.0")
+    rows, times = tables.gemm_ms(8192, 8192, "fp8")
+    by_rows = dict(zip(rows, times, strict=True))
+    assert by_rows[224] < 1.5 * by_rows[225]
+    assert by_rows[1] < 1.5 * by_rows[3]
+    out = tmp_path / "b"
+    model = "nvidia/Llama-3.1-8B-Instruct-FP8"
+    command = ["profile", "aiconfigurator", "--system", "b200_sxm", "--model", model]
+    assert main([*command, "--out", str(out)]) == 0
+    assert "b200_sxm vllm 0.24.0 gemm: 2,153 of 35,742 fp8" in capsys.readouterr().err
+    checks = {check.name: check for check in check_bundle(out, registry=builtin_registry())}
+    assert checks["source_tables"].status == "warn"
+    # Experts in fp8 with one scale: 3 to 5 times bfloat16's on a H200, half of them on a B200.
+    shape = replace(QWEN3_30B_A3B, quantization=Quantization("fp8"))
+    slow, fast = (
+        distrusted(open_tables(system, "vllm", None), shape, 2, False)
+        for system in ("h200_sxm", "b200_sxm")
+    )
+    assert "moe: experts in fp8 take" in slow[-1]
+    assert not any("moe" in text for text in fast)
+
+
+@pytest.mark.parametrize(
+    ("release", "capability", "degree", "largest"),
+    [
+        ((0, 24), 90, 8, 1 << 19),
+        ((0, 24), 100, 4, 32 << 20),
+        ((0, 18), 103, 4, 0),
+        ((0, 24), 103, 4, 64 << 20),
+        ((0, 12), 100, 4, 0),
+        ((0, 24), 80, 4, 0),
+        ((0, 24), 100, 1, 0),
+        ((0, 24), 100, 6, 0),
+    ],
+)
+def test_releases_fuse_all_reduces_up_to_a_size(
+    release: tuple[int, int], capability: int, degree: int, largest: int
+) -> None:
+    assert default_fusions(release, capability, degree).all_reduce_bytes == largest
+
+
+@needs_package
+def test_a_fused_all_reduce_takes_its_norm_along(tmp_path: Path) -> None:
+    """Two B200, 128 tokens of 8,192: 9.8 us for both (FlashInfer's pull request 1507)."""
+    tables, shape = open_tables("b200_sxm", "vllm", "0.24.0"), LLAMA_3_1_70B
+    fusions = default_fusions((0, 24), tables.sm_version, 2)
+    models = []
+    for name, chosen in (("fused", fusions), ("apart", NOTHING)):
+        compose(
+            tables, shape, tensor_parallel=2, block_size=16, hardware="b200",
+            out=tmp_path / name, fusions=chosen,
+        )  # fmt: skip
+        bundle = read_bundle(tmp_path / name)
+        models.append(StepTimeModel(bundle, shape, EngineSettings(tensor_parallel_size=2)))
+    fused, apart = (model.layer_times(128) for model in models)
+    assert fused["all_reduce"] + fused["input_layernorm"] == pytest.approx(9800, rel=0.05)
+    # Without fusion the norm is a kernel, and the all-reduce is vLLM's own.
+    assert apart["input_layernorm"] - fused["input_layernorm"] == pytest.approx(3000, rel=1e-3)
+    sizes, times = tables.collective_ms("all_reduce", 2)
+    assert apart["all_reduce"] == pytest.approx(np.interp(2 << 20, sizes, times) * 1e6, rel=1e-3)
+    # A message smaller than one token's, and one beyond the limit, are reduced as before.
+    found = all_reduce_ms(tables, 2, 16384, Fusions(1 << 20))
+    assert (np.diff(found[0]) > 0).all()
+    for size in (16, (1 << 20) + 1, 1 << 24):
+        assert np.interp(size, *found) == pytest.approx(np.interp(size, sizes, times))
 
 
 def hopper() -> SiliconTables:
