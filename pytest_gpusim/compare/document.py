@@ -57,6 +57,15 @@ class ComparisonDocument:
         return f"{word} ({', '.join(accepted)} accepted)" if accepted else word
 
     @property
+    def against(self) -> list[dict[str, Any]]:
+        """The checks that forbid a pass."""
+        return [
+            check
+            for check in self.comparison["checks"]
+            if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
+        ]
+
+    @property
     def judgements(self) -> list[dict[str, Any]]:
         """What was judged."""
         return list(self.comparison["judgements"])

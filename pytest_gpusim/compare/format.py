@@ -46,6 +46,13 @@ def runs_needed(judgement: Mapping[str, Any]) -> str:
     return f"{judgement['num_runs']} ({'>100' if needed is None else needed} decide)"
 
 
+def judged_error(judgement: Mapping[str, Any]) -> str:
+    """How far a figure is off; of an agreement its value."""
+    if judgement["decided_by"] == "limit":
+        return quantity(judgement["error"], "ratio")
+    return signed_percent(judgement["error"])
+
+
 def allowed(judgement: Mapping[str, Any]) -> str:
     """What a figure may be off: its tolerance, or the floor where that decides."""
     if judgement["decided_by"] == "limit":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_gpusim.compare.document import ComparisonDocument
-from pytest_gpusim.compare.format import allowed, quantity, runs_needed, signed_percent
+from pytest_gpusim.compare.format import allowed, judged_error, runs_needed
 from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.report.page import render, write_page
@@ -60,9 +60,7 @@ def _item(document: ComparisonDocument, charts: Path, prefix: str = "") -> dict[
             "bar": error_bar(item),
             "allows": allowed(item),
             "runs": runs_needed(item),
-            "shown_error": quantity(item["error"], "ratio")
-            if item["decided_by"] == "limit"
-            else signed_percent(item["error"]),
+            "shown_error": judged_error(item),
         }
         for item in document.judgements
     ]
@@ -92,7 +90,6 @@ def _sentence(document: ComparisonDocument) -> str:
         parts = ["No tolerance was given, so no figure was judged"]
     against = [
         f"{check['name']} {'failed' if check['status'] == 'fail' else 'is unknown'}"
-        for check in document.comparison["checks"]
-        if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
+        for check in document.against
     ]
     return "; ".join([*parts, *against]) + "."

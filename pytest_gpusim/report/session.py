@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pytest_gpusim.compare.document import ComparisonDocument
-from pytest_gpusim.compare.format import allowed, interval, quantity, signed_percent
+from pytest_gpusim.compare.format import allowed, interval, judged_error, quantity
 from pytest_gpusim.report.summary import cell, markdown
 
 
@@ -61,20 +61,13 @@ def reasons_line(document: ComparisonDocument) -> str:
 
 
 def _against(document: ComparisonDocument) -> list[str]:
-    return [
-        f"{check['name']} {check['status']}"
-        for check in document.comparison["checks"]
-        if check["status"] == "fail" or (check["needed"] and check["status"] == "unknown")
-    ]
+    return [f"{check['name']} {check['status']}" for check in document.against]
 
 
 def _figure(item: Mapping[str, Any]) -> str:
     """A figure's error, where it lies, and what it may be."""
-    ratio = item["decided_by"] == "limit"
-    error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
-    return f"{item['name']} {error} {_brief(item['interval'])} of {allowed(item)}".replace(
-        "  ", " "
-    )
+    words = (item["name"], judged_error(item), _brief(item["interval"]), "of", allowed(item))
+    return " ".join(filter(None, words))
 
 
 def _share_used(item: Mapping[str, Any]) -> tuple[bool, float]:
@@ -114,8 +107,7 @@ def session_markdown(documents: Sequence[ComparisonDocument]) -> str:
         lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
         for item in document.judgements:
             real, sim = (quantity(item[side], item["unit"]) for side in ("real", "sim"))
-            ratio = item["decided_by"] == "limit"
-            error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
+            error = judged_error(item)
             cells = (item["name"], real, sim, error, interval(item["interval"]), allowed(item))
             lines.append(f"| {' | '.join(map(cell, (*cells, item['outcome'])))} |")
         against = [

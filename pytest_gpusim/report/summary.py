@@ -9,9 +9,9 @@ from pytest_gpusim.compare.format import (
     allowed,
     figures,
     interval,
+    judged_error,
     milliseconds,
     percent,
-    quantity,
     runs_needed,
     signed_percent,
 )
@@ -96,9 +96,7 @@ def _judgements(document: ComparisonDocument) -> list[str]:
     ]
     for item in document.judgements:
         outcome = _status(item["outcome"]) + (f": {item['reason']}" if item["reason"] else "")
-        ratio = item["decided_by"] == "limit"
-        error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
-        cells = (item["name"], error, interval(item["interval"]), allowed(item))
+        cells = (item["name"], judged_error(item), interval(item["interval"]), allowed(item))
         rest = (item["decided_by"], runs_needed(item), outcome)
         rows.append(f"| {' | '.join(map(cell, (*cells, *rest)))} |")
     left_out = document.meta.get("left_out", {})

@@ -16,6 +16,7 @@ from pytest_gpusim.compare.format import (
     entries,
     figures,
     interval,
+    judged_error,
     milliseconds,
     percent,
     quantity,
@@ -106,10 +107,9 @@ def _judgements(document: ComparisonDocument) -> Table:
     for name in ("outcome", "why"):
         table.columns[names.index(name)].justify = "left"
     for item in document.judgements:
-        ratio = item["decided_by"] == "limit"
         table.add_row(
             item["name"],
-            quantity(item["error"], "ratio") if ratio else signed_percent(item["error"]),
+            judged_error(item),
             interval(item["interval"]),
             allowed(item),
             runs_needed(item),
@@ -196,11 +196,9 @@ def failure_lines(document: ComparisonDocument) -> list[str]:
     lines = [f"simulated against real: {document.verdict}"]
     for item in document.judgements:
         if item["outcome"] != "pass":
-            ratio = item["decided_by"] == "limit"
-            error = quantity(item["error"], "ratio") if ratio else signed_percent(item["error"])
             lines.append(
                 f"  {item['name']}: real {quantity(item['real'], item['unit'])}, simulated "
-                f"{quantity(item['sim'], item['unit'])}, error {error} "
+                f"{quantity(item['sim'], item['unit'])}, error {judged_error(item)} "
                 f"{interval(item['interval'])}, tolerance {allowed(item)}, runs "
                 f"{runs_needed(item)}: {item['outcome']}, {item['reason']}"
             )
