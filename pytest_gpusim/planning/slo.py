@@ -58,21 +58,12 @@ class Limits:
 
         Of limits without statistics all that any bad request breaks, where too few are good.
         """
-        import numpy as np
-
         if self.limits[0].statistic is None:
             if self.goodput(run) >= self.share:
                 return []
             table = run.requests
             return [x.name for x in self.limits if (table[x.metric] > x.most_ns).any()]
-        found = []
-        for limit in self.limits:
-            assert limit.statistic is not None
-            values = run.values(limit.metric)
-            if values is not None and len(values):
-                value = limit.statistic.of(np.asarray(values))
-                found += [limit.name] if value > limit.most_ns else []
-        return found
+        return [limit.name for limit, value in self._known(run) if value > limit.most_ns]
 
     def margin(self, run: RunMetrics) -> float:
         """How far the limits are from breaking; less than 0 where they do.
@@ -80,18 +71,22 @@ class Limits:
         With statistics minus the logarithm of the worst ratio to its limit, without the goodput
         above the share.
         """
-        import numpy as np
-
         if self.limits[0].statistic is None:
             return self.goodput(run) - self.share
-        margins = []
-        for limit in self.limits:
-            assert limit.statistic is not None
-            values = run.values(limit.metric)
-            if values is not None and len(values):
-                value = limit.statistic.of(np.asarray(values))
-                margins.append(-math.log(max(value, 1.0) / limit.most_ns))
+        known = self._known(run)
+        margins = [-math.log(max(value, 1.0) / limit.most_ns) for limit, value in known]
         return min(margins, default=math.inf)
+
+    def _known(self, run: RunMetrics) -> list[tuple[Limit, float]]:
+        """The limits with a statistic whose metric the run has, each with its value there."""
+        import numpy as np
+
+        values = [(x, x.statistic, run.values(x.metric)) for x in self.limits]
+        return [
+            (limit, statistic.of(np.asarray(found)))
+            for limit, statistic, found in values
+            if statistic is not None and found is not None and len(found)
+        ]
 
     @property
     def most_used(self) -> float:
