@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
 from pytest_gpusim.workload.arrivals import arrival_gaps
@@ -69,6 +70,10 @@ class Trace:
     def count(self, what: str) -> None:
         """One more of what the metadata will report."""
         self.counts[what] = self.counts.get(what, 0) + 1
+
+    def left_out(self, options: ImportOptions) -> LeftOut:
+        """What becomes of bad records: with ``skip_bad`` they are counted."""
+        return LeftOut(options.skip_bad, lambda: self.count("left_out_bad"))
 
 
 def write_trace(trace: Trace, out: Path, options: ImportOptions) -> None:

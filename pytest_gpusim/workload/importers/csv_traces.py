@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS, Columns, read_header, read_rows, wall_clock
-from pytest_gpusim.documents import NEVER, LeftOut
+from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.texts import open_text
@@ -100,17 +100,16 @@ def import_lengths(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     trace = Trace("lengths", Path(file), ())
     columns = ("num_prefill_tokens", "num_decode_tokens")
     lengths: list[tuple[int, int]] = []
-    for line, cells in _rows(trace.file, columns, _left_out(trace, chosen)):
+    bad = trace.left_out(chosen)
+    for line, cells in _rows(trace.file, columns, bad):
         if len(lengths) == chosen.first:
             break
         try:
             lengths.append(
                 (_tokens(trace, line, columns, cells, 0), _tokens(trace, line, columns, cells, 1))
             )
-        except InputError:
-            if not chosen.skip_bad:
-                raise
-            trace.count("left_out_bad")
+        except InputError as error:
+            bad(error)
     trace.records = (TraceRequest(*each) for each in with_arrivals(trace, lengths, chosen))
     write_trace(trace, out, chosen)
 
@@ -135,7 +134,8 @@ def _timed(
     """The records of a trace: time, prompt, output and, where there is a fourth column, model."""
     before = -1
     with_model = len(columns) > 3
-    for line, cells in _rows(trace.file, columns, _left_out(trace, chosen)):
+    bad = trace.left_out(chosen)
+    for line, cells in _rows(trace.file, columns, bad):
         try:
             time = clock(cells[0])
             if time is None:
@@ -158,10 +158,8 @@ def _timed(
             if prefill < 1 or decode < 1:
                 prefill = _tokens(trace, line, columns, cells, 1)
                 decode = _tokens(trace, line, columns, cells, 2)
-        except InputError:
-            if not chosen.skip_bad:
-                raise
-            trace.count("left_out_bad")
+        except InputError as error:
+            bad(error)
             continue
         model = cells[3].strip() if with_model else None
         yield TraceRequest(time, prefill, decode, model=model)
@@ -171,7 +169,8 @@ def _hashed(trace: Trace, clock: Clock, chosen: ImportOptions) -> Iterator[Trace
     """Records of Vidur's canary form, whose prompts are named by the hashes of their blocks."""
     blocks = HashedBlocks(trace)
     before = -1
-    for number, row in enumerate(read_rows(trace.file, _VIDUR, _left_out(trace, chosen))):
+    bad = trace.left_out(chosen)
+    for number, row in enumerate(read_rows(trace.file, _VIDUR, bad)):
         try:
             time = clock(str(row.cell("arrived_at")))
             if time is None or time < before:
@@ -186,10 +185,8 @@ def _hashed(trace: Trace, clock: Clock, chosen: ImportOptions) -> Iterator[Trace
             where = f"{row.where}, column {_HASHES}"
             found = parse_json(str(row.cell(_HASHES) or "[]"), trace.file, where)
             prompt = blocks.prompt(number, found, prefill, size, where)
-        except InputError:
-            if not chosen.skip_bad:
-                raise
-            trace.count("left_out_bad")
+        except InputError as error:
+            bad(error)
             continue
         before = time
         assert trace.prompts is not None
@@ -223,13 +220,7 @@ def _header(path: Path) -> list[str]:
         return read_header(path, stream)[1]
 
 
-def _left_out(trace: Trace, chosen: ImportOptions) -> LeftOut:
-    return LeftOut(chosen.skip_bad, lambda: trace.count("left_out_bad"))
-
-
-def _rows(
-    path: Path, columns: Sequence[str], bad: LeftOut = NEVER
-) -> Iterator[tuple[int, Sequence[str]]]:
+def _rows(path: Path, columns: Sequence[str], bad: LeftOut) -> Iterator[tuple[int, Sequence[str]]]:
     """(line, the cells of ``columns``) of each row; ``bad`` is told of rows of another width."""
     with open_text(path) as stream:
         reader, header = read_header(path, stream)

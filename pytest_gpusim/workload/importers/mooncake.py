@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS
-from pytest_gpusim.documents import JsonObject, LeftOut, read_lines, shown
+from pytest_gpusim.documents import JsonObject, read_lines, shown
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.workload.importers.base import (
     Trace,
@@ -70,7 +70,7 @@ class _Lines:
 
     def records(self) -> Iterator[TraceRequest]:
         path = self._trace.file
-        bad = LeftOut(self._chosen.skip_bad, lambda: self._trace.count("left_out_bad"))
+        bad = self._trace.left_out(self._chosen)
         lines = read_lines(path, parse_float=Decimal, or_array=True, bad=bad)
         for number, line in enumerate(lines):
             record = None

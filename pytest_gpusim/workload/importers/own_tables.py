@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import Columns, Row, read_rows
-from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.workload.importers.base import (
     Trace,
@@ -52,23 +51,21 @@ def import_table(file: Path, out: Path, options: Mapping[str, Any]) -> None:
 
 
 def _timed(trace: Trace, columns: Columns, chosen: ImportOptions) -> Iterator[TraceRequest]:
-    before = -1
+    before, bad = -1, trace.left_out(chosen)
     for row, prefill, decode in _read(trace, columns, chosen):
         time = columns.time(row, "arrival")
         if time is None or time < before:
             name = columns.names["arrival"]
             expected = "a time" if time is None else "a time that is not before the one above"
-            if chosen.skip_bad:
-                trace.count("left_out_bad")
-                continue
-            raise row.wrong(name, expected, row.cell(name))
+            bad(row.wrong(name, expected, row.cell(name)))
+            continue
         before = time
         yield TraceRequest(time, prefill, decode, model=columns.text(row, "model"))
 
 
 def _read(trace: Trace, columns: Columns, chosen: ImportOptions) -> Iterator[tuple[Row, int, int]]:
     """Rows with their lengths; those without output tokens are left out and counted."""
-    bad = LeftOut(chosen.skip_bad, lambda: trace.count("left_out_bad"))
+    bad = trace.left_out(chosen)
     for row in read_rows(trace.file, list(columns.names.values()), bad):
         lengths = None
         with bad.where_bad():

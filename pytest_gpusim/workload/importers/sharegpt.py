@@ -52,7 +52,7 @@ def import_workload(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     if chosen.tokenizer is None:
         raise UsageError("workload import sharegpt: counts tokens, give --tokenizer DIR")
     trace = Trace("sharegpt", Path(file), (), prompts={}, tokenizer_ref=chosen.tokenizer)
-    reader = _Conversations(trace, load_tokenizer(chosen.tokenizer), chosen.skip_bad)
+    reader = _Conversations(trace, load_tokenizer(chosen.tokenizer), trace.left_out(chosen))
     sessions: list[list[_Turn]] = []
     count = 0
     for turns in reader.conversations():
@@ -99,34 +99,33 @@ def _records(
 class _Conversations:
     """Reads one file, whatever its dialect."""
 
-    def __init__(self, trace: Trace, tokenizer: Any, skip_bad: bool) -> None:
+    def __init__(self, trace: Trace, tokenizer: Any, bad: LeftOut) -> None:
         self._trace = trace
         self._tokenizer = tokenizer
-        self._skip_bad = skip_bad
+        self._bad = bad
         self.first_null: InputError | None = None
         """The first turn without a text, where one was left out for that."""
 
     def conversations(self) -> Iterator[list[_Turn]]:
         """The turns of each conversation that has any."""
-        bad = LeftOut(self._skip_bad, lambda: self._trace.count("left_out_bad"))
-        for entry in self._entries(bad):
+        for entry in self._entries():
             turns: list[_Turn] = []
-            with bad.where_bad():
+            with self._bad.where_bad():
                 turns = self._turns(entry)
             if turns:
                 yield turns
 
-    def _entries(self, bad: LeftOut) -> Iterator[JsonObject]:
+    def _entries(self) -> Iterator[JsonObject]:
         path = self._trace.file
         text = read_text_within(path, DOCUMENT_BYTES)
         if not text.lstrip().startswith("["):
             if text.lstrip().partition("\n")[0].strip() == "{":  # one, over several lines
                 yield JsonObject(path, "", parse_json(text, path))
             else:
-                yield from read_lines(path, bad=bad)
+                yield from read_lines(path, bad=self._bad)
             return
         for number, entry in enumerate(parse_json(text, path)):
-            with bad.where_bad():
+            with self._bad.where_bad():
                 yield JsonObject(path, f"conversation {number}", entry)
 
     def _turns(self, entry: JsonObject) -> list[_Turn]:
