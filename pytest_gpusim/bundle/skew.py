@@ -69,11 +69,6 @@ class SkewFit:
         boxes = frame[list(COLUMNS)].to_numpy(dtype="float64")
         return cls(boxes.tolist(), float(stated.get("default") or 0.0))
 
-    @property
-    def needs_gap(self) -> bool:
-        """Whether alpha depends on ``gap``, so that both times are needed before it is known."""
-        return any(place == FEATURES.index("gap") for place, _ in self._edges)
-
     def alpha(
         self,
         *,

@@ -77,10 +77,6 @@ class Sweep:
         """Points that failed."""
         return tuple(row for row in self.rows if row.status == "failed")
 
-    def run_dir(self, row: Row) -> Path:
-        """Where a point's run lies."""
-        return self.path / "points" / row.key
-
     def to_json(self) -> dict[str, Any]:
         """The document of ``sweep.json``."""
         return {

@@ -106,11 +106,6 @@ class StepTimeModel:
         self._sequence_times: dict[int, tuple[float, bool]] = {}
         self._fixed_times: dict[tuple[int, int, int], tuple[float, float, bool]] = {}
 
-    @property
-    def needs_decode_range(self) -> bool:
-        """Whether the decodes' smallest and largest context must be given."""
-        return self._skew is not None
-
     def features(self, step: Step) -> StepFeatures:
         """A planned step's features; call it before the next step is planned."""
         smallest = 0

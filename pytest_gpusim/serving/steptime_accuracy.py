@@ -63,13 +63,10 @@ def leave_out_error(
     return found
 
 
-def leave_out_rows(
-    bundle: Bundle, tensor_parallel_size: int | None = None
-) -> list[dict[str, str | int | float]]:
+def leave_out_rows(bundle: Bundle) -> list[dict[str, str | int | float]]:
     """`leave_out_error` as rows of a table: operator, points, mean, p90, worst; the worst first."""
-    errors = leave_out_error(bundle, tensor_parallel_size)
     rows: list[dict[str, str | int | float]] = [
-        {"operator": name, **error._asdict()} for name, error in errors.items()
+        {"operator": name, **error._asdict()} for name, error in leave_out_error(bundle).items()
     ]
     return sorted(rows, key=lambda row: -float(row["p90"]))
 

@@ -25,7 +25,7 @@ _LENGTHS = {
 }
 
 
-def preset(name: str, device_kind: str, *, seed: int = 0, requests: int = 24) -> WorkloadSpec:
+def preset(name: str, device_kind: str) -> WorkloadSpec:
     """The workload called ``name`` on a ``cpu`` or ``cuda`` device."""
     if name not in PRESETS:
         raise UsageError(
@@ -35,9 +35,9 @@ def preset(name: str, device_kind: str, *, seed: int = 0, requests: int = 24) ->
     prefill, decode = _LENGTHS[device_kind]
     spec = WorkloadSpec(
         cast("Arrivals", "poisson" if name == "sessions" else name),
-        requests=requests,
+        requests=24,
         rate=_SESSION_RATES[device_kind] if name == "sessions" else _RATES[device_kind][name],
-        seed=seed,
+        seed=0,
         prefill=prefill,
         decode=decode,
     )

@@ -43,7 +43,6 @@ def test_alpha_is_that_of_the_box(batch, expected):
     fit = SkewFit.from_table(FIT, {"enabled": True, "default": 0.05})
     assert alpha(fit, **batch) == expected
     assert alpha(fit, **batch) == expected
-    assert fit.needs_gap
 
 
 def test_a_fit_that_is_not_enabled_is_none():
@@ -54,4 +53,3 @@ def test_a_fit_that_is_not_enabled_is_none():
 def test_without_boxes_the_default_holds():
     fit = SkewFit.from_table(table(), {"enabled": True, "default": 0.4})
     assert alpha(fit) == 0.4
-    assert not fit.needs_gap

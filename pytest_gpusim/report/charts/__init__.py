@@ -15,8 +15,6 @@ from pytest_gpusim.report.charts.steps import STEP_CHARTS
 
 CHARTS: tuple[Chart, ...] = (*REQUEST_CHARTS, *STEP_CHARTS)
 """In the order of the page; ``figures/<name>.svg``."""
-CAPTIONS = {chart.name: f"{chart.title}. {chart.caption}" for chart in CHARTS}
-"""Name of a chart -> what it shows."""
 
 
 def draw_charts(

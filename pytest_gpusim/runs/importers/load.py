@@ -74,17 +74,10 @@ def load_real_run(
 
 
 def load_real_runs(
-    path: Path | str,
-    registry: HasRunImporters,
-    *,
-    store: Path = DEFAULT_ROOT / "real_runs",
-    options: Mapping[str, Any] | None = None,
+    path: Path | str, registry: HasRunImporters, *, store: Path = DEFAULT_ROOT / "real_runs"
 ) -> list[Run]:
     """As `load_real_run`; of ``FILE#all`` every run that the file holds, as repeats."""
-    return [
-        load_real_run(each, registry, store=store, options=options)
-        for each in each_run(Path(path), registry)
-    ]
+    return [load_real_run(each, registry, store=store) for each in each_run(Path(path), registry)]
 
 
 def load_simulated_run(
