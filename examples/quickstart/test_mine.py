@@ -9,7 +9,7 @@ UNSAID = ["prefix_cache_cold", "warmed_up", "clock_counted"]
 
 @pytest.mark.prereq
 def test_all_is_there(sim_vs_real):
-    sim_vs_real.require_prerequisites(**MINE, accept=UNSAID)
+    sim_vs_real.require_prerequisites(**MINE, stated=SAID, accept=UNSAID)
 
 
 @pytest.mark.cpu

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.case.definition import CannotRunHere, Case, Settings, case_workload, engine_of
 from pytest_gpusim.case.live import why_not_live
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
 # Those of a comparison's checks that profile, settings and workload decide beforehand.
 _JUDGED_BEFOREHAND = ("profile_matches", "profile_covers", "overhead_counted", "not_calibrated_on")
+# And where the real runs are at hand, what their settings and names decide, too.
+_JUDGED_OF_RUNS = ("settings_mirrored", "kv_blocks_mirrored")
 _PRICED_HERE = ("vidur", "reference")
 
 
 def failing_prerequisites(
-    case: Case, settings: Settings, asked_for: bool, accept: Collection[str] = ()
+    case: Case,
+    settings: Settings,
+    asked_for: bool,
+    accept: Collection[str] = (),
+    stated: Mapping[str, Any] | None = None,
 ) -> list[Check]:
     """What the case still needs before it can run here; empty where all is well.
 
@@ -35,6 +41,7 @@ def failing_prerequisites(
         asked_for: The user named the case's hardware or a profiling root: then what is missing is
             a failure, else a reason to skip.
         accept: Checks of the comparison that its ``check`` accepts.
+        stated: What the comparison is told that the runs do not say (see `compare.stating`).
 
     Raises:
         CannotRunHere: The case cannot run here and nobody asked for it.
@@ -71,17 +78,23 @@ def failing_prerequisites(
         device_name=needs.device_name,
     )
     failing = [check for check in checks if check.status == "fail"]
-    return failing or _failing_beforehand(case, settings, needs, accept)
+    return failing or _failing_beforehand(case, settings, needs, accept, stated or {})
 
 
 def _failing_beforehand(
-    case: Case, settings: Settings, needs: _Needs, accept: Collection[str]
+    case: Case,
+    settings: Settings,
+    needs: _Needs,
+    accept: Collection[str],
+    stated: Mapping[str, Any],
 ) -> list[Check]:
-    """The checks of the comparison itself that would fail, by a simulation of this workload."""
+    """The checks of the comparison itself that would fail, or be unknown although a pass needs
+    them, by a simulation of this workload.
+    """
     from pytest_gpusim.bundle import read_bundle
     from pytest_gpusim.case.simulated import run_simulator
     from pytest_gpusim.checks import Check
-    from pytest_gpusim.compare.checks import CHECKS
+    from pytest_gpusim.compare.checks import CHECKS, remedy
     from pytest_gpusim.compare.comparison import sides_of
     from pytest_gpusim.providers import SimulationInputs
     from pytest_gpusim.runs import read_run
@@ -100,10 +113,15 @@ def _failing_beforehand(
             # An engine that is still to be started resolves its own settings.
             return [Check("simulation", "fail", str(error))] if needs.runs else []
         simulated = read_run(out)
-        sides = sides_of(needs.runs or [simulated], simulated, workload=needs.workload)
-    names = [name for name in _JUDGED_BEFOREHAND if name not in accept]
-    found = [CHECKS[name].run(sides) for name in names]
-    return [Check(check.name, "fail", check.detail) for check in found if check.status == "fail"]
+        told = stated if needs.runs else None
+        sides = sides_of(needs.runs or [simulated], simulated, workload=needs.workload, stated=told)
+    names = (*_JUDGED_BEFOREHAND, *(_JUDGED_OF_RUNS if needs.runs else ()))
+    found = [CHECKS[name].run(sides, name in accept) for name in names]
+    return [
+        Check(check.name, "fail", f"{check.detail}{remedy(check)}")
+        for check in found
+        if check.status in ("fail", "unknown")
+    ]
 
 
 class _Needs(NamedTuple):

@@ -109,7 +109,7 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
         *paths, last = paths
         simulated = [last]
     tolerances = _tolerances(options)
-    slo = _pairs(options.slo, "--slo") if options.slo else None
+    slo = None if options.slo is None else _pairs(options.slo, "--slo")
     accept = [name.strip() for names in options.accept for name in names.split(",")]
     out = out_of(options, "comparisons", "comparison")
     real = [run for path in paths for run in load_real_runs(path, registry)]
@@ -149,13 +149,13 @@ def _tolerances(options: argparse.Namespace) -> Mapping[str, Given] | None:
     from pytest_gpusim.compare.judging.tolerances import parse_tolerances
     from pytest_gpusim.report.tolerance_file import read_tolerance_file
 
-    if options.check and options.tolerances:
+    if options.check is not None and options.tolerances:
         raise UsageError("--check and --tolerances: give one of them")
     if options.tolerances:
         return read_tolerance_file(options.tolerances)
     if options.check == "defaults":
         return None
-    return parse_tolerances(options.check) if options.check else {}
+    return {} if options.check is None else parse_tolerances(options.check)
 
 
 def _pairs(text: str, option: str) -> dict[str, str]:

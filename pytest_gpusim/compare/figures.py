@@ -113,11 +113,13 @@ class Figures:
         by_name: Each figure that can be had, under its flat name.
         unavailable: Metric -> why it cannot be had.
         limits_ns: Metric -> the limit that `GOODPUT` counts within.
+        lacking: Metrics that the real runs have, and the simulation does not.
     """
 
     by_name: Mapping[str, Figure]
     unavailable: Mapping[str, str]
     limits_ns: Mapping[str, float] = field(default_factory=dict)
+    lacking: frozenset[str] = frozenset()
 
     def get(self, metric: str, statistic: str = WHOLE.name) -> Figure | None:
         """One figure; None where its metric cannot be had."""
@@ -171,6 +173,7 @@ def compare_metrics(
     """
     by_name: dict[str, Figure] = {}
     unavailable: dict[str, str] = {}
+    lacking: set[str] = set()
     for metric in METRICS.values():
         if metric is GOODPUT and not slo:
             continue
@@ -180,6 +183,8 @@ def compare_metrics(
         ]
         known = [column for column in columns if column is not None]
         if len(known) < len(columns):
+            if all(column is not None for column in columns[: len(real)]):
+                lacking.add(metric.name)
             unavailable[metric.name] = next(
                 run.unavailable[name]
                 for run in (*real, *sim)
@@ -199,4 +204,4 @@ def compare_metrics(
                 (history or {}).get(name),
                 real[0].instant(metric.name),
             )
-    return Figures(by_name, unavailable, dict(slo or {}))
+    return Figures(by_name, unavailable, dict(slo or {}), frozenset(lacking))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.checks import Status
 from pytest_gpusim.compare.agreement import AgreementValue, agreements
 from pytest_gpusim.compare.figures import Figures
 from pytest_gpusim.compare.judging.tolerances import Limit
@@ -30,6 +31,7 @@ class Sides:
         left_out: Requests that are error rows in any run.
         workload: The workload, where the caller has it.
         limits: What is judged; empty where nothing is.
+        findings: What checks found that do not depend on that, by name.
     """
 
     real: Sequence[Run]
@@ -40,6 +42,7 @@ class Sides:
     left_out: frozenset[int]
     workload: Workload | None = None
     limits: tuple[Limit, ...] = ()
+    findings: dict[str, tuple[Status, str]] = field(default_factory=dict, repr=False)
 
     @property
     def sim(self) -> Run:
@@ -61,6 +64,11 @@ class Sides:
     def has(self, metric: str) -> bool:
         """Whether the metric can be had on both sides."""
         return metric not in self.figures.unavailable
+
+    def by_seed(self) -> list[Sides]:
+        """The two sides with one seed of the simulation each; figures stay those of all."""
+        seeds = zip(self.sims, self.sims_metrics, strict=True)
+        return [replace(self, sims=[run], sims_metrics=[own]) for run, own in seeds]
 
     def pairs(self) -> list[tuple[Run, RunMetrics]]:
         """Each real run with its metrics."""

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.compare.sides import assumed
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.runs.run import stated_clock
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
@@ -81,6 +83,12 @@ def _stated(run: Run, path: Sequence[str], value: Any, key: str) -> Run:
     found: Any = run.meta
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
+    if path == ["clock"]:
+        found = stated_clock(run.meta)
+    taken = assumed(run)
+    if path[0] == "engine" and path[-1] in taken:  # nobody stated it yet
+        rest = {key: words for key, words in taken.items() if key != path[-1]}
+        run, found = replace(run, meta={**run.meta, "assumed": rest}), None
     if found is not None:
         if found != value:
             raise UsageError(

@@ -26,17 +26,17 @@ class Alert:
 
 
 def find_alerts(entries: Iterable[Entry]) -> list[Alert]:
-    """Every watched entry, in order of time, that is worse than its baseline.
+    """Every watched entry, in the order given, that is worse than its baseline.
 
-    Worse is an error larger by at least 2 points and by 10% of what it was, with an interval apart
-    from the one of then: noise is no alert. A changed workload or profile starts anew. The
-    baseline stays while it is worse; against the very same real runs, as of a recording, it also
-    stays while the error is any larger, for then only the simulation moved: many small steps are no
-    way around.
+    What a session made comes last, whatever a clock that was set back says. Worse is an error
+    larger by at least 2 points and by 10% of what it was, with an interval apart from the one of
+    then: noise is no alert. A changed workload or profile starts anew. The baseline stays while it
+    is worse; against the very same real runs, as of a recording, it also stays while the error is
+    any larger, for then only the simulation moved: many small steps are no way around.
     """
     found: list[Alert] = []
     baselines: dict[tuple[str | None, ...], Entry] = {}
-    for entry in sorted(entries, key=lambda one: one.time):
+    for entry in entries:
         if not entry.is_watched:
             continue
         before = baselines.get(entry.series)

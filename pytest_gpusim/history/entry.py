@@ -112,10 +112,26 @@ class Entry:
         if missing:
             raise InputError(path, f"{where}, {missing[0]}", "is missing in this history")
         values = {name: document[name] for name in names}
+        for name in ("case", "session", "time", "figure"):
+            if not isinstance(values[name], str):
+                raise InputError(path, f"{where}, {name}", f"expected a text: {values[name]!r}")
         for name in ("mean", "offset"):
-            if isinstance(values[name], bool) or not isinstance(values[name], int | float):
-                raise InputError(path, f"{where}, {name}", f"expected a number: {values[name]!r}")
-        return cls(**{**values, "run_digests": tuple(values["run_digests"] or ())})
+            _number(values[name], path, f"{where}, {name}")
+        for name in ("run_sd", "low", "high"):
+            if values[name] is not None:
+                _number(values[name], path, f"{where}, {name}")
+        digests = values["run_digests"]
+        if not isinstance(digests, list) or not all(isinstance(one, str) for one in digests):
+            raise InputError(path, f"{where}, run_digests", "expected a list of digests")
+        if type(values["num_runs"]) is not int or values["num_runs"] < 1:
+            said = f"expected a whole number from 1 on: {values['num_runs']!r}"
+            raise InputError(path, f"{where}, num_runs", said)
+        return cls(**{**values, "run_digests": tuple(digests)})
+
+
+def _number(value: Any, path: Path, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(path, where, f"expected a number: {value!r}")
 
 
 def entries_of(document: ComparisonDocument, *, session: str, test: str = "") -> list[Entry]:

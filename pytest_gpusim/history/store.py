@@ -101,11 +101,11 @@ class History:
             if (entry.device, entry.engine, entry.workload_digest) != wanted or digests & mine:
                 continue
             counted = seen.setdefault(entry.figure, set())
-            if entry.run_sd is None or entry.num_runs < 2 or digests & counted:
+            more = min(entry.num_runs, len(digests)) - 1
+            if entry.run_sd is None or more < 1 or digests & counted:
                 continue
             counted |= digests
             squares, dof = sums.get(entry.figure, (0.0, 0))
-            more = entry.num_runs - 1
             sums[entry.figure] = (squares + entry.run_sd**2 * more, dof + more)
         return {name: RunSpread(squares / dof, dof) for name, (squares, dof) in sums.items()}
 

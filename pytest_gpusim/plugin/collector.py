@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gpusim.errors import GpusimError
 from pytest_gpusim.plugin import judging
 from pytest_gpusim.plugin.remembering import append_session
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY
@@ -45,7 +46,12 @@ class ComparisonCollector:
         judges = self._config.stash[judging.JUDGING]
         if judges.history is None or hasattr(self._config, "workerinput"):
             return
-        self._alarms = append_session(judges.history, self._comparisons, self._makers, self._tests)
+        made = (self._comparisons, self._makers, self._tests)
+        try:
+            self._alarms = append_session(judges.history, *made)
+        except GpusimError as error:
+            self._alarms = [str(error)]
+            session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
         if self._alarms and judges.fail_on_regression and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -138,7 +138,11 @@ class SimVsReal:
             fail(error)
 
     def require_prerequisites(
-        self, *, accept: Sequence[str] = (), **arguments: Unpack[CaseArguments]
+        self,
+        *,
+        accept: Sequence[str] = (),
+        stated: Mapping[str, Any] | None = None,
+        **arguments: Unpack[CaseArguments],
     ) -> None:
         """Fail, saying what is missing and what makes it, unless the case can run here and pass.
 
@@ -148,6 +152,7 @@ class SimVsReal:
 
         Args:
             accept: Checks that the test's own ``check(accept=…)`` accepts.
+            stated: What its ``sim_vs_real(stated=…)`` states.
             arguments: As ``sim_vs_real`` takes them.
         """
         __tracebackhide__ = True
@@ -157,7 +162,7 @@ class SimVsReal:
             case = self._case(**arguments)
             accepted = [*accept, *self._judging.accept]
             failures = cases.failing_prerequisites(
-                case, self._settings(), self._asked_for(case), accepted
+                case, self._settings(), self._asked_for(case), accepted, stated
             )
         except cases.CannotRunHere as reason:
             self._skip(str(reason))

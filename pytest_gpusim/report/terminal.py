@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks import CHECKS
-from pytest_gpusim.compare.checks.declaration import Accept
+from pytest_gpusim.checks import Check
+from pytest_gpusim.compare.checks import remedy
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import (
     LABELS,
@@ -206,10 +206,8 @@ def failure_lines(document: ComparisonDocument) -> list[str]:
         if check["status"] == "fail":
             lines.append(f"  check {check['name']} failed: {check['detail']}")
         elif check["status"] == "unknown" and check["needed"]:
-            known = CHECKS.get(check["name"])
-            may = known is not None and known.accept is not Accept.NEVER
-            remedy = f"state it, or accept {check['name']}" if may else "state it"
-            lines.append(f"  check {check['name']} is unknown: {check['detail']}; {remedy}")
+            unknown = Check(check["name"], check["status"], check["detail"])
+            lines.append(f"  check {check['name']} is unknown: {check['detail']}{remedy(unknown)}")
     # A check that failed, or is not known, says so itself, above.
     said = tuple(f"({check['name']}): " for check in comparison["checks"])
     further = [cause for cause in meta["causes"] if not any(name in cause for name in said)]

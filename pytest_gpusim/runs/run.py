@@ -25,7 +25,13 @@ def clock_of(meta: Mapping[str, Any]) -> Clock:
     """Whose clock took a run's times: the engine's, unless its metadata say the client's.
 
     A client's times lie between sending a request and receiving its tokens; the engine's begin when
-    the request is in its queue and end with the step that made the token. Runs of earlier releases
+    the request is in its queue and end with the step that made the token.
+    """
+    return "client" if stated_clock(meta) == "client" else "engine"
+
+
+def stated_clock(meta: Mapping[str, Any]) -> Any:
+    """What a run's metadata say of its clock; None where they are silent. Runs of earlier releases
     say it in ``params``.
     """
     params = meta.get("params")
@@ -33,7 +39,7 @@ def clock_of(meta: Mapping[str, Any]) -> Clock:
     imported = params.get("import")
     imported = imported if isinstance(imported, Mapping) else {}
     stated = (meta.get("clock"), params.get("clock"), imported.get("clock"))
-    return "client" if next((clock for clock in stated if clock), None) == "client" else "engine"
+    return next((clock for clock in stated if clock), None)
 
 
 @dataclass

@@ -49,7 +49,8 @@ def resolve(material, tmp_path, **arguments):
 def test_a_result_file_is_a_whole_comparison(material, tmp_path):
     case = resolve(material, tmp_path, real="bench-*.json", engine=ENGINE.to_json())
     settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
-    assert failing_prerequisites(case, settings, asked_for=True) == []
+    stated = {"device_name": make_bundle(tmp_path / "same").meta["device_name"]}
+    assert failing_prerequisites(case, settings, asked_for=True, stated=stated) == []
     side = real_side(case, settings)
     assert (case.model.name, case.hardware.name) == (TINY.name, "cpu")
     assert case.case_name == "model-cpu-bench-2"
@@ -143,10 +144,30 @@ def test_all_results_of_a_file_are_repeats(tmp_path: Path) -> None:
     assert [run.requests["ttft_ns"].tolist() for run in given.runs] == [[50_000_000], [80_000_000]]
 
 
-@pytest.mark.parametrize("accept", [(), ("overhead_counted",)])
-def test_prerequisites_judge_the_checks_of_the_comparison(material, tmp_path, accept):
-    bare = make_bundle(tmp_path / "bare", overhead=False).path
-    case = resolve(material, tmp_path, real="bench-2.json", engine=ENGINE.to_json(), profile=bare)
+@pytest.mark.parametrize(
+    ("accept", "device", "engine", "expected"),
+    [
+        ((), "the profile's", {}, ["overhead_counted"]),
+        (("overhead_counted",), "the profile's", {}, []),
+        # A processor is only itself: where nobody names it, the comparison cannot pass.
+        (("overhead_counted",), None, {}, ["profile_matches"]),
+        (("overhead_counted", "profile_matches"), None, {}, []),
+        (("overhead_counted",), "another", {}, ["profile_matches"]),
+        (("overhead_counted",), "the profile's", {"num_gpu_blocks": None}, ["kv_blocks_mirrored"]),
+    ],
+)
+def test_prerequisites_judge_the_checks_of_the_comparison(
+    material, tmp_path, accept, device, engine, expected
+):
+    bare = make_bundle(tmp_path / "bare", overhead=False)
+    settings = {
+        key: value for key, value in {**ENGINE.to_json(), **engine}.items() if value is not None
+    }
+    case = resolve(material, tmp_path, real="bench-2.json", engine=settings, profile=bare.path)
     settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
-    found = failing_prerequisites(case, settings, asked_for=True, accept=accept)
-    assert [check.name for check in found] == ([] if accept else ["overhead_counted"])
+    name = bare.meta["device_name"] if device == "the profile's" else device
+    stated = {"real.device_name": name} if device else None
+    found = failing_prerequisites(case, settings, True, accept, stated)
+    assert [check.name for check in found] == expected
+    if expected and device is None:
+        assert found[0].detail.endswith("; state it, or accept profile_matches")

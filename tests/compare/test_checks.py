@@ -639,6 +639,51 @@ def test_noise_over_the_run_is_no_cancelling(sides: Sides) -> None:
     assert sides.check("no_cancelling_errors", quiet, sim).status == "fail"
 
 
+def of_latencies(ttft: Sequence[float]) -> Rows:
+    return [request(i, i * 1000, [i * 1000 + ttft[i]]) for i in range(len(ttft))]
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "status"),
+    [
+        (1.0, 1.3, "fail"),  # the slowest fifth alone
+        (1.0, 1.2, "warn"),
+        (1.16, 1.3, "pass"),  # the rest is off by more than half as much: no tail's matter
+        (1.3, 1.3, "pass"),
+    ],
+)
+def test_the_slowest_fifth_is_off_by_twice_as_much_as_the_rest(
+    sides: Sides, fast: float, slow: float, status: str
+) -> None:
+    times = [100.0 + number for number in range(20)] + [200.0 + number for number in range(5)]
+    real = [sides.real(of_latencies([f * t for t in times])) for f in (0.998, 1.002)]
+    simulated = [t * (slow if t >= 200 else fast) for t in times]
+    found = sides.check("no_cancelling_errors", real, sides.sim(of_latencies(simulated)))
+    assert found.status == status
+    assert ("slowest fifth is off by" in found.detail) == (status != "pass")
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "status"),
+    [
+        (1.0, 1.0, "fail"),  # one value for all, and the right mean
+        (1.0, 1.5, "pass"),  # the mean is off itself: nothing cancels
+        (0.02, 1.0, "pass"),  # all take as long: ranks mean nothing
+        (0.001, 1.0, "pass"),
+    ],
+)
+def test_single_requests_matter_where_the_mean_is_right(
+    sides: Sides, size: float, factor: float, status: str
+) -> None:
+    order = [(number * 7) % 24 for number in range(24)]  # by arrival no third is slow
+    times = [100 * (1 + size * (place / 23 - 0.5)) for place in order]
+    real = [sides.real(of_latencies([f * t for t in times])) for f in (0.9998, 1, 1.0002)]
+    constant = sides.sim(of_latencies([factor * 100] * 24))
+    found = sides.check("no_cancelling_errors", real, constant)
+    assert found.status == status
+    assert ("single requests is off by" in found.detail) == (status == "fail")
+
+
 # enough_samples, lengths_as_produced
 
 

@@ -205,3 +205,39 @@ def test_a_chart_of_nothing_judged_is_of_the_medians(tmp_path: Path) -> None:
     draw_case(entries, (), tmp_path / "chart.svg")
     assert "ttft_p50" in (tmp_path / "chart.svg").read_text()
     assert overview_lines(entries)[0].startswith("case: 2 sessions, last 2026-01-02")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("run_sd", "0.01", "line 1, run_sd: expected a number: '0.01'"),
+        ("run_sd", float("inf"), "line 1"),
+        ("low", [], r"low: expected a number: \[\]"),
+        ("time", None, "line 1, time: expected a text: None"),
+        ("num_runs", 0, "expected a whole number from 1 on: 0"),
+        ("run_digests", "abc", "run_digests: expected a list"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(
+    tmp_path: Path, field: str, value: Any, words: str
+) -> None:
+    line = {**entry(1, 0.01).to_json(), field: value}
+    (tmp_path / "x.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=words):
+        History.read(tmp_path)
+
+
+def test_an_entry_counts_as_many_runs_as_it_names() -> None:
+    rng = np.random.default_rng(7)
+    fresh = [make_run(WORK, noisy(WORK, rng, sigma_run=0.01), REAL, name="fresh")]
+    engine = "0.32.0 eager"
+    known = {"device": "synthetic", "engine": engine, "workload_digest": "synthetic"}
+    poison = entry(1, 0.0, num_runs=10**6, run_sd=1e-9, run_digests=("a", "b"), **known)
+    spread = History(Path(), (poison,)).spreads(fresh)["ttft_p50"]
+    assert spread.dof == 1
+
+
+def test_a_clock_that_was_set_back_hides_no_regression() -> None:
+    before = entry(9, 0.010)
+    now = entry(2, 0.060)  # made after it
+    assert [alert.now for alert in find_alerts([before, now])] == [now]

@@ -176,3 +176,13 @@ def test_a_history_finds_what_became_worse_and_what_got_lost(session):
     result = pytester.runpytest_inprocess(*history)
     result.stdout.fnmatch_lines(["*gpusim history: lost: tiny is not compared any more*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_history_that_cannot_be_read_is_one_line_at_the_end(pytester):
+    (pytester.path / "history").mkdir()
+    (pytester.path / "history" / "cut.jsonl").write_text('{"schema_version": 1, "case": "ti')
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_inprocess("--gpusim-history", "history")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["gpusim history: *cut.jsonl: line 1*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pytest_gpusim.checks import Check
 from pytest_gpusim.compare.checks import (  # noqa: F401 - each module declares its checks
     cancelling,
     clock,
@@ -36,6 +37,7 @@ __all__ = [
     "ComparisonCheck",
     "Declaration",
     "Protects",
+    "remedy",
     "require_acceptable",
     "run_checks",
 ]
@@ -56,6 +58,15 @@ def require_acceptable(names: Collection[str]) -> None:
                 f"check {name!r} cannot be accepted: without it the figures say nothing; state "
                 "what a run does not say, or compare other runs"
             )
+
+
+def remedy(check: Check) -> str:
+    """What can be done about a check that is unknown, to be put behind its detail; else nothing."""
+    if check.status != "unknown":
+        return ""
+    known = CHECKS.get(check.name)
+    may = known is not None and known.accept is not Accept.NEVER
+    return f"; state it, or accept {check.name}" if may else "; state it"
 
 
 def run_checks(sides: Sides, accept: Collection[str] = ()) -> tuple[ComparisonCheck, ...]:

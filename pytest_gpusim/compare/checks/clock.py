@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed, ms
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.runs import Run, clock_of
+from pytest_gpusim.runs.run import stated_clock
 
 WITHOUT = (
     "calibrate the profile on a run of another workload ('gpusim calibrate'), or leave TTFT "
@@ -21,6 +21,8 @@ CLIENT_SHARE_NS = 20e6
     Protects.CASE,
     rank=65,
     needed=True,
+    each_seed=True,
+    of_limits=True,
     accept=Accept.FAILURE,
     cause="the times lie between different clocks",
 )
@@ -69,12 +71,7 @@ def clock_counted(sides: Sides) -> Finding:
 
 def _says(run: Run) -> bool:
     """Whether a real run says whose clock it has; the project's own engine backend has one."""
-    params = run.meta.get("params")
-    params = params if isinstance(params, Mapping) else {}
-    imported = params.get("import")
-    imported = imported if isinstance(imported, Mapping) else {}
-    stated = (run.meta.get("clock"), params.get("clock"), imported.get("clock"))
-    return any(stated) or run.meta.get("backend") == "vllm"
+    return stated_clock(run.meta) is not None or run.meta.get("backend") == "vllm"
 
 
 def _tightest(sides: Sides) -> tuple[str, float] | None:

@@ -56,6 +56,8 @@ class Declaration:
         accept: What a user may accept of it.
         cause: As a likely cause of wrong figures, in words; empty where it explains nothing.
         judge: Looks at the two sides.
+        each_seed: Whether it must hold for each seed of a stochastic simulation by itself.
+        of_limits: Whether what it finds depends on what is judged.
     """
 
     name: str
@@ -65,10 +67,12 @@ class Declaration:
     accept: Accept
     cause: str
     judge: CheckFunction
+    each_seed: bool = False
+    of_limits: bool = False
 
     def run(self, sides: Sides, accepted: bool = False) -> ComparisonCheck:
         """What it finds; ``accepted``: the user accepts what may be accepted of it."""
-        status, detail = self.judge(sides)
+        status, detail = self._find(sides)
         if accepted and (
             (status == "unknown" and self.accept is not Accept.NEVER)
             or (status == "fail" and self.accept is Accept.FAILURE)
@@ -77,6 +81,14 @@ class Declaration:
         elif accepted and status == "fail":
             detail += "; that cannot be accepted"
         return ComparisonCheck(self.name, status, detail, self.needed)
+
+    def _find(self, sides: Sides) -> Finding:
+        """What it finds, once for all that is judged of the same sides."""
+        found = None if self.of_limits else sides.findings.get(self.name)
+        if found is None:
+            seeds = sides.by_seed() if self.each_seed else [sides]
+            found = sides.findings[self.name] = worst([self.judge(each) for each in seeds])
+        return found
 
 
 DECLARED: list[Declaration] = []
@@ -90,12 +102,15 @@ def check(
     needed: bool = False,
     accept: Accept = Accept.UNKNOWN,
     cause: str = "",
+    each_seed: bool = False,
+    of_limits: bool = False,
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Declare a function as the check of its name."""
 
     def declare(judge: CheckFunction) -> CheckFunction:
         name = judge.__name__
-        DECLARED.append(Declaration(name, protects, rank, needed, accept, cause, judge))
+        how = (each_seed, of_limits)
+        DECLARED.append(Declaration(name, protects, rank, needed, accept, cause, judge, *how))
         return judge
 
     return declare
@@ -118,7 +133,7 @@ _ORDER = ("pass", "skip", "warn", "unknown", "fail")
 
 
 def worst(findings: list[Finding]) -> Finding:
-    """The findings of several real runs as one: the worst, and how many runs are like it."""
+    """The findings of several runs as one: the worst, and how many runs are like it."""
     status = max((status for status, _ in findings), key=_ORDER.index)
     details = [detail for found, detail in findings if found == status]
     others = len(details) - 1

@@ -117,19 +117,26 @@ def _warm(sides: Sides, run: Run, metrics: RunMetrics) -> Finding:
         return "unknown", (
             f"{run.run_id}: its warm-up is {stated!r}: state its requests, or true or false"
         )
-    if not _was_warmed(stated):
+    warmed = _was_warmed(stated)
+    if warmed is None:
+        return "unknown", f"{run.run_id}: its warm-up says neither requests nor passes: {stated}"
+    if not warmed:
         return "fail", f"{run.run_id} was measured without a warm-up"
     if cold:
         return "warn", f"{run.run_id}: warmed up, but {cold.text}"
     return "pass", f"{run.run_id}: warmed up, and its first request shows no first use"
 
 
-def _was_warmed(stated: Any) -> bool:
-    if isinstance(stated, Mapping):
-        counts = [stated.get(key) for key in ("requests", "num_requests", "passes", "steps")]
+def _was_warmed(stated: Any) -> bool | None:
+    """By counts of the usual names, else by any number; None where there is none."""
+    if not isinstance(stated, Mapping):
+        return bool(stated)
+    for keys in (("requests", "num_requests", "passes", "steps"), tuple(stated)):
+        counts = [stated.get(key) for key in keys]
         known = [count for count in counts if isinstance(count, int | float)]
-        return bool(stated) and (not known or any(count > 0 for count in known))
-    return bool(stated)
+        if known:
+            return any(count > 0 for count in known)
+    return None if stated else False
 
 
 class _ColdStart(NamedTuple):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.bundle.match import compare_with_run
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed, ms
 from pytest_gpusim.compare.likeness import knows_a_run
 from pytest_gpusim.compare.sides import Sides, engine
 from pytest_gpusim.runs.identity import names_of
+
+if TYPE_CHECKING:
+    from pytest_gpusim.runs import Run
 
 COVERED, UNCOVERED = 0.01, 0.10
 
@@ -17,13 +21,15 @@ COVERED, UNCOVERED = 0.01, 0.10
     Protects.CASE,
     rank=40,
     needed=True,
+    each_seed=True,
     accept=Accept.UNKNOWN,
     cause="the profile is of another case",
 )
 def profile_matches(sides: Sides) -> Finding:
     """Model, device, dtype, engine mode and parallelism of the profile are those of the real run.
 
-    Another release of the engine is a warning.
+    What the real run states, and the profile does not, is unknown. Another release of the engine is
+    a warning.
     """
     profile = sides.sim.meta.get("profile")
     if not isinstance(profile, dict) or not profile:
@@ -35,7 +41,7 @@ def profile_matches(sides: Sides) -> Finding:
         fields, mismatches = compare_with_run(profile, run.meta, run.run_id)
         compared += fields
         differing += [f"{field}: {text}" for field, text in mismatches]
-        silent += _silent(fields, profile)
+        silent += _silent(fields, profile, engine(run))
     if differing:
         return "fail", listed(list(dict.fromkeys(differing)))
     if silent:
@@ -49,14 +55,20 @@ def profile_matches(sides: Sides) -> Finding:
     return "pass", f"{', '.join(dict.fromkeys(compared))} agree"
 
 
-def _silent(fields: list[str], profile: dict[str, Any]) -> list[str]:
+def _silent(fields: list[str], profile: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """What a profile and one run must both state, and do not; a processor is only itself, whatever
     its class.
     """
+    stated = {
+        "dtype": settings.get("dtype") not in (None, "auto"),
+        "engine_mode": settings.get("enforce_eager") is not None,
+        "tensor_parallel_sizes": settings.get("tensor_parallel_size") is not None,
+    }
     device = {"device_name"} if profile.get("hardware") == "cpu" else {"device_name", "hardware"}
     return [
         *([] if "model" in fields else ["model"]),
         *([] if device & set(fields) else ["device_name"]),
+        *(name for name, said in stated.items() if said and not profile.get(name)),
     ]
 
 
@@ -64,6 +76,7 @@ def _silent(fields: list[str], profile: dict[str, Any]) -> list[str]:
     Protects.CASE,
     rank=70,
     needed=True,
+    each_seed=True,
     accept=Accept.FAILURE,
     cause="the run went beyond what was profiled",
 )
@@ -87,6 +100,7 @@ def profile_covers(sides: Sides) -> Finding:
     Protects.CASE,
     rank=60,
     needed=True,
+    each_seed=True,
     accept=Accept.FAILURE,
     cause="the simulated steps hold no engine time",
 )
@@ -138,15 +152,15 @@ def engine_time_stated(profile: Any) -> str | None:
     return None
 
 
-@check(Protects.CASE, rank=45, needed=True, accept=Accept.NEVER)
+@check(Protects.CASE, rank=45, needed=True, accept=Accept.NEVER, each_seed=True)
 def not_calibrated_on(sides: Sides) -> Finding:
     """No real run of this workload was used to tune the profile or the simulator.
 
-    Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: run ids, and
-    digests of runs, workloads and requests. Any run of a workload that was fitted on counts as
-    fitted on. Whatever it says, a simulation that has a real run's own noise has seen that run:
-    where its TPOT, request by request, is eight times closer to one run than real runs are to each
-    other.
+    Judged from ``calibrated_on`` in the simulated run's ``params`` and ``profile``: names of runs
+    and workloads, and digests of runs, workloads and requests. Any run of a workload that was
+    fitted on counts as fitted on. Whatever it says, a simulation that has real runs' own noise has
+    seen them: where it is, request by request, eight times closer to a run, or to the mean or
+    median of several, than real runs are to each other (see `likeness.knows_a_run`).
     """
     sources = [sides.sim.meta.get(key) for key in ("params", "profile")] + [sides.sim.meta]
     statements = [
@@ -159,20 +173,19 @@ def not_calibrated_on(sides: Sides) -> Finding:
     used = {str(item) for statement in statements for item in statement}
     workloads = {sides.sim.meta.get("workload_digest")} - {None}
     if sides.workload is not None:
-        workloads.add(sides.workload.digest)
+        workloads |= {sides.workload.digest, sides.workload.path.name}
     for run in sides.real:
-        names = names_of(run) | {run.path.name, *workloads}
+        names = names_of(run) | {run.path.name, *_names_of_workload(run), *workloads}
         if used & names:
             return "fail", (
                 f"the simulation was calibrated on {sorted(used & names)[0]}, which it is judged "
                 "on here: a match proves nothing"
             )
-    seen = knows_a_run(sides.sim_metrics, list(sides.real_metrics))
+    seen = knows_a_run(sides.sim_metrics, sides.real_metrics)
     if seen:
-        run_id, times = seen[0].run_id, seen[1]
         return "fail", (
-            f"TPOT of single requests is {times:.0f} times closer to {run_id} than real runs are "
-            "to each other: the simulation has seen that run, and a match proves nothing"
+            f"{seen} than real runs are to each other: the simulation has seen them, and a match "
+            "proves nothing"
         )
     profile = sides.sim.meta.get("profile")
     if not used and isinstance(profile, dict) and profile.get("calibration"):
@@ -181,11 +194,24 @@ def not_calibrated_on(sides: Sides) -> Finding:
     return "pass", f"calibrated on {said}"
 
 
+def _names_of_workload(run: Run) -> set[str]:
+    """What someone may call the workload of a run: its directory, or the last part of that."""
+    place = run.meta.get("workload_dir")
+    return {place, Path(place).name} if isinstance(place, str) else set()
+
+
 def extrapolated_share(sides: Sides) -> float | None:
-    """Share of the simulated step time in steps outside the profiled ranges; None if unknown."""
-    stated = sides.sim.meta.get("extrapolated_share")
-    if isinstance(stated, int | float):
-        return float(stated) if 0 <= stated <= 1 else None
+    """Share of the simulated step time in steps outside the profiled ranges; None if unknown.
+
+    What is stated of it counts where the steps do not say more.
+    """
+    stated, counted = sides.sim.meta.get("extrapolated_share"), _counted_share(sides)
+    if not isinstance(stated, int | float):
+        return counted
+    return max(float(stated), counted or 0.0) if 0 <= stated <= 1 else None
+
+
+def _counted_share(sides: Sides) -> float | None:
     steps = sides.sim.steps
     if steps is None or steps.empty or steps["extrapolated"].isna().any():
         return None

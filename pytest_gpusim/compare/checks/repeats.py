@@ -7,6 +7,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, worst
+from pytest_gpusim.compare.checks.settings import nearly
 from pytest_gpusim.compare.metrics import METRICS
 from pytest_gpusim.compare.sides import Sides, engine
 
@@ -60,6 +61,7 @@ def _other_engine(sides: Sides) -> list[str]:
             f"{key} is {one[key]!r} in {first.run_id}, {other[key]!r} in {run.run_id}"
             for key in sorted(set(one) & set(other) - set(_PLACES))
             if one[key] != other[key]
+            and not (key == "num_gpu_blocks" and nearly(one[key], other[key]))
         ]
     return found
 

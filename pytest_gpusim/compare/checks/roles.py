@@ -27,11 +27,13 @@ def roles(sides: Sides) -> Finding:
     """Real runs against a simulated one, none of them twice, none a copy of another.
 
     Two measured runs never agree in every time; nor does a simulation with a measured run. Nor do
-    they in nine requests of ten to 2 µs: that is a copy, rounded or touched. What only a
-    simulation writes of itself shows one that is called real, and the other way round. Several
-    simulated runs are the seeds of one simulation, each given once.
+    they in half of the requests to 2 µs, or in nine of ten but for rounding, a shift or a stretch:
+    that is a copy (see `likeness.is_copy`). What only a simulation writes of itself shows one that
+    is called real, and the other way round. Several simulated runs are the seeds of one simulation,
+    each given once.
     """
-    wrong = [*_misnamed(sides), *_copies(sides), *_seeds(sides)]
+    simulated = list(map(run_digest, sides.sims))
+    wrong = [*_misnamed(sides), *_copies(sides, simulated), *_seeds(sides, simulated)]
     if wrong:
         return "fail", listed(wrong)
     silent = [run.run_id for run in (*sides.real, *sides.sims) if not run.meta.get("run_type")]
@@ -71,29 +73,30 @@ def _named(run: Run) -> str:
     return f"{run.run_id} ({run.path})" if str(run.path) != run.run_id else run.run_id
 
 
-def _copies(sides: Sides) -> list[str]:
+def _copies(sides: Sides, simulated: list[str]) -> list[str]:
     wrong = []
     real = list(zip(sides.real, map(run_digest, sides.real), sides.real_metrics, strict=True))
     for (first, digest, metrics), (run, own, others) in combinations(real, 2):
         if own == digest:
             wrong.append(f"{_named(run)} has every time of {_named(first)}: one run, given twice")
-        elif is_copy(metrics, others):
+        elif how := is_copy(metrics, others):
             wrong.append(
-                f"{_named(run)} has the times of {_named(first)} to 2 µs: one run, given twice"
+                f"{_named(run)} has the times of {_named(first)} {how}: one run, given twice"
             )
-    for sim, others in zip(sides.sims, sides.sims_metrics, strict=True):
-        own = run_digest(sim)
+    for sim, own, others in zip(sides.sims, simulated, sides.sims_metrics, strict=True):
         for first, digest, metrics in real:
-            if own == digest or is_copy(metrics, others):
-                times = "every time" if own == digest else "the times to 2 µs"
+            how = "" if own == digest else is_copy(metrics, others)
+            if how is not None:
+                times = f"the times of {_named(first)} {how}" if how else (
+                    f"every time of {_named(first)}"
+                )  # fmt: skip
                 wrong.append(
-                    f"the simulation {_named(sim)} has {times} of {_named(first)}: a run is "
-                    "compared with itself"
+                    f"the simulation {_named(sim)} has {times}: a run is compared with itself"
                 )
     return wrong
 
 
-def _seeds(sides: Sides) -> list[str]:
+def _seeds(sides: Sides, simulated: list[str]) -> list[str]:
     """Several simulated runs that are no sample of one simulation."""
     first, *others = sides.sims
     wrong = [
@@ -104,8 +107,8 @@ def _seeds(sides: Sides) -> list[str]:
     ]
     seen: dict[str, Run] = {}
     twice = []
-    for run in sides.sims:
-        same = seen.setdefault(run_digest(run), run)
+    for run, digest in zip(sides.sims, simulated, strict=True):
+        same = seen.setdefault(digest, run)
         if same is not run:
             twice.append(f"{_named(run)} has every time of {_named(same)}: one seed, given twice")
     # Of a deterministic simulation all are the same, and count as one.

@@ -30,6 +30,7 @@ _LOOKED_AT = {"ttft_p50", "ttft_p90", "e2e_p50", "e2e_p90"}
     Protects.MEASUREMENT,
     rank=110,
     accept=Accept.FAILURE,
+    of_limits=True,
     cause="the load magnifies small errors of step time",
 )
 def below_saturation(sides: Sides) -> Finding:

@@ -23,7 +23,7 @@ from pytest_gpusim.compare.judging.tolerances import (
     Limit,
     default_limits,
 )
-from pytest_gpusim.compare.metrics import Agreement, Statistic
+from pytest_gpusim.compare.metrics import GOODPUT, Agreement, Statistic
 from pytest_gpusim.errors import UsageError
 
 _NO_LIMITS = (
@@ -87,7 +87,7 @@ class Judgement:
 
 def require_carried(limits: tuple[Limit, ...], figures: Figures) -> tuple[Limit, ...]:
     """The limits that the number of requests can carry: at least one value must lie beyond a
-    percentile. A default one that cannot be carried, or had, is left out.
+    percentile. A default one that cannot be carried is left out, or had by the real runs.
 
     Raises:
         UsageError: One that was asked for by name cannot be carried.
@@ -97,6 +97,7 @@ def require_carried(limits: tuple[Limit, ...], figures: Figures) -> tuple[Limit,
         figure = figures.by_name.get(limit.name)
         if figure is None:
             keep = isinstance(limit.statistic, Agreement) or not limit.default
+            keep |= limit.metric.name in figures.lacking
         else:
             keep = figure.values_beyond >= FEWEST_BEYOND - 1e-9
         if keep:
@@ -116,7 +117,7 @@ def require_telling(judgements: tuple[Judgement, ...], figures: Figures) -> tupl
     """
     if any(judgement.tells for judgement in judgements):
         return judgements
-    others = (judge(limit, figures, {}) for limit in default_limits())
+    others = (judge(_below(limit, figures), figures, {}) for limit in default_limits())
     off = next((one for one in others if one.outcome == "fail" and one.error is not None), None)
     if off is None:
         return judgements
@@ -131,6 +132,13 @@ def require_telling(judgements: tuple[Judgement, ...], figures: Figures) -> tupl
         else one
         for one in judgements
     )
+
+
+def _below(limit: Limit, figures: Figures) -> Limit:
+    """A limit whose floor is not above half the figure: there it would hold nothing."""
+    figure = figures.by_name.get(limit.name)
+    floor = limit.floor if figure is None else min(limit.floor, figure.real_value / 2)
+    return replace(limit, floor=floor)
 
 
 def judge(limit: Limit, figures: Figures, agreements: dict[str, AgreementValue]) -> Judgement:
@@ -157,7 +165,7 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
         low, high = math.log1p(-allowed), math.log1p(allowed)
     outcome = found.outcome(low, high)
     needed = _runs_needed(found, low, high, limit)
-    tells = not _instant_passes(figure, found, low, high)
+    empty = _passed_by(figure, found, low, high)
     unit = limit.metric.unit
     sentences = [_why(outcome, found, needed, limit)]
     if by_floor:
@@ -165,9 +173,9 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
             f"the floor of {quantity(limit.floor, unit)} decides, above {limit.relative:.3g} of "
             f"{quantity(found.real, unit)}"
         )
-    if not tells:
+    if empty:
         above = "the floor is above the figure itself: " if limit.floor >= found.real > 0 else ""
-        sentences.append(f"{above}a simulation that took no time would pass it, too")
+        sentences.append(f"{above}a simulation that {empty} would pass it, too")
     if found.interval is None and found.low is not None and found.high is not None:
         sentences.append(
             f"off by {quantity(found.low, unit)} to {quantity(found.high, unit)}, real is zero"
@@ -195,17 +203,24 @@ def _judge_figure(limit: Limit, statistic: Statistic, figure: Figure) -> Judgeme
         pooled=found.pooled,
         runs_needed=needed,
         reason="; ".join(sentence for sentence in sentences if sentence),
-        tells=tells,
+        tells=not empty,
     )
 
 
-def _instant_passes(figure: Figure, found: Estimate, low: float, high: float) -> bool:
-    """Whether a simulation in which nothing takes time would lie within the bounds."""
-    if figure.instant is None:
-        return False
-    if found.absolute:
-        return low <= figure.instant - found.real <= high
-    return figure.instant > 0 and low <= math.log(figure.instant / found.real) <= high
+def _passed_by(figure: Figure, found: Estimate, low: float, high: float) -> str:
+    """What a simulation may do that would lie within the bounds and is none, in words."""
+
+    def within(value: float | None) -> bool:
+        if value is None:
+            return False
+        if found.absolute:
+            return low <= value - found.real <= high
+        return value > 0 and low <= math.log(value / found.real) <= high
+
+    if within(figure.instant):
+        return "took no time"
+    # Within limits that nothing meets, whatever is slow enough is right.
+    return "never answered" if figure.metric is GOODPUT and within(0.0) else ""
 
 
 def _runs_needed(found: Estimate, low: float, high: float, limit: Limit) -> int | None:
@@ -236,9 +251,10 @@ def _judge_agreement(limit: Limit, respect: Agreement, value: AgreementValue | N
     if value is None:
         return _unknown(limit, "not available: fewer than two requests have it on both sides")
     outcome = value.outcome(limit.relative, upper=respect.upper)
-    # Where nothing takes time, each request is 100% off, and nothing comes before anything.
-    tells = limit.relative < 1 if respect.upper else limit.relative > 0
-    reason = "" if tells else "a simulation that took no time would pass it, too"
+    # Where nothing takes time, each request is 100% off; ranks are blind to any factor.
+    tells = limit.relative < 1 and respect.upper
+    empty = "took no time" if respect.upper else "is off by any factor"
+    reason = "" if tells else f"a simulation that {empty} would pass it, too"
     if outcome == "fail":
         reason = f"{'above' if respect.upper else 'below'} the limit of {limit.relative:.3g}"
     elif outcome == "inconclusive":
