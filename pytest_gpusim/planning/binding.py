@@ -62,11 +62,14 @@ def what_binds(run: Run) -> Binding:
         return float(time[np.asarray(steps, dtype=bool)].sum()) / whole
 
     blocks = (settings.get("num_gpu_blocks") or np.inf) - 1
-    full = waiting & (columns["kv_blocks_used"] >= _NEARLY_FULL * blocks)
+    seated = columns["running"] >= settings.get("max_num_seqs", np.inf)
+    spent = tokens >= settings.get("max_num_batched_tokens", np.inf)
+    # A request that waits although there are seats and tokens wants more blocks than are left.
+    full = (columns["kv_blocks_used"] >= _NEARLY_FULL * blocks) | ~(seated | spent)
     shares = {
-        "kv_blocks": share(full | (columns["preempted"] > 0)),
-        "sequences": share(waiting & (columns["running"] >= settings.get("max_num_seqs", np.inf))),
-        "tokens": share(tokens >= settings.get("max_num_batched_tokens", np.inf)),
+        "kv_blocks": share((waiting & full) | (columns["preempted"] > 0)),
+        "sequences": share(waiting & seated),
+        "tokens": share(spent),
         "prefill": share(columns["num_prefill_tokens"] > 0),
     }
     limits = {name: value for name, value in shares.items() if name != "prefill"}

@@ -189,8 +189,8 @@ class Simulations:
             UsageError: A limit is of a metric that these requests do not have.
         """
         missing = [(r, s) for s, r in wanted.items() if (r, s) not in self._known]
+        self._runs.mkdir(parents=True, exist_ok=True)  # first: another search may begin here, too
         points = {place: self._make(*place) for place in missing}
-        self._runs.mkdir(parents=True, exist_ok=True)
         todo = [point for point in points.values() if not (self._runs / point.key).is_dir()]
         if todo:
             loads = sorted({load for load, _ in missing if load < self.axis.everything})

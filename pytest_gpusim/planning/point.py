@@ -116,7 +116,7 @@ def run_point(point: Point, registry: Registry, out: Path) -> str:
         with silent():
             run_simulator(point.simulator, registry, inputs)
     except GpusimError as error:
-        return str(error)
+        return "" if out.is_dir() else str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error} (a defect; please report it)"
     return ""

@@ -95,7 +95,7 @@ def _submit(
             first = str(error).strip().splitlines()[0]
             yield Outcome(point.key, f"Ray: {type(error).__name__}: {first}")
             continue
-        if not reason:
+        if not reason and not (out / point.key).is_dir():
             _unpack_run(files, point, out / point.key)
         yield Outcome(point.key, reason)
 

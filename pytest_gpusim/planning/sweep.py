@@ -117,9 +117,9 @@ def run_sweep(
         UsageError: ``out`` is something else.
     """
     require_sweep(out)
-    rows, points = _plan(grid, registry, out)
     runs = out / "points"
-    runs.mkdir(parents=True, exist_ok=True)
+    runs.mkdir(parents=True, exist_ok=True)  # first of all: it is what tells a sweep
+    rows, points = _plan(grid, registry, out)
     done = {key for key in points if (runs / key).is_dir()}
     todo = [point for key, point in points.items() if key not in done]
     say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run")

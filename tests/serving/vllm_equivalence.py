@@ -60,7 +60,7 @@ class DrawnRequest:
 
     ``prompt`` None: ``num_prompt_tokens`` ids that nobody else has; ``output`` None: likewise.
     Our scheduler is told the ids that are stated, and no others. Requests of one ``session`` follow
-    each other, ``think`` planned steps after the answer.
+    each other, ``think`` planned steps after the answer. A ``refused`` one reaches neither engine.
     """
 
     prompt: tuple[int, ...] | None
@@ -70,6 +70,7 @@ class DrawnRequest:
     arrival: int  # how many steps are planned before it arrives
     session: int | None = None
     think: int = 0
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,24 @@ def draw_case(seed: int) -> Case:
 
 
 def draw_closed_case(seed: int) -> Case:
-    """A random case as of `draw_case`, sent under a limit, in conversations, or both."""
+    """A random case as of `draw_case`, sent under a limit, in conversations, or both.
+
+    Half of them are odd ones: refused requests in the middle, more clients than requests, all
+    arrivals at one of two instants, turns that end at the edge of a block, and hardly any blocks.
+    """
     case = draw_case(seed)
     rng = random.Random(f"closed:{seed}")
+    odd = rng.random() < 0.5
+    two_instants, edges, tight = (odd and rng.random() < 0.5 for _ in range(3))
+    refused = rng.choice([0.0, 0.1, 0.4]) if odd else 0.0
+    size = case.settings.block_size
+    if tight:
+        needed = -(-(case.settings.max_model_len - 1) // size)
+        case = replace(case, settings=replace(case.settings, num_gpu_blocks=1 + needed))
     at_once, chats = rng.random() < 0.5, rng.choice([0.0, 0.4, 0.8])
     limit = rng.choice([1, 2, 3, 5, 8, 30] if not chats else [None, None, 1, 2, 4, 12])
+    if odd and limit and rng.random() < 0.3:
+        limit = len(case.requests) + rng.randint(1, 9)
     think = rng.choice([0, 0, 3, 40])
     room = max(len(request.prompt or ()) for request in case.requests)
     context: dict[int, tuple[int, ...]] = {}  # by session: prompt and answer so far
@@ -164,6 +178,9 @@ def draw_closed_case(seed: int) -> Case:
     for request in case.requests:
         if at_once:
             request = replace(request, arrival=0)
+        if two_instants:
+            request = replace(request, arrival=rng.choice([0, 7]))
+        request = replace(request, refused=rng.random() < refused)
         if rng.random() < chats:
             going_on = bool(context) and rng.random() < 0.7
             session = rng.choice(list(context)) if going_on else len(context)
@@ -171,7 +188,11 @@ def draw_closed_case(seed: int) -> Case:
             # A context that has no room left makes way for a prompt of its own.
             longer = context.get(session, ()) + prompt
             prompt = longer if len(longer) <= room else prompt
-            output = request.output or tuple(rng.randrange(900) for _ in range(request.max_tokens))
+            count = request.max_tokens
+            if edges:  # prompt and answer fill their blocks, or are a token short or long
+                count = max(1, count - (len(prompt) + count + rng.choice([-1, 0, 1])) % size)
+                request = replace(request, max_tokens=count)
+            output = (request.output or tuple(rng.randrange(900) for _ in range(count)))[:count]
             context[session] = prompt + output
             request = replace(
                 request,
@@ -182,6 +203,8 @@ def draw_closed_case(seed: int) -> Case:
                 think=rng.randint(0, think),
             )
         drawn.append(request)
+    if two_instants:  # a client's requests are in order of arrival
+        drawn.sort(key=lambda request: request.arrival)
     return replace(case, requests=tuple(drawn), closed=True, limit=limit)
 
 
@@ -208,7 +231,8 @@ class Arrivals:
                 WorkloadRequest(number, number, request.num_prompt_tokens, 1, request.arrival)
                 for number, request in enumerate(case.requests)
             ]
-            self._client = LoadClient(requests, Load(case.limit), sessions)
+            refused = [n for n, request in enumerate(case.requests) if request.refused]
+            self._client = LoadClient(requests, Load(case.limit), sessions, refused)
 
     @property
     def left(self) -> bool:
@@ -417,6 +441,8 @@ def compare(case: Case, version: str) -> Outcome:
                 preemptions += len(plan["preempted"])
                 cached_tokens += sum(cached for _, cached in plan["admitted"])
                 continue
+        if not in_flight:
+            continue  # all that could be sent was refused
         done = ours.deliver()
         difference = _difference(done, theirs.deliver())
         step = in_flight.popleft()
@@ -428,8 +454,9 @@ def compare(case: Case, version: str) -> Outcome:
             token_steps.setdefault(number, []).append(step)
         if steps > 200_000:
             return outcome("no end in 200,000 steps")
-    if len(ours.requests) < len(case.requests):
-        return outcome(f"{len(case.requests) - len(ours.requests)} requests were never sent")
+    asked = sum(not request.refused for request in case.requests)
+    if len(ours.requests) != asked:
+        return outcome(f"{asked} requests were to be sent, {len(ours.requests)} were")
     for number, request in ours.requests.items():
         if list(request.token_steps()) != token_steps[number]:
             return outcome(f"request {number}: token_steps() is not when its tokens came")
