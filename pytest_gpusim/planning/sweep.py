@@ -122,7 +122,9 @@ def run_sweep(
     rows, points = _plan(grid, registry, out)
     done = {key for key in points if (runs / key).is_dir()}
     todo = [point for key, point in points.items() if key not in done]
-    say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run")
+    wrong = sum(row.status == "failed" for row in rows)
+    cannot = f", {wrong} cannot be" if wrong else ""
+    say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run{cannot}")
     outcomes: dict[str, Outcome] = {}
     try:
         for outcome in _reported(execute(todo, runs), len(todo), say):
