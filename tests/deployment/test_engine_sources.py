@@ -146,7 +146,16 @@ def test_vllms_own_file_says_off_in_two_ways(tmp_path: Path) -> None:
             "ssh box 'VLLM_USE_V1=1 exec vllm serve m --max-num-seqs 8 && echo' --bogus",
             {"max_num_seqs": 8},
         ),
+        (
+            "docker run -e VLLM_USE_V1=1 vllm/vllm-openai:v0.7.3 --model m",
+            {"engine_version": "0.7.3"},
+        ),
         ("python -m vllm.entrypoints.cli.main serve m -tp 2", {"tensor_parallel_size": 2}),
+        # As far as an option is the only one that begins so.
+        (
+            "vllm serve m --max-num-batched-token 16384 --tensor_parallel 2 --max-num-seq=8",
+            {"max_num_batched_tokens": 16384, "tensor_parallel_size": 2, "max_num_seqs": 8},
+        ),
         (
             "vllm serve m --scheduler-delay-factor 0 --preemption-mode recompute --worker-use-ray "
             "--rope-scaling '{\"factor\": 2.0}' --multi-step-stream-outputs --enable-reasoning",
@@ -160,6 +169,12 @@ def test_a_command_line_is_read(command: str, expected: dict[str, Any]) -> None:
     assert read.models in (("m",), ("Qwen/Qwen3-0.6B",))
 
 
+def test_variables_are_what_they_are_where_nobody_sets_them() -> None:
+    read = EngineSettings.load("vllm serve ${M:-m} -pp ${PP:-1} --max-num-seqs ${SEQS-64}")
+    assert (read.models, read.to_json()) == (("m",), {"max_num_seqs": 64})
+    assert read.notes == ("M, PP, SEQS: taken for what the command says where they are not set",)
+
+
 def test_variables_that_are_not_looked_into_are_named() -> None:
     read = EngineSettings.load("HF_TOKEN=x VLLM_API_KEY=secret VLLM_SLEEP=1 vllm serve m")
     assert read.notes == ("VLLM_API_KEY, VLLM_SLEEP: of the environment, not looked into",)
@@ -169,6 +184,8 @@ def test_variables_that_are_not_looked_into_are_named() -> None:
     ("command", "message"),
     [
         ("vllm serve m --bogus 3", "--bogus: unknown engine setting"),
+        ("vllm serve m --max-num 3", "--max-num: unknown engine setting"),
+        ("vllm serve m --max-num-seqs $N", "max_num_seqs: expected a valid int, found '$N'"),
         ("vllm serve 'm", "not a command line: No closing quotation"),
         ("vllm serve m -pp 2", "pipeline_parallel_size=2: pipeline parallelism is not modelled"),
         ("vllm serve m --speculative-config.method ngram", "speculative decoding is not modelled"),
@@ -177,6 +194,10 @@ def test_variables_that_are_not_looked_into_are_named() -> None:
         ("vllm serve m --config no-such.yaml", "no-such.yaml: no such file"),
         ("VLLM_USE_V1=0 vllm serve m", "vLLM's first engine is not modelled"),
         ("docker run -e VLLM_USE_V1=0 vllm/vllm-openai --model m", "first engine is not modelled"),
+        (
+            "docker run vllm/vllm-openai:v0.6.6.post1 --model m",
+            "vLLM 0.6.6.post1: its first engine",
+        ),
         ("vllm serve m --scheduler-delay-factor 0.5", "a delay before prefills is not modelled"),
         ("vllm serve m --preemption-mode swap", "preemption by swapping is not modelled"),
         ("vllm serve m --max-num-seqs -1", "max_num_seqs: expected a valid int, found -1"),
@@ -249,6 +270,31 @@ TWO_LINES = (
 ONE_LINE = (
     "GPU KV cache size: 288,608 tokens, Maximum concurrency for 40,960 tokens per request: 7x"
 )
+
+
+ALL_ARGS = (
+    "INFO 05-07 17:14:39 [api_server.py:1043] args: Namespace(subparser='serve', model_tag='m', "
+    "port=8000, allowed_origins=['*'], model='m', task='auto', dtype='auto', seed=None, "
+    "rope_scaling={}, max_model_len=None, enable_prefix_caching=None, enable_lora=False, "
+    "max_num_seqs=64, scheduler_cls='vllm.core.scheduler.Scheduler', num_scheduler_steps=1, "
+    "pipeline_parallel_size=1, gpu_memory_utilization=0.3, dispatch=<function serve at 0x7f>)"
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "size", "blocks"),
+    [("0.8.5", "GPU KV cache size: 16,000 tokens", 1000), ("0.7.3", "# GPU blocks: 1381", 1381)],
+)
+def test_releases_that_log_all_arguments(
+    tmp_path: Path, version: str, size: str, blocks: int
+) -> None:
+    lines = log_of(version, size, length=8192, chunked="chunked_prefill_enabled").splitlines()
+    path = tmp_path / "vllm.log"
+    path.write_text("\n".join([ALL_ARGS, *lines[1:]]))
+    read = EngineSettings.load(path)
+    assert read.models == ("m",)
+    assert (read.max_num_seqs, read.max_model_len, read.num_gpu_blocks) == (64, 8192, blocks)
+    assert (read.engine_version, read.gpu_memory_utilization) == (version, 0.3)
 
 
 @pytest.mark.parametrize(

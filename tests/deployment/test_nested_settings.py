@@ -108,6 +108,16 @@ def test_a_container(tmp_path: Path, command: str) -> None:
     assert load(tmp_path, several) == read
 
 
+def test_the_chart_of_vllm(tmp_path: Path) -> None:
+    text = """
+image:
+  repository: "vllm/vllm-openai"
+  tag: "v0.9.2"
+  command: ["vllm", "serve", "/data/", "--max-num-seqs", "64", "--max-model-len", "8192"]
+"""
+    assert load(tmp_path, text).to_json() == {**PLAIN, "engine_version": "0.9.2"}
+
+
 def test_docker_compose(tmp_path: Path) -> None:
     text = """
 services:
@@ -116,7 +126,7 @@ services:
     image: vllm/vllm-openai:v0.10.2
     environment: {VLLM_CPU_KVCACHE_SPACE: 4}
     command: >
-      --model m --max-num-seqs 64
+      --model m --max-num-seqs ${SEQS:-64}
       --max-model-len 8192
 """
     read = load(tmp_path, text, "compose.yml")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.deployment.settings.lookup import by_name, find
+from pytest_gpusim.deployment.settings.defaults import is_first_engine
+from pytest_gpusim.deployment.settings.lookup import by_name, find_option
 from pytest_gpusim.deployment.settings.setting import Setting
 from pytest_gpusim.errors import InputError, UsageError
 
@@ -20,6 +21,7 @@ _PLAIN = re.compile(r"-?\d+(\.\d+)?")
 _ENVIRONMENT = re.compile(r"(?:--env=|-e)?(VLLM_\w+)=(.*)", re.DOTALL)
 _QUOTED = re.compile(r"\bvllm\s+serve\s|\bvllm\.entrypoints\.\S+\s")
 """A word with the whole command in it: what a shell, or a remote one, is told to run."""
+_VARIABLE = re.compile(r"\$\{(\w+):?-([^${}]*)\}")
 _GIB = 1 << 30
 _TRUTH: dict[str, Any] = {"none": None, "true": True, "false": False}
 
@@ -35,7 +37,7 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
     Also ``python -m vllm.entrypoints.openai.api_server …`` and a container's ``docker run …
     vllm/vllm-openai:v0.19.0 …``, whose tag tells the release. The last of several values counts, as
     in vLLM. ``--config FILE`` is read, and what stands on the command line goes before it. Unknown
-    options keep their names.
+    options keep their names. ``${NAME:-value}`` is the value.
 
     Args:
         text: The command, over one line or several.
@@ -43,16 +45,22 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
 
     Raises:
         InputError: Its quotes are not closed.
-        UsageError: Its environment asks for what is not modelled.
+        UsageError: Its environment asks for what is not modelled, or its release has it.
     """
+    unset = [name for name, _ in _VARIABLE.findall(text)]
+    text = _VARIABLE.sub(r"\2", text)
     try:
         words = shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError as error:
         raise InputError(where, "", f"not a command line: {error}") from None
     begun = _begin(words)
     found, notes = _environment(words[:begun], where)
+    if unset:
+        notes.append(f"{', '.join(unset)}: taken for what the command says where they are not set")
     image = _IMAGE.search(text)
     found |= {"engine_version": image[1]} if image else {}
+    if image and is_first_engine(image[1], v1_asked="VLLM_USE_V1=1" in text):
+        raise UsageError(f"{where}: vLLM {image[1]}: its first engine is not modelled")
     quoted = next((word for word in words if _QUOTED.search(word)), None)
     if quoted is not None:
         inner, more = read_command(quoted, where)
@@ -65,7 +73,7 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
 
             found = {**by_name(read_config(Path(values[0]))), **found}
             continue
-        match = find(_root(option)) if option else None
+        match = find_option(_root(option)) if option else None
         values, others = _own_values(match, values) if option else ([], values)
         model = others[0] if others else model
         if option:

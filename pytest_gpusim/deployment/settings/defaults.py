@@ -16,6 +16,7 @@ Release = tuple[int, int]
 EntryPoint = Literal["serve", "LLM"]
 OLDEST, NEWEST = (0, 8), (0, 32)
 _LARGE_GIB, _LARGEST_GIB = 70, 160
+_V1_BY_DEFAULT = (0, 8)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,12 @@ def release_of(version: str | None) -> Release | None:
         return None
     match = re.match(r"v?(\d{1,6})\.(\d{1,6})", version or "")
     return (int(match[1]), int(match[2])) if match else None
+
+
+def is_first_engine(version: Any, *, v1_asked: bool) -> bool:
+    """Whether a release runs vLLM's first engine: up to 0.7, unless ``VLLM_USE_V1=1``."""
+    release = release_of(version) if isinstance(version, str) else None
+    return release is not None and release < _V1_BY_DEFAULT and not v1_asked
 
 
 def _is_large(deployment: Deployment) -> bool:

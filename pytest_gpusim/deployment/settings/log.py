@@ -3,7 +3,7 @@
 The wording is that of ``vllm/entrypoints/utils.py`` ("non-default args"), ``v1/engine/core.py``
 (the configuration), ``config/scheduler.py`` (chunked prefill), ``config/vllm.py`` (asynchronous
 scheduling), ``platforms/interface.py`` (block size) and ``v1/core/kv_cache_utils.py`` (KV cache) in
-0.8 to 0.32.
+0.7 to 0.32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.deployment.settings.defaults import Deployment, release_of
+from pytest_gpusim.deployment.settings.defaults import Deployment, is_first_engine, release_of
 from pytest_gpusim.deployment.settings.lookup import default, find
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.texts import open_text
@@ -24,12 +24,16 @@ _LONGEST_LINE = 1 << 17
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _VERSION = re.compile(r"vLLM(?: API server)? version v?(\d+\.\d+\S*)")
 _ARGS = re.compile(r"non-default args: (\{.*\})")
+_ALL_ARGS = re.compile(r"\bargs: Namespace\((.*)\)")
+"""Up to 0.8, those that nobody gave among them."""
 _CONFIG = re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\) with config: (.*)")
 _FIRST = re.compile(r"Initializing an? (?:V0 )?LLM engine \(v([^)]+)\)")
 """vLLM's first engine, up to 0.10 (``engine/llm_engine.py``)."""
 _PREFILL = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
 _BLOCK = re.compile(r"[Ss]etting (?:kv cache|attention) block size to (\d+)")
+_BLOCKS = re.compile(r"# GPU blocks: (\d+)$")
+"""In 0.7; the first engine's line goes on with the CPU's blocks."""
 _SIZE = re.compile(r"\b(GPU|CPU) KV cache size: ([\d,]+) tokens")
 _CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request")
 _OVERRIDE = re.compile(r"Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d+)")
@@ -57,6 +61,8 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
             logged["engine_version"] = match[1].rstrip(",.")
         if match := _ARGS.search(line):
             args, logged, size = _arguments(match[1]), _version_of(logged), None
+        if match := _ALL_ARGS.search(line):
+            args, logged, size = _all_arguments(match[1]), _version_of(logged), None
         if match := _FIRST.search(line):
             raise UsageError(f"{path}: vLLM {match[1]}: its first engine is not modelled")
         if match := _CONFIG.search(line):
@@ -70,6 +76,8 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
             logged["block_size"] = int(match[1])
         if match := _OVERRIDE.search(line):
             logged["num_gpu_blocks"] = int(match[1])
+        if match := _BLOCKS.search(line):
+            logged["num_gpu_blocks"] = int(match[1])
         if match := _SIZE.search(line):
             size = match[1], int(match[2].replace(",", ""))
         if match := _CONCURRENCY.search(line):
@@ -82,6 +90,9 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
             "engine', 'KV cache size')",
             "give the log from the engine's start on",
         )
+    version = logged.get("engine_version")
+    if is_first_engine(version, v1_asked=starts > 0):
+        raise UsageError(f"{path}: vLLM {version}: its first engine is not modelled")
     notes = [f"{path}: has {starts} engine starts; the last counts"] if starts > 1 else []
     found = {**args, **{key: value for key, value in logged.items() if value is not None}}
     if size is not None and "num_gpu_blocks" not in found:
@@ -97,7 +108,7 @@ def is_log(path: Path) -> bool:
             text = stream.read(1 << 20).decode("utf-8", "replace")
     except OSError:
         return False
-    return any(pattern.search(text) for pattern in (_ARGS, _CONFIG, _SIZE, _FIRST))
+    return any(pattern.search(text) for pattern in (_ARGS, _ALL_ARGS, _CONFIG, _SIZE, _FIRST))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -123,6 +134,13 @@ def _arguments(text: str) -> dict[str, Any]:
         match = find(str(key))
         named[match[0].name if match is not None else str(key)] = value
     return named
+
+
+def _all_arguments(text: str) -> dict[str, Any]:
+    """The arguments that decide something, and the model; what is None was left to vLLM."""
+    model = next((p for p in _split(text) if p.strip().startswith("model=")), "=None")
+    found = {**_configuration(text), "model": _literal(model.partition("=")[2])}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _configuration(text: str) -> dict[str, Any]:

@@ -41,6 +41,18 @@ def find(key: str) -> tuple[Setting, bool] | None:
     return None
 
 
+def find_option(option: str) -> tuple[Setting, bool] | None:
+    """`find` for an option of a command line, which may be cut short as far as it is the only one
+    that begins so (argparse's ``allow_abbrev``, which vLLM leaves on).
+    """
+    match = find(option)
+    if match is None and option.startswith("--"):
+        start = option.lstrip("-").replace("-", "_")
+        begun = {setting.name for name, setting in _BY_NAME.items() if name.startswith(start)}
+        match = find(begun.pop()) if start and len(begun) == 1 else None
+    return match
+
+
 def flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without the parts of the resolved configuration around them, nulls left out.
 

@@ -149,7 +149,7 @@ def _mapping(value: Mapping[Any, Any], where: str) -> tuple[dict[str, Any], list
 def _command(value: Mapping[Any, Any]) -> str | None:
     """The command of a container, where it starts vLLM or has options that decide a schedule."""
     words = [word for name in _WORDS for word in _split(value.get(name))]
-    image = value.get("image")
+    image = value.get("image", value)  # in the values of vLLM's chart the command stands inside it
     if isinstance(image, Mapping):
         image = ":".join(str(image[key]) for key in ("repository", "tag") if image.get(key))
     before = [*_environment(value), *([image] if isinstance(image, str) and image else [])]

@@ -40,7 +40,8 @@ def _all_seats(value: Any, beside: Mapping[str, Any]) -> bool:
 
 def _vllms_own(value: Any, beside: Mapping[str, Any]) -> bool:
     """It is one of vLLM's own."""
-    return "vllm.v1.core.sched." in str(value)
+    # The second is the default up to 0.8, in whose place V1 puts its own (``arg_utils.py``).
+    return "vllm.v1.core.sched." in str(value) or value == "vllm.core.scheduler.Scheduler"
 
 
 def _switched_off(value: Any, beside: Mapping[str, Any]) -> bool:
