@@ -26,7 +26,7 @@ def rows_of(count: int, width: int) -> list[tuple[int | None, ...]]:
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 100])
 def test_parts_on_disk_give_the_order_of_a_sort(tmp_path: Path, count: int, width: int) -> None:
     rows = rows_of(count, width)
-    expected = [list(row) for row in sorted(rows, key=itemgetter(0, 2, 3))]
+    expected = [list(row) for row in sorted(rows, key=itemgetter(0, 3, 2))]
     for part_rows in (8, 1000):
         found = list(by_time(iter(rows), width, tmp_path / "scratch", part_rows=part_rows))
         assert found == expected
