@@ -59,7 +59,12 @@ def read_text_within(
     """
     with _errors_of(path, expected=expected, fix=fix):
         with _opened(path, fix) as stream:
-            content = stream.read(limit.value + 1)
+            # In pieces: a read of so many bytes would first ask for their memory.
+            pieces, left = [], limit.value + 1
+            while left and (piece := stream.read(min(left, 1 << 20))):
+                pieces.append(piece)
+                left -= len(piece)
+        content = b"".join(pieces)
         if len(content) > limit.value:
             raise InputError(path, "", f"has more than {limit.value:,} bytes", limit.advice)
         return content.decode(encoding)

@@ -86,7 +86,7 @@ def read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
     return rows[[*TOKEN_COLUMNS, *extra]].reset_index(drop=True)
 
 
-def tokens_hold(path: Path, requests: pd.DataFrame, *, chunk_rows: int = 1 << 20) -> bool:
+def tokens_hold(path: Path, requests: pd.DataFrame, *, chunk_rows: int = 1 << 18) -> bool:
     """Whether the table certainly holds what `read_tokens` asks for; found in little memory.
 
     The rows of each request must come in order. False: that reader knows, and says what is wrong.
