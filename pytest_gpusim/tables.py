@@ -56,23 +56,34 @@ def read_table(
     Raises:
         InputError: The file is missing, empty, or a cell is not what its column asks for.
     """
+    import pandas as pd
+
     whole = [column for column in integers if column not in nullable]
     frame = _parse(path, [integers, whole] if nullable else [whole], fix)
-    frame.columns = frame.columns.str.strip()
+    frame.columns = [str(column).strip() for column in frame.columns]
     for column in required:
         if column not in frame.columns:
             raise InputError(path, f"column {column}", "is missing", fix)
-    for column in frame.columns:
-        if column in integers or column in numbers:
-            frame[column] = _numeric(
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(path, f"column {twice}", "is there twice", fix)
+    # Put together once: each column set in a table costs as much as reading it.
+    return pd.DataFrame(
+        {
+            column: _numeric(
                 path,
-                frame[column],
+                cells,
                 whole=column in integers,
                 nullable=column in nullable,
                 signed=column in signed,
                 fix=fix,
             )
-    return frame
+            if column in integers or column in numbers
+            else cells
+            for column, cells in frame.items()
+        },
+        copy=False,
+    )
 
 
 def line_of(path: Path, position: int) -> str:

@@ -14,6 +14,7 @@ from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import GpusimError, InputError
 
 if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.checks import Check
     from pytest_gpusim.runs import Run
     from pytest_gpusim.workload import Workload
@@ -61,7 +62,7 @@ def failing_prerequisites(
         if case.given is not None:
             needs = _of_runs(case, settings, case.given.workload, case.given.runs)
         elif real is not None:
-            needs = _of_runs(case, settings, real.workload, real.runs, real.bundle.path)
+            needs = _of_runs(case, settings, real.workload, real.runs, real.bundle)
         else:
             needs = _of_a_measurement(case, settings)
     except InputError as error:
@@ -101,7 +102,7 @@ def _failing_beforehand(
 
     if case.simulator not in _PRICED_HERE:
         return []
-    bundle = read_bundle(needs.bundle)
+    bundle = needs.profile or read_bundle(needs.bundle)
     with tempfile.TemporaryDirectory(prefix="gpusim-prereq-") as scratch:
         out = Path(scratch) / "simulated"
         inputs = SimulationInputs(
@@ -125,13 +126,17 @@ def _failing_beforehand(
 
 
 class _Needs(NamedTuple):
-    """The bundle that the case would be simulated with, and what it is held against."""
+    """The bundle that the case would be simulated with, and what it is held against.
+
+    ``profile`` is the bundle where it was read before.
+    """
 
     bundle: Path
     workload: Workload
     engine: EngineSettings
     device_name: str | None
     runs: Sequence[Run] = ()
+    profile: Bundle | None = None
 
 
 def _of_runs(
@@ -139,12 +144,12 @@ def _of_runs(
     settings: Settings,
     workload: Workload,
     runs: Sequence[Run],
-    bundle: Path | None = None,
+    bundle: Bundle | None = None,
 ) -> _Needs:
     """Of real runs that are at hand; their bundle is ``bundle``, else looked for."""
     engine, device = case.engine.merged(engine_of(runs[0])), runs[0].meta.get("device_name")
-    place = bundle or _bundle(case, settings, engine, device)
-    return _Needs(place, workload, engine, device, runs)
+    place = bundle.path if bundle else _bundle(case, settings, engine, device)
+    return _Needs(place, workload, engine, device, runs, bundle)
 
 
 def _of_a_measurement(case: Case, settings: Settings) -> _Needs:
