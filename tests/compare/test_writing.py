@@ -27,6 +27,15 @@ def comparison_of(path: Path, **sim: Any) -> Comparison:
     return compare_runs(real, sim_run(path / "sim", steady(24, **{"ttft": 110, **sim})))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """A comparison that is not judged, and where it is written; read-only."""
+    path = tmp_path_factory.mktemp("made")
+    comparison = comparison_of(path)
+    write_comparison(comparison, path / "out")
+    return comparison, path / "out"
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
@@ -36,10 +45,8 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_the_files_of_the_contract(tmp_path: Path) -> None:
-    comparison = comparison_of(tmp_path)
-    out = tmp_path / "out"
-    write_comparison(comparison, out)
+def test_the_files_of_the_contract(made: tuple[Comparison, Path]) -> None:
+    _, out = made
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert names == {
         "summary.md",
@@ -72,12 +79,9 @@ def test_the_files_of_the_contract(tmp_path: Path) -> None:
     assert len(document["checks"]) == len(CHECKS)
 
 
-def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
-    comparison = comparison_of(tmp_path)
-    for name in ("a", "b"):
-        write_comparison(compare_runs(comparison.sides.real, comparison.sides.sim),
-                         tmp_path / name)  # fmt: skip
-    a, b = tmp_path / "a", tmp_path / "b"
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path, made: tuple[Comparison, Path]) -> None:
+    (comparison, a), b = made, tmp_path / "again"
+    write_comparison(compare_runs(comparison.sides.real, comparison.sides.sim), b)
     compared = [p.relative_to(a) for p in a.rglob("*") if p.is_file()]
     same = {str(p) for p in compared if (a / p).read_bytes() == (b / p).read_bytes()}
     # Only these two say when they were written, and where.
@@ -124,10 +128,11 @@ def test_judging_brings_the_directory_up_to_date(tmp_path: Path) -> None:
     assert not [path for path in out.rglob("*") if "partial" in path.name]
 
 
-def test_a_document_of_the_first_schema_is_still_read(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    write_comparison(comparison_of(tmp_path), out)
-    document, meta = read(out / "comparison.json"), read(out / "run_meta.json")
+def test_a_document_of_the_first_schema_is_still_read(
+    tmp_path: Path, made: tuple[Comparison, Path]
+) -> None:
+    document, meta = read(made[1] / "comparison.json"), read(made[1] / "run_meta.json")
+    out = tmp_path
     figure = {"real_ns": 100, "sim_ns": 110, "error": 0.1, "noise": 0.02}
     statistics = dict.fromkeys(("p50", "p90", "p95", "p99", "mean"), figure)
     metrics = dict.fromkeys(document["metrics"], statistics) | {"makespan": figure}
@@ -174,11 +179,13 @@ def test_a_comparison_without_a_finished_request_can_be_written(tmp_path: Path) 
     assert "NaN" not in (tmp_path / "out" / "comparison.json").read_text()
 
 
-def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_empty_is_refused(
+    tmp_path: Path, made: tuple[Comparison, Path]
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
-        write_comparison(comparison_of(tmp_path), tmp_path / "out")
+        write_comparison(made[0], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
@@ -192,8 +199,8 @@ def test_nothing_is_left_when_writing_breaks_off(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == before
 
 
-def test_the_schema_refuses_what_is_not_in_the_contract(tmp_path: Path) -> None:
-    document = comparison_of(tmp_path).to_json()
+def test_the_schema_refuses_what_is_not_in_the_contract(made: tuple[Comparison, Path]) -> None:
+    document = made[0].to_json()
     schema = comparison_schema()
     validate(document, schema)
     for broken in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -24,9 +25,10 @@ from tests.compare.runs import MS, PROFILE, real_run, sim_run, steady
 from tests.report.reader import Page
 
 
-def written(
+def judged(
     path: Path, *, ttft: float = 105, model: str = "tiny/model", profile: Any = PROFILE
-) -> Written:
+) -> Comparison:
+    """A comparison of runs below ``path``, itself not written."""
     path.mkdir()
     real = [
         real_run(path / f"real{k}", steady(24, ttft=100 + k), meta={"model": model})
@@ -48,11 +50,13 @@ def written(
         steps=steps,
         meta={"profile": {**profile, "model": model} if profile else None, "calibrated_on": []},
     )
-    comparison = compare_runs(real, sim)
-    out = path / "comparison"
-    comparison = comparison.judged({"ttft_p50": 0.10, "tpot_p50": 0.05})
-    write_comparison(comparison, out)
-    return Written(comparison, out)
+    return compare_runs(real, sim).judged({"ttft_p50": 0.10, "tpot_p50": 0.05})
+
+
+def written(path: Path, **how: Any) -> Written:
+    comparison = judged(path, **how)
+    write_comparison(comparison, path / "comparison")
+    return Written(comparison, path / "comparison")
 
 
 @dataclass
@@ -170,9 +174,10 @@ def test_terminal_and_summary_say_where_the_error_comes_from(bad: Written) -> No
     assert "| mlp_up_proj | 80.0% |" in summary
 
 
-def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path) -> None:
-    unjudged = written(tmp_path / "a").comparison.judged({})
-    path = tmp_path / "a" / "comparison"
+def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path, good: Written) -> None:
+    unjudged = good.comparison.judged({})
+    path = tmp_path / "comparison"
+    shutil.copytree(good.path, path)
     update_comparison(unjudged, path)
     assert comparison_lines(document_of(unjudged))[-1] == "verdict: not judged"
     assert "**Verdict: not judged**" in (path / "summary.md").read_text()
@@ -181,7 +186,7 @@ def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path) -> None:
 
 
 def test_what_nobody_may_accept_is_not_offered(tmp_path: Path) -> None:
-    document = document_of(written(tmp_path / "a", profile=None).comparison.judged())
+    document = document_of(judged(tmp_path / "a", profile=None).judged())
     (check,) = [c for c in document.comparison["checks"] if c["name"] == "not_calibrated_on"]
     check["status"] = "unknown"
     (line,) = [line for line in failure_lines(document) if "not_calibrated_on" in line]
@@ -189,7 +194,7 @@ def test_what_nobody_may_accept_is_not_offered(tmp_path: Path) -> None:
 
 
 def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
-    silent = written(tmp_path / "a", profile=None).comparison
+    silent = judged(tmp_path / "a", profile=None)
     assert silent.judged().verdict == "inconclusive"
     text = "\n".join(failure_lines(document_of(silent.judged())))
     assert "check profile_matches is unknown" in text

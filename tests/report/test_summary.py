@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.compare import document_of
 from pytest_gpusim.report.session import session_markdown
 from pytest_gpusim.report.summary import cell, markdown, summary_markdown
-from tests.report.test_report import written
+from tests.report.test_report import judged
 
 EVIL = (
     "a|b <img src=x onerror=alert(1)> [go](https://evil.example/x) `rm` ![i](data:x) "
@@ -19,8 +20,10 @@ EVIL = (
 )
 
 
-def texts(tmp_path: Path) -> dict[str, str]:
-    document = written(tmp_path / "a", model=EVIL).document()
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    place = tmp_path_factory.mktemp("evil")
+    document = document_of(judged(place / "a", model=EVIL), place / "comparison")
     document.meta["causes"] = [f"because of {EVIL}"]
     document.meta["attribution"]["findings"] = [f"found in {EVIL}"]
     for check in document.comparison["checks"]:
@@ -30,8 +33,8 @@ def texts(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("which", ["summary", "session"])
-def test_nothing_in_a_name_acts(tmp_path: Path, which: str) -> None:
-    text = texts(tmp_path)[which]
+def test_nothing_in_a_name_acts(texts: dict[str, str], which: str) -> None:
+    text = texts[which]
     assert "seen in a" in text  # names did come here
     ours = {"<details>", "<summary>", "</summary>", "</details>"}
     assert set(re.findall(r"<[^>]*>", text)) <= ours
@@ -45,9 +48,9 @@ def test_nothing_in_a_name_acts(tmp_path: Path, which: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["summary", "session"])
-def test_no_name_makes_a_column(tmp_path: Path, which: str) -> None:
+def test_no_name_makes_a_column(texts: dict[str, str], which: str) -> None:
     columns = None
-    for line in texts(tmp_path)[which].splitlines():
+    for line in texts[which].splitlines():
         found = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
         assert None in (found, columns) or found == columns, line
         columns = found
