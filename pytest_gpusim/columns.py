@@ -24,7 +24,7 @@ from pytest_gpusim.texts import open_text
 UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _MOMENTS = ("arrival", "sent", "scheduled", "first_token", "completion")
 TIMES = (*_MOMENTS, "queue", "ttft", "e2e")
-ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "error")
+ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "error", "id")
 _LATEST = 2**63
 _HEADER = 1 << 16
 _NS_OF_S = UNITS_NS["s"]

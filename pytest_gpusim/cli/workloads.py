@@ -125,11 +125,12 @@ def _generate(options: argparse.Namespace, registry: Registry) -> int:
 
 
 def _import(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.workload.importers.options import options_from
+    from pytest_gpusim.workload.importers.options import options_from, require_used
     from pytest_gpusim.workload.importers.own_tables import import_table
 
     importer = registry.workload_importers.get(options.kind)
     chosen, file = options_from(options), options.file
+    require_used("csv" if options.columns and options.kind != "run" else options.kind, chosen)
     if options.kind == "run":
         run_options = {name: chosen.pop(name, None) for name in _OF_RESULTS}
         file = _run_directory(options.file, registry, run_options)

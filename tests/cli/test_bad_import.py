@@ -71,6 +71,21 @@ def test_nonsense_is_no_trace(capsys, tmp_path, kind, text):
     assert "trace.csv" in refused(capsys, "workload", "import", kind, path, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("kind", "option", "says"),
+    [
+        ("azure", ["--unit", "ms"], "--unit: is for vidur, burstgpt, mooncake, csv; azure has no"),
+        ("burstgpt", ["--block-size", "16"], "--block-size: is for mooncake, vidur; burstgpt has"),
+        ("vidur", ["--drop-failed"], "--drop-failed: is for run; vidur has no use for it"),
+        ("mooncake", ["--think-time", "2"], "--think-time: is for sharegpt; mooncake has no use"),
+    ],
+)
+def test_an_option_that_would_be_passed_over(capsys, tmp_path, kind, option, says):
+    path = tmp_path / "trace.csv"
+    path.write_text("x")
+    assert says in refused(capsys, "workload", "import", kind, path, *option)
+
+
 @pytest.mark.parametrize("text", NONSENSE.values(), ids=NONSENSE)
 def test_nonsense_is_of_no_kind(capsys, tmp_path, text):
     path = tmp_path / "some-file"

@@ -33,15 +33,75 @@ class Reader:
 
 def readers(scratch: Path) -> list[Reader]:
     """All readers; files of our own that are no fixtures are made in ``scratch``."""
-    return [*_run_importers(), *_workload_importers(scratch), *_own_directories(), *_files(scratch)]
+    return [
+        *_run_importers(scratch),
+        *_workload_importers(scratch),
+        *_own_directories(),
+        *_files(scratch),
+    ]
 
 
-def _run_importers() -> Iterator[Reader]:
+_REQUESTS = {
+    "table.csv": """\
+arrival_s,ttft_ms,e2e_ms,input_tokens,output_tokens,queue_ms,status,session_id,cached_tokens
+2026-01-02T03:04:05Z,20.5,35,100,4,1.5,ok,a,0
+2026-01-02 03:04:06.25,21,36,100,1,0,error,b,16
+2026-01-02T03:04:07+00:00,22,37,100,8,2,ok,a,96
+""",
+    "table.jsonl": """\
+{"arrival_ms": 0, "ttft_ms": 20, "e2e_ms": 35.25, "isl": 9, "osl": 4, "error": null}
+{"arrival_ms": 7.5, "ttft_ms": null, "e2e_ms": null, "isl": 9, "osl": 0, "error": "timed out"}
+""",
+    "request_metrics.csv": """\
+Request Id,request_e2e_time,request_scheduling_delay,prefill_e2e_time,\
+request_inter_arrival_delay,request_num_prefill_tokens,request_num_decode_tokens
+0,0.5,0,0.1,,128,16
+1,,,,0.5,128,16
+2,0.25,0.01,0.1,0.5,128,16
+""",
+    "sim.csv": """\
+instance id,request id,model,input,output,arrival,end_time,latency,queuing_delay,TTFT,TPOT,ITL
+0,0,m,128,3,0,4000,4000,100,2000,1000,"[1000, 1000]"
+0,1,m,128,3,500,5500,5000,100,3000,1000,"[1000, 1000]"
+""",
+    "blis.json": """\
+{"vllm_estimated_duration_s": 9.0, "completed_requests": 2, "scheduling_delay_p99_ms": 0.02,
+ "requests": [
+  {"arrived_at": 0.0, "num_prefill_tokens": 9, "num_decode_tokens": 4, "ttft_ms": 50.0,
+   "e2e_ms": 80.0, "scheduling_delay_ms": 20, "session_id": "a", "round_index": 0},
+  {"arrived_at": 1.5, "num_prefill_tokens": 9, "num_decode_tokens": 4, "ttft_ms": 50.0,
+   "e2e_ms": 80.0, "scheduling_delay_ms": 10, "session_id": "a", "round_index": 1}]}
+""",
+    "profile_export.json": """\
+{"experiments": [{"experiment": {"mode": "concurrency", "value": 2}, "requests": [
+  {"timestamp": 5, "response_timestamps": [10, 30, 50],
+   "request_inputs": {"payload": "{\\"model\\": \\"m\\", \\"prompt\\": \\"a b\\"}"},
+   "response_outputs": [
+    {"response": "data: {\\"choices\\": [{\\"text\\": \\"c\\"}]}\\n\\n"},
+    {"response": "data: {\\"choices\\": [{\\"delta\\": {\\"content\\": \\"d\\"}}]}\\n\\n"},
+    {"response": "data: {\\"usage\\": {\\"prompt_tokens\\": 2, \\"completion_tokens\\": 2}}"}
+   ]}]}]}
+""",
+}
+"""Small results in forms of which no genuine file is among the fixtures."""
+
+
+def _run_importers(scratch: Path) -> Iterator[Reader]:
     registry = builtin_registry()
+    made = {name: scratch / name for name in _REQUESTS}
+    for name, path in made.items():
+        path.write_text(_REQUESTS[name])
+    array = scratch / "records.json"
+    array.write_text(f"[{','.join((DATA / 'aiperf_0.13.0.jsonl').read_text().splitlines())}]")
     seeds: dict[str, list[Path]] = {
+        "csv": [made["table.csv"], made["table.jsonl"]],
+        "vidur-metrics": [made["request_metrics.csv"]],
+        "llmservingsim-sim": [made["sim.csv"]],
+        "blis": [made["blis.json"]],
+        "genai-perf": [made["profile_export.json"]],
         "vllm-bench": [DATA / "vllm_bench_0.32.0.json", *_cases("16", "18", "67", "70", "02")],
         "sglang": _cases("42"),
-        "aiperf": [DATA / "aiperf_0.13.0.jsonl", *_cases("37")],
+        "aiperf": [DATA / "aiperf_0.13.0.jsonl", array, *_cases("37")],
         "guidellm": [DATA / "guidellm_0.8.1.json", *_cases("31")],
         "inference-perf": [DATA / "inference_perf_0.7.0.json", *_cases("20")],
         "aisimulate": [DATA / "aisimulate_0.13.0" / "requests.jsonl"],
@@ -162,7 +222,18 @@ def _files(scratch: Path) -> Iterator[Reader]:
     )
     as_json = scratch / "engine.json"
     as_json.write_text('{"max_num_seqs": 32, "block_size": 16, "num_gpu_blocks": 300}')
-    yield Reader("engine settings", [*engine, yaml, as_json], _engine)
+    deployment = scratch / "deployment.yaml"
+    deployment.write_text(
+        "kind: Deployment\nspec:\n  containers:\n  - image: vllm/vllm-openai:v0.11.0\n"
+        "    command: [vllm, serve, m]\n    args: [--max-num-seqs=64, --max-model-len, 8K]\n"
+        "    env:\n    - {name: VLLM_CPU_KVCACHE_SPACE, value: '4'}\n---\nkind: Service\n"
+    )
+    values = scratch / "values.yaml"
+    values.write_text(
+        "modelSpec:\n- name: q\n  vllmConfig: {v1: 1, maxModelLen: 8k, tensorParallelSize: 2, "
+        "extraArgs: ['--max-num-seqs=64', --enforce-eager]}\n"
+    )
+    yield Reader("engine settings", [*engine, yaml, as_json, deployment, values], _engine)
     yield Reader("config.json", [CASES / "hostile" / "config_layer_types.json", *_configs(scratch)],
                  _config)  # fmt: skip
     points = scratch / "points.csv"

@@ -209,6 +209,12 @@ def test_traces_by_other_signs_than_commas(tmp_path: Path, kind: str, separator:
     assert other.requests == load(kind, text, tmp_path).requests
 
 
+def test_pictures_of_azures_trace_are_said_to_be_left_out(tmp_path: Path) -> None:
+    text = AZURE.rpartition("\n")[0].replace(",5", ",5,2").replace("Tokens\n", "Tokens,NumImages\n")
+    notes = load("azure", text + "\n", tmp_path).meta["generator"]["notes"]
+    assert notes == ["NumImages is passed over: pictures are not simulated"]
+
+
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
     text = VIDUR.replace("num_decode_tokens", "num_decode_tokens,arrived_at", 1)
     with pytest.raises(GpusimError, match="column arrived_at: comes twice"):

@@ -109,7 +109,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         path,
         requests,
         clock="client",
-        notes=columns.notes(),
+        notes=[*columns.notes(), *table.notes()],
         not_recovered=[
             *([] if "model" in columns.names else ["model"]),
             "engine settings",
@@ -129,6 +129,7 @@ class _Table:
         self._path = path
         self._columns = columns
         self._workload = workload
+        self._seen: set[int] = set()
 
     def check(self) -> None:
         """Raise `InputError` where a needed column is not named."""
@@ -151,14 +152,30 @@ class _Table:
                     f"name it with --columns {role}=…, or give the --workload that was replayed",
                 )
 
+    def notes(self) -> list[str]:
+        """How rows were taken for the workload's requests."""
+        names = self._columns.names
+        if self._workload is None or "arrival" in names or "id" in names:
+            return []
+        return ["rows are the workload's requests in its order; a column id=… would tell"]
+
     def request(self, row: Row, number: int) -> ImportedRequest:
-        """The request of a row; the n-th row is the workload's n-th request where one is given."""
+        """The request of a row.
+
+        It is the request of the workload, where one is given, that the column ``id`` says, else the
+        ``number``-th.
+        """
         columns = self._columns
         planned = None
         if self._workload is not None:
+            told = columns.count(row, "id")
+            number = number if told is None else told
             if number >= len(self._workload.requests):
                 count = len(self._workload.requests)
                 raise InputError(row.path, row.where, f"the workload has {count} requests only")
+            if number in self._seen:
+                raise row.wrong(columns.names["id"], "an id that no row above has", str(number))
+            self._seen.add(number)
             planned = self._workload.requests[number]
         arrival = columns.time(row, "arrival")
         if arrival is None and planned is not None:

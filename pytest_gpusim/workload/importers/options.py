@@ -16,6 +16,30 @@ SELECTION = ("start", "end", "first", "only_model", "skip_bad", "columns", "toke
 """What chooses among requests, of a trace and of a result alike, and how both are read."""
 
 
+_TRACES = (
+    "azure",
+    "burstgpt",
+    "csv",
+    "lengths",
+    "llmservingsim",
+    "mooncake",
+    "run",
+    "sharegpt",
+    "vidur",
+)
+_WITHOUT_ARRIVALS = ("sharegpt", "lengths", "csv")
+_KINDS = {
+    "unit": ("vidur", "burstgpt", "mooncake", "csv"),
+    "block_size": ("mooncake", "vidur"),
+    "tokenizer": ("sharegpt", "mooncake", "run"),
+    "arrivals": _WITHOUT_ARRIVALS,
+    "burst_size": _WITHOUT_ARRIVALS,
+    "think_time": ("sharegpt",),
+    "drop_failed": ("run",),
+}
+"""Options that not all kinds have a use for."""
+
+
 @dataclass(frozen=True)
 class ImportOptions:
     """Which records are taken, and what is changed about them; in this order.
@@ -166,6 +190,13 @@ def options_from(namespace: argparse.Namespace) -> dict[str, Any]:
     }
     ImportOptions.of(found)
     return found
+
+
+def require_used(kind: str, options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an option that a kind of ours would pass over."""
+    for name, kinds in _KINDS.items():
+        if kind in _TRACES and kind not in kinds and options.get(name) is not None:
+            raise UsageError(f"{_flag(name)}: is for {', '.join(kinds)}; {kind} has no use for it")
 
 
 def _flag(name: str) -> str:

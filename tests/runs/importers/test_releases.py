@@ -15,6 +15,7 @@ from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run
 from pytest_gpusim.runs.importers import load_real_run, load_simulated_run
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
+from pytest_gpusim.workload import WorkloadRequest, write_workload
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 MS, S = 1_000_000, 1_000_000_000
@@ -263,6 +264,20 @@ def test_a_column_that_no_record_has_is_refused(tmp_path: Path) -> None:
         load(path, tmp_path, columns=columns + ",queue=m.wait")
     with pytest.raises(GpusimError, match="names ttft twice"):
         load(path, tmp_path, columns=columns + ",ttft=m.at")
+
+
+def test_rows_in_another_order_than_the_workload(tmp_path: Path) -> None:
+    """A client's log has them as they ended."""
+    requests = [WorkloadRequest(n, n, 9, 4, n * S) for n in range(3)]
+    write_workload(tmp_path / "w", requests, None, name="w", seed=0, generator={})
+    path = saved(tmp_path, "t.csv", "n,ttft_ms,e2e_ms\n2,30,35\n0,10,35\n1,20,35\n")
+    columns = "id=n,ttft=ttft_ms,e2e=e2e_ms"
+    run = load(path, tmp_path, columns=columns, workload=tmp_path / "w")
+    assert ms(run, "ttft_ns") == [10, 20, 30]
+    assert ms(run, "arrival_time_ns") == [0, 1000, 2000]
+    saved(tmp_path, "t.csv", "n,ttft_ms,e2e_ms\n0,30,35\n0,10,35\n1,20,35\n")
+    with pytest.raises(InputError, match="line 3, column n: expected an id that no row above has"):
+        load(path, tmp_path, columns=columns, workload=tmp_path / "w")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
