@@ -72,9 +72,13 @@ def _factors(sides: Sides) -> list[str]:
 
 
 def _drift_of_arrivals(sides: Sides) -> list[str]:
-    """Arrivals that are the same schedule by a clock that runs differently."""
+    """Arrivals that are the same schedule by a clock that runs differently. Under a limit, and in
+    conversations, they follow the answers: a run that is slower has later ones.
+    """
     import numpy as np
 
+    if not sides.sim.is_open_loop:
+        return []
     theirs = _since_first(sides.sim)
     found = []
     for run in sides.real:
