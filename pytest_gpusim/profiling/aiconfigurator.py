@@ -123,6 +123,8 @@ def compose(
         "norms, activation, rotary embedding, token embedding and sampling are not measured: "
         "memory traffic at the system's bandwidth",
         "attention of a prefill chunk with context c is that of the whole sequence, less that of c",
+        "attention of many sequences beyond their longest measured context takes so much more per "
+        "token of context as that of fewer",
         "times are those of kernels alone: no time of the engine, none between kernels",
     ]
     cache = shape.kv_cache_dtype(_DTYPE, kv_cache_dtype)

@@ -59,6 +59,33 @@ def without_contradictions(times: pd.DataFrame) -> tuple[pd.DataFrame, Contradic
     return frame, Contradictions(replaced, int((~np.isnan(known)).sum()))
 
 
+def with_longer_contexts(times: pd.DataFrame) -> pd.DataFrame:
+    """Attention of decodes, with contexts beyond those that so many sequences were measured at.
+
+    The tables end at fewer tokens of context the more sequences there are: 256 at 511, where 128
+    have 2,047. There a kernel does little but read the KV cache, so a batch takes so much more per
+    token of context as the next smaller one does, and not what its last two contexts, near the
+    kernel's floor, would lead to.
+
+    Args:
+        times: The index is the number of sequences, the columns are contexts, both ascending.
+    """
+    import numpy as np
+    import pandas as pd
+
+    known = times.to_numpy(dtype=float).copy()
+    sequences = times.index.to_numpy(dtype=float)
+    for index in range(1, len(known)):
+        row, fewer = known[index], known[index - 1]
+        measured = np.flatnonzero(~np.isnan(row))
+        if not len(measured) or np.isnan(fewer[measured[-1]]):
+            continue
+        last = measured[-1]
+        scale = sequences[index] / sequences[index - 1]
+        row[last + 1 :] = row[last] + scale * np.maximum(0, fewer[last + 1 :] - fewer[last])
+    return pd.DataFrame(known, times.index, times.columns)
+
+
 def bracket(value: int, known: Sequence[Any], what: str) -> list[tuple[float, int]]:
     """(weight, known value) of the neighbours between which to interpolate."""
     if value < known[0] or value > known[-1]:

@@ -21,6 +21,7 @@ from pytest_gpusim.profiling.silicon_rows import (
     release_order,
     releases,
     rows_with,
+    with_longer_contexts,
     without_contradictions,
 )
 
@@ -134,11 +135,14 @@ class SiliconTables:
     def decode_ms(
         self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
     ) -> tuple[pd.DataFrame, str]:
-        """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name."""
+        """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name.
+
+        Each number of sequences has contexts as long as one sequence has (`with_longer_contexts`).
+        """
         frame, kernel = self._attention("generation", heads, kv_heads, head_dim, kv_cache_dtype)
         medians = frame.groupby(["batch_size", "step"])["latency"].median()
         mended, _ = without_contradictions(medians.unstack("step"))
-        rows = mended.stack().dropna().reset_index()
+        rows = with_longer_contexts(mended).stack().dropna().reset_index()
         return rows.set_axis(["sequences", "context", "time_ms"], axis=1), kernel
 
     def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ from pytest_gpusim.profiling.aiconfigurator import (
 )
 from pytest_gpusim.profiling.silicon_collectives import all_reduce_ms, collectives
 from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions, default_fusions
-from pytest_gpusim.profiling.silicon_rows import without_contradictions
+from pytest_gpusim.profiling.silicon_rows import with_longer_contexts, without_contradictions
 from pytest_gpusim.profiling.silicon_tables import PACKAGE, SiliconTables, open_tables
 from pytest_gpusim.profiling.silicon_trust import distrusted
 from pytest_gpusim.registry import builtin_registry
@@ -262,6 +262,19 @@ def test_rows_that_contradict_more_work_are_replaced() -> None:
     assert mended["kernel"].tolist() == times["kernel"].tolist()
     assert mended["short"].dropna().tolist() == times["short"].dropna().tolist()
     assert found == (2, 17)
+
+
+def test_attention_of_many_sequences_grows_as_that_of_fewer() -> None:
+    nan = float("nan")
+    times = pd.DataFrame(
+        {1023: [10.0, 20.0, 41.0], 2047: [20.0, 41.0, nan], 4095: [40.0, nan, nan]},
+        index=[64, 128, 256],
+    )
+    longer = with_longer_contexts(times)
+    # 20 ms more for 64 are 40 more for 128, and what 128 take more is twice that for 256.
+    assert longer[4095].tolist() == [40.0, 81.0, 41.0 + 2 * (81.0 - 20.0)]
+    assert longer[2047].tolist() == [20.0, 41.0, 41.0 + 2 * (41.0 - 20.0)]
+    assert longer[1023].tolist() == times[1023].tolist()
 
 
 @needs_package
