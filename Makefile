@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := 2.13.0
 # Modules whose wheels from the package index do not fit a CPU build of torch; text models need none.
 TORCH_COMPANIONS := torchvision torchaudio torchcodec
-# Of the tests: one has the live engines, and often waits for them; two have what needs none.
-WORKERS := 3
+# Of the tests: one has the live engines, the other what needs none; a third would make their load late.
+WORKERS := 2
 
 # Vidur's upstream, in an environment of its own; VIDUR_UPSTREAM_URL names another place to clone from.
 UPSTREAM := extern/tracked/vidur
