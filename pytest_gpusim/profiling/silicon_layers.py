@@ -115,4 +115,5 @@ def _product(
     import numpy as np
 
     quantize = np.interp(tokens, *tables.quantize_ms(k))
-    return tokens, [max(0.0, a - b) for a, b in zip(times, quantize.tolist(), strict=True)]
+    least = tables.reading_ms(n * k)
+    return tokens, [max(least, a - b) for a, b in zip(times, quantize.tolist(), strict=True)]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_gpusim.deployment import ModelShape
 
+_PLAIN = "bfloat16"
 DISTRIBUTION = "power_law_1.2"
 """Tokens over experts: a power law of exponent 1.2, which AIConfigurator takes for these models
 unless told otherwise (``sdk/config.py: workload_distribution``, ``sdk/models/moe.py:
@@ -56,7 +57,7 @@ def routed_ms(
     experts = shape.experts
     assert experts is not None
     quantization = shape.quantization
-    dtype = "bfloat16"
+    dtype = _PLAIN
     if quantization is not None and quantization.covers("experts"):
         dtype = quantization.scheme
     frame = tables.moe_rows()
@@ -82,7 +83,11 @@ def routed_ms(
     kernel = str(frame["kernel_source"].value_counts().index[0])
     medians = frame[frame["kernel_source"] == kernel].groupby("num_tokens")["latency"].median()
     series = without_contradictions(medians.to_frame())[0]["latency"]
-    return [int(n) for n in series.index], [float(t) for t in series], kernel
+    # One token's experts, as the devices share them.
+    numbers = 3 * experts.per_token * shape.hidden_size * experts.width // workers
+    weight = quantization.weight_bytes if dtype != _PLAIN and quantization is not None else 2.0
+    least = tables.reading_ms(numbers * weight)
+    return [int(n) for n in series.index], [max(least, float(t)) for t in series], kernel
 
 
 def _besides(

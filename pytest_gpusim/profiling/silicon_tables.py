@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "aiconfigurator_core"
 _DTYPE = "bfloat16"
+_WEIGHT_BYTES = {_DTYPE: 2.0, "fp8": 1.0, "fp8_block": 1.0, "nvfp4": 0.5, "int8": 1.0}
 _ALL_REDUCE = "custom_allreduce_perf.parquet"
 # Rows of other variants than the plain one that a decoder runs.
 _PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE}
@@ -77,6 +78,14 @@ class SiliconTables:
         constant = gpu.get("mem_empirical_constant_latency", 0.0) if kernel else 0.0
         return float(1e3 * (num_bytes / rate + constant))
 
+    def reading_ms(self, num_bytes: float) -> float:
+        """Least time to read bytes: at the data sheet's rate.
+
+        A kernel that is measured alone finds weights and KV cache in the device's cache, where they
+        fit; in an engine the other layers' have displaced them.
+        """
+        return float(1e3 * num_bytes / self.spec["gpu"]["mem_bw"])
+
     def gemm_ms(self, n: int, k: int, dtype: str = _DTYPE) -> tuple[list[int], list[float]]:
         """(m, time) of the product of an m x k with a k x n matrix, for all measured m.
 
@@ -110,6 +119,7 @@ class SiliconTables:
         total = np.zeros(len(ms))
         for weight, a, b in corners:
             total += weight * indexed[a, b].reindex(ms).to_numpy()
+        total = np.maximum(total, self.reading_ms(n * k * _WEIGHT_BYTES[dtype]))
         return [int(m) for m in ms], [float(t) for t in total]
 
     def wide_gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float], int]:
@@ -143,7 +153,10 @@ class SiliconTables:
         medians = frame.groupby(["batch_size", "step"])["latency"].median()
         mended, _ = without_contradictions(medians.unstack("step"))
         rows = with_longer_contexts(mended).stack().dropna().reset_index()
-        return rows.set_axis(["sequences", "context", "time_ms"], axis=1), kernel
+        rows = rows.set_axis(["sequences", "context", "time_ms"], axis=1)
+        numbers = 2 * kv_heads * head_dim * (1 if kv_cache_dtype == "fp8" else 2)
+        least = self.reading_ms(1.0) * numbers * rows["sequences"] * rows["context"]
+        return rows.assign(time_ms=rows["time_ms"].clip(lower=least)), kernel
 
     def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:
         """(bytes, time) of ``all_reduce`` (the framework's own, else NCCL's) or ``all_gather``."""

@@ -278,6 +278,19 @@ def test_attention_of_many_sequences_grows_as_that_of_fewer() -> None:
 
 
 @needs_package
+def test_weights_and_kv_cache_are_read_from_memory() -> None:
+    """Measured alone, what fits an L40S's 96 MB of cache is read faster than its memory can."""
+    tables = open_tables("l40s", "vllm", None)
+    rate = tables.spec["gpu"]["mem_bw"]
+    decode, _ = tables.decode_ms(16, 8, 128)
+    read = decode["sequences"] * decode["context"] * 2 * 8 * 128 * 2 / rate * 1e3
+    assert (decode["time_ms"] >= read * (1 - 1e-9)).all()
+    assert (decode["time_ms"] == read).any()
+    _, times = tables.gemm_ms(4096, 4096)
+    assert min(times) >= 4096 * 4096 * 2 / rate * 1e3
+
+
+@needs_package
 def test_tables_that_contradict_themselves_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
