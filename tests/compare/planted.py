@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,10 @@ from benchmarks.verdicts.synthetic import (
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.runs import Run
 
+Runs = tuple[list[Run], Any]
+Plant = Callable[[list[Run], Run], Runs]
 WORK = load(60, seed=3, utilisation=0.4)
+RIGHT = serve(WORK)
 
 
 @dataclass
@@ -81,3 +84,18 @@ def slowed(times: Times, factor: Any, work: Load = WORK) -> Times:
         work.arrival + (times.first - work.arrival) * factor,
         times.per_token * factor,
     )
+
+
+def of_rows(run: Run, name: str = "", **columns: Any) -> Run:
+    """The run with other columns of its requests, under another name where one is given."""
+    return of_meta(replace(run, requests=run.requests.assign(**columns)), run_id=name or run.run_id)
+
+
+def of_meta(run: Run, **values: Any) -> Run:
+    return replace(run, meta={**run.meta, **values})
+
+
+def profile_of(**values: Any) -> Plant:
+    """The simulated side states another profile."""
+    profile = {**SIMULATED["profile"], **values}
+    return lambda real, sim: (real, of_meta(sim, profile=profile))

@@ -27,24 +27,24 @@ from benchmarks.verdicts.synthetic import (
 from pytest_gpusim.compare import compare_runs
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.runs import Run
-from tests.compare.planted import WORK, Planted, changed, slowed, status
+from tests.compare.planted import (
+    RIGHT,
+    WORK,
+    Plant,
+    Planted,
+    Runs,
+    changed,
+    of_meta,
+    of_rows,
+    profile_of,
+    slowed,
+    status,
+)
 from tests.compare.runs import MS
 
-Runs = tuple[list[Run], Any]
-Plant = Callable[[list[Run], Run], Runs]
-RIGHT = serve(WORK)
 PROFILE = SIMULATED["profile"]
 LATENCIES = ("scheduled_time_ns", "first_token_time_ns", "completion_time_ns")
 SLOWEST = np.argsort(RIGHT.first - WORK.arrival)
-
-
-def of_rows(run: Run, name: str = "", **columns: Any) -> Run:
-    meta = {**run.meta, "run_id": name or run.run_id}
-    return replace(run, meta=meta, requests=run.requests.assign(**columns))
-
-
-def of_meta(run: Run, **values: Any) -> Run:
-    return replace(run, meta={**run.meta, **values})
 
 
 def later(run: Run, name: str, *, factor: float = 1.0, by_ns: int = 0, keep: int = 0) -> Run:
@@ -105,10 +105,6 @@ def engine_of_all(side: str, **settings: Any) -> Plant:
         return [of_meta(run, engine=engine) for run in real], sim
 
     return plant
-
-
-def profile_of(**values: Any) -> Plant:
-    return lambda real, sim: (real, of_meta(sim, profile={**PROFILE, **values}))
 
 
 def warm_up(stated: Any) -> Plant:

@@ -6,7 +6,6 @@ whatever the simulator says. The system is that of `benchmarks.verdicts.syntheti
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,26 +30,28 @@ from pytest_gpusim.errors import UsageError
 from pytest_gpusim.plugin.checked import CheckedComparison
 from pytest_gpusim.report.session import session_lines
 from pytest_gpusim.runs import Run
-from tests.compare.planted import WORK, Planted, changed, slowed, status, without
+from tests.compare.planted import (
+    RIGHT,
+    WORK,
+    Plant,
+    Planted,
+    Runs,
+    changed,
+    of_meta,
+    of_rows,
+    profile_of,
+    slowed,
+    status,
+    without,
+)
 from tests.compare.runs import MS, real_run, sim_run, steady
 from tests.factories import make_workload
-
-Runs = tuple[list[Run], Any]
-RIGHT = serve(WORK)
-
-
-def of_rows(run: Run, **columns: Any) -> Run:
-    return replace(run, requests=run.requests.assign(**columns))
 
 
 def half_silent(run: Run, column: str) -> Run:
     values = run.requests[column].copy()
     values[values.index % 2 == 0] = pd.NA
     return of_rows(run, **{column: values})
-
-
-def of_meta(run: Run, **values: Any) -> Run:
-    return replace(run, meta={**run.meta, **values})
 
 
 def rounded(run: Run, name: str) -> Run:
@@ -130,21 +131,16 @@ def tokens_that_end_elsewhere(real: list[Run], sim: Run) -> Runs:
     return [replace(real[0], tokens=tokens), *real[1:]], sim
 
 
-def meta_of_the_last(**values: Any) -> Callable[[list[Run], Run], Runs]:
+def meta_of_the_last(**values: Any) -> Plant:
     return lambda real, sim: ([*real[:-1], of_meta(real[-1], **values)], sim)
 
 
-def profile_of(**values: Any) -> Callable[[list[Run], Run], Runs]:
-    profile = {**SIMULATED["profile"], **values}
-    return lambda real, sim: (real, of_meta(sim, profile=profile))
-
-
-def silent_half(column: str) -> Callable[[list[Run], Run], Runs]:
+def silent_half(column: str) -> Plant:
     return lambda real, sim: ([half_silent(run, column) for run in real], sim)
 
 
 # What is planted -> (how, the check that names it, its status, the verdict).
-FRAUDS: dict[str, tuple[Callable[[list[Run], Run], Runs], str, str, str]] = {
+FRAUDS: dict[str, tuple[Plant, str, str, str]] = {
     "simulations renamed to real runs": (simulations_renamed, "roles", "fail", "fail"),
     "rows of the simulator in a real run": (rows_of_a_simulator, "roles", "fail", "fail"),
     "a measurement renamed to a simulation": (a_measurement_renamed, "roles", "fail", "fail"),
