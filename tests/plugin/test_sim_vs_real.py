@@ -218,7 +218,7 @@ def test_one_page_extra_info_and_pytest_benchmarks_own_selection(session):
 
 def test_under_xdist_the_summary_still_shows_the_comparison(session):
     pytester = session()
-    result = pytester.runpytest_inprocess("-n", "1")
+    result = pytester.runpytest_subprocess("-n", "1")  # whose worker sees this one's PYTHONPATH
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*simulated against real*"])
 
