@@ -15,7 +15,7 @@ PANELS = (("ttft", "TTFT, ms"), ("tpot", "TPOT, ms"), ("e2e", "E2E, ms"))
 
 def draw_curve(capacity: Capacity, out: Path) -> None:
     """Write the curve of a capacity as an SVG: its limits, value, interval and knee."""
-    with row(len(PANELS) + 1, "capacity") as (figure, axes):
+    with row(len(PANELS) + 1) as (figure, axes):
         for panel, (metric, label) in zip(axes, PANELS, strict=False):
             draw_latency(panel, capacity, metric)
             panel.set(title=label)
@@ -23,7 +23,7 @@ def draw_curve(capacity: Capacity, out: Path) -> None:
         axes[-1].set(title="share of requests within limits")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=len(labels))
-        save_svg(figure, out)
+        save_svg(figure, out, "capacity")
 
 
 def draw_latency(axes: Any, capacity: Capacity, metric: str) -> None:

@@ -137,7 +137,7 @@ def draw_row(panels: Sequence[Panel], unit: str, out: Path) -> None:
     """Write the panels beside each other as an SVG, with a legend of the settings."""
     from matplotlib.lines import Line2D
 
-    with row(len(panels), "load") as (figure, axes):
+    with row(len(panels)) as (figure, axes):
         for each, panel in zip(axes, panels, strict=True):
             draw(each, panel, unit)
             each.set(title=panel.title)
@@ -148,7 +148,7 @@ def draw_row(panels: Sequence[Panel], unit: str, out: Path) -> None:
             for curve in curves
         ]
         figure.legend(handles, labels, loc="lower center", ncols=len(curves))
-        save_svg(figure, out)
+        save_svg(figure, out, "load")
 
 
 def _mark(number: int) -> int:

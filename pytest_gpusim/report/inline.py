@@ -44,10 +44,10 @@ def drawn(name: str, said: str, draw: Callable[[Any], None]) -> str:
 
     ``name`` is its own on the page.
     """
-    with style(name) as figure:
+    with style() as figure:
         draw(figure.subplots())
         stream = io.StringIO()
-        save_svg(figure, stream)
+        save_svg(figure, stream, name)
     return inline_svg(stream.getvalue(), f"{name}-", said)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_gpusim.compare.series import ComparisonSeries
-from pytest_gpusim.report.charts.canvas import Chart, write_chart
+from pytest_gpusim.report.charts.canvas import Chart, write_charts
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
 from pytest_gpusim.report.charts.steps import STEP_CHARTS
 
@@ -28,14 +28,11 @@ def draw_charts(
         tolerances: Metric -> the tolerance that its requests are shown against.
     """
     out.mkdir(exist_ok=True)
-    for chart in CHARTS:
-        write_chart(chart, series, tolerances or {}, out)
+    write_charts(CHARTS, series, tolerances or {}, out)
 
 
 def draw_judged_charts(
     series: ComparisonSeries, out: Path, tolerances: Mapping[str, float]
 ) -> None:
     """Draw again those charts that show tolerances, once there are some."""
-    for chart in CHARTS:
-        if chart.shows_tolerance:
-            write_chart(chart, series, tolerances, out)
+    write_charts((chart for chart in CHARTS if chart.shows_tolerance), series, tolerances, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,23 +69,45 @@ class Chart:
     shows_tolerance: bool = False
 
 
-def write_chart(
-    chart: Chart, series: ComparisonSeries, tolerances: Mapping[str, float], out: Path
+def write_charts(
+    charts: Iterable[Chart], series: ComparisonSeries, tolerances: Mapping[str, float], out: Path
 ) -> None:
-    """Draw a chart into ``out``; where there is nothing to draw, nothing is written."""
-    with style(chart.name) as figure:
-        if chart.draw(figure.subplots(), series, tolerances):
-            save_svg(figure, out / f"{chart.name}.svg")
+    """Draw charts into ``out``; where there is nothing to draw, nothing is written.
+
+    All on the same axes: to make axes and their ticks takes longer than to draw what is in them.
+    """
+    with style() as figure:
+        axes = figure.subplots()
+        for chart in charts:
+            if chart.draw(axes, series, tolerances):
+                save_svg(figure, out / f"{chart.name}.svg", chart.name)
+                _empty(axes)
+
+
+def _empty(axes: Any) -> None:
+    """Bring axes back to where they were before a chart, but for the words beside them.
+
+    ``Axes.clear`` would throw the ticks away as well.
+    """
+    from matplotlib.ticker import AutoLocator
+
+    for artist in (*axes.collections, *axes.lines, *axes.patches):
+        artist.remove()
+    if legend := axes.get_legend():
+        legend.remove()
+    axes.relim()
+    axes.autoscale()
+    axes.xaxis.set_major_locator(AutoLocator())
 
 
 @contextmanager
-def style(salt: str) -> Iterator[Any]:
-    """A figure of a chart's size and looks; the salt makes the ids inside its file the same."""
+def style() -> Iterator[Any]:
+    """A figure of a chart's size and looks."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     _keep_quiet()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
         figure.subplots_adjust(left=0.16, right=0.97, top=0.95, bottom=0.18)
@@ -93,13 +115,13 @@ def style(salt: str) -> Iterator[Any]:
 
 
 @contextmanager
-def row(count: int, salt: str) -> Iterator[tuple[Any, Sequence[Any]]]:
+def row(count: int) -> Iterator[tuple[Any, Sequence[Any]]]:
     """A figure of charts beside each other and their axes, for a file of its own: on white."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     _keep_quiet()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt, "savefig.facecolor": "white"}):
+    with mpl.rc_context({**STYLE, "savefig.facecolor": "white"}):
         figure = Figure(figsize=(3 * count, 3.3))
         figure.subplots_adjust(left=0.16 / count, right=0.99, top=0.9, bottom=0.25, wspace=0.25)
         yield figure, figure.subplots(1, count, squeeze=False)[0]
@@ -110,9 +132,15 @@ def _keep_quiet() -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
-def save_svg(figure: Any, out: Any) -> None:
-    """Write a figure to a path or a stream, without the day and the program."""
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+def save_svg(figure: Any, out: Any, name: str) -> None:
+    """Write a figure to a path or a stream, without the day and the program.
+
+    ``name`` is what the ids inside the file follow from, so that they are the same each time.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def unit(*columns: np.ndarray) -> tuple[str, float]:
