@@ -1,8 +1,9 @@
 """``python -m benchmarks.speed.open_loop --against DIR``: an open loop here and elsewhere.
 
-The same requests in processes of two checkouts, in turn: processor time of the simulation alone
-and with its run written, and whether the tables are the same bytes. Read the ratios. Any checkout
-since the first release will do: ``git worktree add DIR COMMIT`` makes one.
+The same requests in processes of two checkouts, which take turns at each simulation, so that both
+meet the same neighbours: processor time of the simulation alone and with its run written, and
+whether the tables are the same bytes. Read the ratios. Any checkout since the first release will
+do: ``git worktree add DIR COMMIT`` makes one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import gc
 import hashlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -30,41 +34,83 @@ def main() -> None:
     """Print a row for each simulator and load, or time this checkout's own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, default=ROOT, help="the other checkout")
-    parser.add_argument("--pairs", type=int, default=5, help="processes of each; medians count")
-    parser.add_argument("--repeats", type=int, default=5, help="in each; the fastest counts")
+    parser.add_argument("--pairs", type=int, default=5, help="of processes")
+    parser.add_argument("--rounds", type=int, default=15, help="of turns in each pair")
     parser.add_argument("--requests", type=int, default=256)
+    parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--own", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.own:
-        print(json.dumps(_own(options.requests, options.repeats)))
+        _answer(options.requests)
         return
-    more = ["--requests", str(options.requests), "--repeats", str(options.repeats)]
-    pairs = [(_of(ROOT, more), _of(options.against.resolve(), more)) for _ in range(options.pairs)]
-    print("| what | there | here | ratio | its spread | tables |")
+    rounds: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    same: dict[str, bool] = {}
+    for _ in range(options.pairs):
+        sides = [_Side(place, options.requests) for place in (ROOT, options.against.resolve())]
+        names = [name for name in sides[0].names if options.only in name]
+        for number in range(-1, options.rounds):  # the first time warms up
+            for name in names:
+                order = sides if number % 2 else sides[::-1]
+                took = {id(side): side.ask(name) for side in order}
+                here, there = (took[id(side)] for side in sides)
+                same[name] = same.get(name, True) and here["tables"] == there["tables"]
+                if number >= 0:
+                    rounds[name].append((here["seconds"], there["seconds"]))
+        for side in sides:
+            side.close()
+    print("| what | there | here | ratio | 95% | tables |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
-    for name in pairs[0][0]:
-        for part in ("alone", "written"):
-            here, there = ([each[name][part] for each in side] for side in zip(*pairs, strict=True))
-            ratios = [own / other for own, other in zip(here, there, strict=True)]
-            same = {own[name]["tables"] == other[name]["tables"] for own, other in pairs} == {True}
-            print(
-                f"| {name}, {part} | {median(there):.3f} s | {median(here):.3f} s "
-                f"| {median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} "
-                f"| {'the same' if same else 'others'} |"
-            )
+    for name, pairs in rounds.items():
+        ratios = [here / there for here, there in pairs]
+        low, high = _interval(ratios)
+        print(
+            f"| {name} | {median(there for _, there in pairs):.3f} s "
+            f"| {median(here for here, _ in pairs):.3f} s | {median(ratios):.3f} "
+            f"| {low:.3f} to {high:.3f} | {'the same' if same[name] else 'others'} |"
+        )
 
 
-def _of(checkout: Path, more: list[str]) -> dict[str, Any]:
-    """What a checkout takes, in a process of its own."""
-    command = [sys.executable, "-P", str(Path(__file__)), "--own", *more]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=-1, stderr=-3)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def _interval(ratios: list[float]) -> tuple[float, float]:
+    """Of their median, by drawing again."""
+    stream = random.Random(0)
+    medians = [median(stream.choices(ratios, k=len(ratios))) for _ in range(2000)]
+    cuts = quantiles(medians, n=40)
+    return cuts[0], cuts[-1]
 
 
-def _own(requests: int, repeats: int) -> dict[str, Any]:
-    """Seconds of processor time, and a digest of the tables, by simulator and load."""
+class _Side:
+    """A process of a checkout."""
+
+    def __init__(self, checkout: Path, requests: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__)), "--own", "--requests", str(requests)],
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.names: list[str] = self._read()
+
+    def ask(self, name: str) -> dict[str, Any]:
+        """Seconds and, of a run that was written, a digest."""
+        assert self._process.stdin is not None
+        print(name, file=self._process.stdin, flush=True)
+        found: dict[str, Any] = self._read()
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+def _answer(requests: int) -> None:
+    """Say what can be simulated; then, for each line, simulate it and say what it took."""
     # Of the checkout that is measured; names as they were in the first release.
     from pytest_gpusim.simulators import reference
     from pytest_gpusim.simulators.engine import ServingEngine
@@ -85,24 +131,29 @@ def _own(requests: int, repeats: int) -> dict[str, Any]:
         given = engines(inputs)
         return lambda: runner.run(inputs, given, "vllm", "profile")
 
-    found = {}
+    def written(simulator: Any, inputs: Any) -> dict[str, Any]:
+        out = Path(scratch) / "run"
+        given = dataclasses.replace(inputs, out_dir=out)
+        seconds = _seconds(lambda: simulator.simulate(given))
+        tables = b"".join((out / table).read_bytes() for table in TABLES)
+        shutil.rmtree(out)
+        return {"seconds": seconds, "tables": hashlib.sha256(tables).hexdigest()}
+
     with tempfile.TemporaryDirectory() as scratch:
+        actions: dict[str, Callable[[], dict[str, Any]]] = {}
         for load, inputs in _loads(Path(scratch), requests).items():
-            for name, prepare, simulator in (
+            for name, prepare, module in (
                 ("reference", bare, reference),
-                ("vidur", vidur, runner),
+                ("Vidur", vidur, runner),
             ):
-                alone = [_seconds(prepare(inputs)) for _ in range(repeats)]
-                out = Path(scratch) / f"{name}-{load[:4]}"
-                given = dataclasses.replace(inputs, out_dir=out)
-                written = _seconds(lambda s=simulator, g=given: s.simulate(g))  # type: ignore[misc]
-                tables = b"".join((out / table).read_bytes() for table in TABLES)
-                found[f"{name}, {load}"] = {
-                    "alone": min(alone),
-                    "written": written,
-                    "tables": hashlib.sha256(tables).hexdigest(),
+                actions[f"{name}, {load}"] = lambda i=inputs, p=prepare: {  # type: ignore[misc]
+                    "seconds": _seconds(p(i)),
+                    "tables": None,
                 }
-    return found
+                actions[f"{name}, {load}, written"] = lambda i=inputs, m=module: written(m, i)  # type: ignore[misc]
+        print(json.dumps(list(actions)), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(actions[line.strip()]()), flush=True)
 
 
 def _loads(scratch: Path, requests: int) -> dict[str, Any]:
