@@ -67,7 +67,7 @@ def read_table(
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(path, f"column {twice}", "is there twice", fix)
-    # Put together once: each column set in a table costs as much as reading it.
+    # Put together once, of bare arrays: each column set in a table costs as much as reading it.
     return pd.DataFrame(
         {
             column: _numeric(
@@ -79,9 +79,10 @@ def read_table(
                 fix=fix,
             )
             if column in integers or column in numbers
-            else cells
+            else cells.array
             for column, cells in frame.items()
         },
+        index=frame.index,
         copy=False,
     )
 
@@ -274,7 +275,8 @@ def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
 
 def _numeric(
     path: Path, cells: pd.Series, *, whole: bool, nullable: bool, signed: bool, fix: str
-) -> pd.Series:
+) -> Any:
+    """The column's cells as float64, or as nullable whole numbers."""
     import numpy as np
     import pandas as pd
 
@@ -288,16 +290,18 @@ def _numeric(
         numbers = cells.to_numpy()
         if not signed and (numbers < 0).any():
             refuse(numbers < 0, "a number that is not negative")
-        known = np.zeros(len(numbers), dtype=bool)
-        return pd.Series(pd.arrays.IntegerArray(numbers, known), cells.index, name=cells.name)
+        return pd.arrays.IntegerArray(numbers, np.zeros(len(numbers), dtype=bool))
     empty = cells.isna().to_numpy(dtype=bool)
+    some = bool(empty.any())
     expected = "a whole number" if whole else "a finite number"
-    if not nullable and empty.any():
+    if some and not nullable:
         refuse(empty, expected)
-    present = cells[~empty]
+    present = cells[~empty] if some else cells
     values = pd.to_numeric(present, errors="coerce")
-    floats = np.full(len(cells), np.nan)
-    floats[~empty] = values.to_numpy(dtype="float64", na_value=np.nan)
+    floats = values.to_numpy(dtype="float64", na_value=np.nan, copy=True)
+    if some:
+        known, floats = floats, np.full(len(cells), np.nan)
+        floats[~empty] = known
     unread = ~empty & ~np.isfinite(floats)
     if whole and values.dtype.kind != "i":
         with np.errstate(invalid="ignore"):
@@ -307,11 +311,11 @@ def _numeric(
     if not signed and (floats < 0).any():
         refuse(floats < 0, "a number that is not negative")
     if not whole:
-        return pd.Series(floats, index=cells.index, name=cells.name)
+        return floats
     if values.dtype.kind != "i":
         # Through float, large whole numbers would lose digits.
         values = present.map(lambda cell: int(cell) if _is_digits(cell) else int(float(cell)))
-    return values.astype("Int64").reindex(cells.index)
+    return values.astype("Int64").reindex(cells.index).array
 
 
 def _is_digits(cell: str) -> bool:

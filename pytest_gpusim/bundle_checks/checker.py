@@ -18,7 +18,7 @@ from pytest_gpusim.bundle_checks.series import series_of
 from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check, Status
 from pytest_gpusim.deployment.resolution import with_defaults
-from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.errors import GpusimError, InputError
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
@@ -37,6 +37,7 @@ class Checker:
         required: What it must be of and must cover.
         templates: Shared by the bundles that are checked together.
         others: The bundles beside it.
+        known: It, where it was read before.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Checker:
         required: Requirements,
         templates: Templates,
         others: Sequence[Path],
+        known: Bundle | None = None,
     ) -> None:
         self.path = path
+        self.known = known
         self.registry = registry
         self.required = required
         self.templates = templates
@@ -92,7 +95,10 @@ class Checker:
 
     def _read(self) -> Bundle | None:
         meta = self.meta
-        bundle, problems = read_bundle_tables(self.path, meta)
+        problems: list[InputError] = []
+        bundle = self.known
+        if bundle is None:
+            bundle, problems = read_bundle_tables(self.path, meta)
         if problems or bundle is None:
             # One of them suffices: they end in the same command.
             self._status("tables", "fail", _listed([str(problem) for problem in problems]))

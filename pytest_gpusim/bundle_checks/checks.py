@@ -16,6 +16,7 @@ from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check
 
 if TYPE_CHECKING:
+    from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
     from pytest_gpusim.registry import Registry
     from pytest_gpusim.workload import Workload
@@ -31,6 +32,7 @@ def check_root(
     engine: EngineSettings | None = None,
     device_name: str | None = None,
     engine_from: Path | None = None,
+    known: Bundle | None = None,
 ) -> list[Check]:
     """Check the bundles at or below a root that are of what is asked, and whether they cover it.
 
@@ -46,6 +48,7 @@ def check_root(
         engine: It must be of these settings; what they leave open is the bundle's.
         device_name: It must be of this very device.
         engine_from: The file or run directory of ``engine``, for the commands in messages.
+        known: One of the bundles, where it was read before: it is not read again.
 
     Raises:
         InputError: There is no such bundle, several variants fit, or the root is Vidur's own tree.
@@ -56,7 +59,8 @@ def check_root(
     templates = Templates()
     found: list[Check] = []
     for path in paths:
-        checks = Checker(path, registry, required, templates, _others(path, root)).run()
+        read = known if known is not None and known.path == path else None
+        checks = Checker(path, registry, required, templates, _others(path, root), read).run()
         if len(paths) > 1:
             name = path.relative_to(root).as_posix()
             checks = [Check(f"{name}: {c.name}", c.status, c.detail) for c in checks]

@@ -77,6 +77,7 @@ def failing_prerequisites(
         workload=needs.workload,
         engine=needs.engine,
         device_name=needs.device_name,
+        known=needs.profile,
     )
     failing = [check for check in checks if check.status == "fail"]
     return failing or _failing_beforehand(case, settings, needs, accept, stated or {})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.bundle_checks.checks import check_bundle, check_root
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
@@ -29,6 +30,15 @@ def test_changed_tables_are_noticed(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(sound, path)
     scale_cell("mlp.csv", 0, UP, 1.01)(path)
     assert "changed after they were written" in failures(path)["digest"]
+
+
+def test_a_bundle_that_was_read_is_not_read_again(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    shutil.copytree(sound, path)
+    known = read_bundle(path)
+    scale_cell("mlp.csv", 0, UP, -1)(path)
+    assert "tables" in failures(path)
+    assert set(failures(path, known=known)) == {"digest"}
 
 
 @pytest.mark.parametrize(
