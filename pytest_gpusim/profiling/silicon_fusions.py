@@ -46,8 +46,10 @@ def up_to_mib(limits: dict[int, float], workers: int, *, attention_quantizes: bo
     return Fusions(int(limits.get(workers, 0) * _MIB), attention_quantizes)
 
 
-def default_fusions(release: Release | None, sm_version: int, workers: int) -> Fusions:
+def default_fusions(release: Release | None, sm_version: int | None, workers: int) -> Fusions:
     """What a release fuses at its default optimization level; ``release`` None: the newest."""
+    if sm_version is None:
+        return NOTHING
     since, limits = _DEFAULTS.get(sm_version, (NEWEST, {}))
     if (release or NEWEST) < since:
         return NOTHING

@@ -198,9 +198,10 @@ class SiliconTables:
         return 2 * series.index.to_numpy(), series.to_numpy()
 
     @property
-    def sm_version(self) -> int:
-        """Compute capability of the device, such as 90."""
-        return int(self.spec["gpu"]["sm_version"])
+    def sm_version(self) -> int | None:
+        """Compute capability of the device, such as 90; None for one of another maker's."""
+        version = self.spec["gpu"].get("sm_version")
+        return None if version is None else int(version)
 
     @property
     def narrowest(self) -> int:
