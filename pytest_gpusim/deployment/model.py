@@ -94,11 +94,11 @@ class ModelShape:
         experts = Experts.from_config(architecture, config, integer, where)
         rope = config.get("rope_parameters")
         rope = rope if isinstance(rope, Mapping) else {}
-        bias = config.get("attention_bias")
+        bias, layers = config.get("attention_bias"), integer("num_hidden_layers")
         return cls(
             name=name,
             architecture=architecture,
-            num_layers=integer("num_hidden_layers"),
+            num_layers=layers,
             hidden_size=hidden,
             num_q_heads=heads,
             num_kv_heads=kv_heads,
@@ -114,7 +114,7 @@ class ModelShape:
             rope_theta=number("rope_theta", config, number("rope_theta", rope, 10000.0)),
             qk_norm_over_heads=family.norm_over_heads,
             experts=experts,
-            quantization=Quantization.from_config(config.get("quantization_config"), where),
+            quantization=Quantization.from_config(config.get("quantization_config"), where, layers),
         )
 
     @classmethod

@@ -53,8 +53,13 @@ class Quantization:
     excluded: tuple[str, ...] = ()
 
     @classmethod
-    def from_config(cls, config: object, where: Path | str) -> Quantization | None:
+    def from_config(
+        cls, config: object, where: Path | str, num_layers: int = 1
+    ) -> Quantization | None:
         """Read a ``quantization_config``, or a ``hf_quant_config.json``; None stays None.
+
+        A part that most of ``num_layers`` layers leave as it is counts as left so in all, one that
+        fewer do (Llama-3.1-405B: the MLPs of the first and last) in none.
 
         Raises:
             UsageError: A method that is not modelled, by its name.
@@ -71,7 +76,7 @@ class Quantization:
             or document.get("ignore")
             or ()
         )
-        return cls(scheme, _kv_cache(document), _excluded(ignored))
+        return cls(scheme, _kv_cache(document), _excluded(ignored, num_layers))
 
     @classmethod
     def from_json(cls, document: object, where: Path | str) -> Quantization | None:
@@ -206,9 +211,18 @@ def _kv_cache(document: Mapping[str, Any]) -> str | None:
     return "fp8"
 
 
-def _excluded(ignored: Iterable[object]) -> tuple[str, ...]:
+def _excluded(ignored: Iterable[object], num_layers: int) -> tuple[str, ...]:
     """Parts of a layer that a list of modules, globs among them, leaves as they are."""
     modules = [str(module) for module in ignored]
-    return tuple(
-        part for part, pattern in _PARTS.items() if any(pattern.search(name) for name in modules)
-    )
+    found = []
+    for part, pattern in _PARTS.items():
+        layers = {_layer_of(name) for name in modules if pattern.search(name)}
+        if None in layers or 2 * len(layers) > num_layers:
+            found.append(part)
+    return tuple(found)
+
+
+def _layer_of(module: str) -> str | None:
+    """The number of the only layer that a module's name means."""
+    match = re.search(r"\blayers\.(\d+)\.", module)
+    return match[1] if match else None

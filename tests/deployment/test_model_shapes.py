@@ -14,7 +14,12 @@ from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.experts import Experts
 from pytest_gpusim.deployment.memory import GIB, weight_bytes
 from pytest_gpusim.deployment.model import ModelShape as Shape
-from pytest_gpusim.deployment.models import BUILTIN_MODELS, MINIMAX_M2_5, QWEN3_30B_A3B
+from pytest_gpusim.deployment.models import (
+    BUILTIN_MODELS,
+    LLAMA_3_1_70B,
+    MINIMAX_M2_5,
+    QWEN3_30B_A3B,
+)
 from pytest_gpusim.deployment.quantization import Quantization, method_has
 from pytest_gpusim.errors import InputError, UsageError
 
@@ -104,6 +109,31 @@ def test_quantization_is_read_from_the_checkpoint(
     config: dict[str, Any] | None, expected: Quantization | None
 ) -> None:
     assert Quantization.from_config(config, "config.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("modules", "excluded"),
+    [
+        # As Llama-3.1-405B-Instruct-FP8 has it: attention in all layers, two layers' MLPs.
+        (
+            [f"model.layers.{layer}.self_attn.q_proj" for layer in range(80)]
+            + [f"model.layers.{layer}.mlp.down_proj" for layer in (0, 79)],
+            ("attention",),
+        ),
+        (["model.layers.*.mlp.down_proj"], ("mlp",)),
+        (["lm_head", "model.layers.3.mlp.gate_proj"], ()),
+    ],
+)
+def test_a_part_is_left_as_it_is_where_most_layers_leave_it(
+    modules: list[str], excluded: tuple[str, ...]
+) -> None:
+    config = LLAMA_3_1_70B.to_hf_config()
+    config["quantization_config"] = {
+        "quant_method": "fbgemm_fp8",
+        "modules_to_not_convert": modules,
+    }
+    found = ModelShape.from_config(config, name="m", where="config.json").quantization
+    assert found == Quantization("fp8", excluded=excluded)
 
 
 @pytest.mark.parametrize(
