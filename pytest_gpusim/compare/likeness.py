@@ -135,15 +135,16 @@ def knows_a_run(sim: RunMetrics, real: Sequence[RunMetrics]) -> str | None:
 
 
 def _scatter(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """1.48 times the median distance of the ratio's logarithm from its median.
+    """1.05 times the median distance of the ratio's logarithm from one request to the next.
 
-    A run that is slower as a whole has none; that of two runs with noise of their own is √2 times
-    that of one, and that of a model that knows neither is no smaller than one's.
+    A run that is slower as a whole has none, nor one that is slower for a while: requests that
+    decode together share steps, and their pace is one sample. That of two runs with noise of their
+    own is √2 times that of one, and that of a model that knows neither is no smaller than one's.
     """
     import numpy as np
 
-    ratio = np.log(ours[:, 0] / theirs[:, 0])
-    return 1.4826 * float(np.median(abs(ratio - np.median(ratio))))
+    ratio = np.diff(np.log(ours[:, 0] / theirs[:, 0]))
+    return 1.4826 / math.sqrt(2) * float(np.median(abs(ratio - np.median(ratio))))
 
 
 def _made_of(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from benchmarks.verdicts.engine import serve, truth, work
+from benchmarks.verdicts.synthetic import REAL, SIMULATED
 from pytest_gpusim.compare import Comparison, compare_runs
 from pytest_gpusim.compare.measure import measure_run
 from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.runs.writer import rewrite_run
+from pytest_gpusim.serving import Step
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import Load, SessionTurn, Workload
 from pytest_gpusim.workload.prompts import Prompt
@@ -130,3 +135,38 @@ def test_clients_that_wait_for_answers_do_not_magnify_errors(tmp_path: Path, bun
     (tmp_path / "open").mkdir()
     open_loop, _ = sides(bundle, tmp_path / "open", burst, burst)
     assert sensitivity(measure_run(open_loop))["ttft_p50"] > 1.01
+
+
+def waiting_clients(slower: float) -> Run:
+    """A real run of eight clients that wait for their answers, on an engine that is that slow."""
+
+    def price(step: Step, now: float) -> float:
+        return slower * truth(step, now)
+
+    return serve(work("closed", 40), price, REAL, "real")
+
+
+@pytest.mark.parametrize("slower", [0.97, 1.001, 1.03])
+@pytest.mark.parametrize("sent", [True, False])
+def test_arrivals_that_follow_slower_answers_are_no_drift(slower: float, sent: bool) -> None:
+    """All of them come later in proportion, as by a clock that drifts."""
+    real = waiting_clients(slower)
+    if not sent:
+        real.requests["sent_time_ns"] = pd.array([pd.NA] * 40, dtype="Int64")
+    sim = serve(work("closed", 40), truth, SIMULATED, "sim")
+    assert finding(compare_runs([real], sim), "units")[0] == "pass"
+
+
+def test_a_clock_that_drifts_in_a_closed_loop_is_named() -> None:
+    """By the sender's clock, and by the wall clock; a slower engine explains neither."""
+    sim = serve(work("closed", 40), truth, SIMULATED, "sim")
+    real = waiting_clients(1.0)
+    sent = real.requests["sent_time_ns"].astype("float64") * 1.004
+    late = replace(real, requests=real.requests.assign(sent_time_ns=sent.round().astype("Int64")))
+    status, detail = finding(compare_runs([late], sim), "units")
+    assert (status, "falls behind its schedule by +0.40%" in detail) == ("fail", True)
+    lasts = float(real.requests["completion_time_ns"].max()) / 1e9
+    for rate, expected in ((1.0, "pass"), (1.004, "fail")):
+        start, end = (datetime.fromtimestamp(at, UTC) for at in (0.0, lasts / rate + 0.005))
+        meta = {**real.meta, "started_at": start.isoformat(), "ended_at": end.isoformat()}
+        assert finding(compare_runs([replace(real, meta=meta)], sim), "units")[0] == expected

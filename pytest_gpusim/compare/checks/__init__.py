@@ -19,6 +19,7 @@ from pytest_gpusim.compare.checks import (  # noqa: F401 - each module declares 
     roles,
     saturation,
     settings,
+    steady,
     units,
     workload,
 )

@@ -1,28 +1,21 @@
-"""Do the real runs agree with each other, and was each steady from its first request on?"""
+"""Do the real runs agree with each other?"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed, worst
+from pytest_gpusim.compare.checks.declaration import Finding, Protects, check, listed
 from pytest_gpusim.compare.checks.settings import nearly
 from pytest_gpusim.compare.metrics import METRICS
+from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.compare.sides import Sides, engine
-
-if TYPE_CHECKING:
-    from pytest_gpusim.compare.measure import RunMetrics
-    from pytest_gpusim.runs import Run
 
 # TTFT holds the queue, which magnifies what a run is slower by.
 OUTLYING = {"tpot": 0.15, "e2e": 0.15, "ttft": 0.25}
-_TIMES_THE_REST = 4.0
+_DEVIATIONS = 6.0  # of three runs two may be alike by chance
 _SAME = ("model", "hardware", "device_name", "backend")
 _PLACES = ("weights", "threads_per_core")
-HEADS = (3, 5, 8, 10, 15, 20)
-COLD_WARN, COLD_FAIL, COLD_SIGMAS = 0.10, 0.25, 5.0
-_FEWEST = 15
 
 
 @check(
@@ -33,9 +26,11 @@ _FEWEST = 15
 def real_runs_agree(sides: Sides) -> Finding:
     """The real runs are repeats: same engine and settings, and none far from the others.
 
-    From three runs on, a run is outlying whose median TPOT or E2E is off from the others' by more
-    than 15% (TTFT, which holds the queue: 25%) and by more than four times what those differ by. Of
-    two runs that far apart, nobody can say which one is.
+    A run's pace is the median, over single requests, of its TPOT, E2E and prefill time (TTFT less
+    the queue delay; TTFT where that is unknown) over the runs' median of that request. From three
+    runs on, a run is outlying whose pace is off from the others' by more than 15% (TTFT and prefill
+    time: 25%), times what the load magnifies a slower machine by (see `sensitivity`), and by more
+    than six of their standard deviations. Of two runs that far apart, nobody can say which one is.
     """
     if len(sides.real) < 2:
         return "skip", "one real run: there is nothing for it to agree with"
@@ -67,95 +62,45 @@ def _other_engine(sides: Sides) -> list[str]:
 
 
 def _outlying(sides: Sides, metric: str) -> list[str]:
-    figure = sides.figures.get(metric, "p50")
-    if figure is None or min(figure.real) <= 0:
+    name, logs = _pace(sides, metric)
+    if not logs:
         return []
-    logs = [math.log(value) for value in figure.real]
-    label = METRICS[metric].label
+    far = math.log1p(OUTLYING[metric]) * _magnified(sides, f"{metric}_p50")
     if len(logs) == 2:
         apart = abs(logs[1] - logs[0])
-        if apart <= math.log1p(OUTLYING[metric]):
-            return []
-        return [f"the two runs' median {label} differ by {math.expm1(apart):.0%}"]
+        return [f"the two runs' {name} differs by {math.expm1(apart):.0%}"] if apart > far else []
     found = []
     for place, (run, own) in enumerate(zip(sides.real, logs, strict=True)):
         rest = logs[:place] + logs[place + 1 :]
         off = own - statistics.median(rest)
-        spread = max(rest) - min(rest)
-        if abs(off) > max(math.log1p(OUTLYING[metric]), _TIMES_THE_REST * spread):
-            found.append(
-                f"median {label} of {run.run_id} is {math.expm1(off):+.0%} off from the others"
-            )
+        if abs(off) > max(far, _DEVIATIONS * statistics.stdev(rest)):
+            found.append(f"{name} of {run.run_id} is {math.expm1(off):+.0%} off from the others")
     return found
 
 
-@check(
-    Protects.MEASUREMENT,
-    rank=85,
-    cause="the first requests of the real run are slower than the rest",
-)
-def steady(sides: Sides) -> Finding:
-    """No warm-up shows in the data: the first requests are, against the simulation, as the rest.
-
-    The prefill time (TTFT less the queue delay where that is known) and the TPOT of the first few
-    requests, over the simulated ones, are held against those of the others. Warns where the medians
-    differ by more than 10% and by five standard errors, and fails from 25% on.
+def _pace(sides: Sides, metric: str) -> tuple[str, list[float]]:
+    """What is looked at, and each run's pace in logs; single requests, for where some wait for one
+    another the median of a run may jump from one of them to another.
     """
-    return worst([_steady(sides, run, metrics) for run, metrics in sides.pairs()])
-
-
-def _steady(sides: Sides, run: Run, metrics: RunMetrics) -> Finding:
-    found = []
-    for name, ratio in _ratios(sides, metrics):
-        if len(ratio) < _FEWEST:
-            continue
-        heads = [_excess(ratio, head) for head in HEADS if head <= len(ratio) // 3]
-        sure = [(excess, head) for excess, sigmas, head in heads if sigmas > COLD_SIGMAS]
-        if sure:
-            excess, head = max(sure)
-            found.append((excess, f"{name} of the first {head} requests of {run.run_id} is"))
-    if not found:
-        return "pass", f"{run.run_id}: the first requests are like the others"
-    excess, text = max(found)
-    share = math.expm1(excess)
-    if share <= COLD_WARN:
-        return "pass", f"{run.run_id}: the first requests are like the others"
-    said = f"{text} {share:.0%} longer, against the simulated, than of the others"
-    return ("fail" if share > COLD_FAIL else "warn"), f"{said}: warm up longer"
-
-
-def _ratios(sides: Sides, metrics: RunMetrics) -> list[tuple[str, Any]]:
-    """ln(real / simulated) of each request in order of arrival, by what was measured."""
     import numpy as np
     import pandas as pd
 
-    order = metrics.requests["arrival_time_ns"].sort_values(kind="stable").index
-    known = sides.has("queue_delay")
-    found = []
-    for name, column in (("the prefill time" if known else "TTFT", "ttft"), ("TPOT", "tpot")):
-        if not sides.has(column):
-            continue
-        both = pd.DataFrame(
-            {
-                side: table[column] - (table["queue_delay"] if known and column == "ttft" else 0)
-                for side, table in (
-                    ("real", metrics.requests),
-                    ("sim", sides.sim_metrics.requests),
-                )
-            }
-        ).reindex(order)
-        both = both[(both > 0).all(axis=1)]
-        found.append((name, np.log(both["real"].to_numpy() / both["sim"].to_numpy())))
-    return found
+    if not sides.has(metric):
+        return metric, []
+    prefill = metric == "ttft" and sides.has("queue_delay")
+    times = [
+        run.requests[metric] - (run.requests["queue_delay"] if prefill else 0)
+        for run in sides.real_metrics
+    ]
+    table = pd.concat(times, axis=1).to_numpy(dtype="float64")
+    logs = np.log(table[(table > 0).all(axis=1)])
+    if not len(logs):
+        return metric, []
+    paces = np.median(logs - np.median(logs, axis=1, keepdims=True), axis=0)
+    return "prefill time" if prefill else METRICS[metric].label, paces.tolist()
 
 
-def _excess(ratio: Any, head: int) -> tuple[float, float, int]:
-    """How much the medians of the first few and of the rest differ, and in standard errors."""
-    import numpy as np
-
-    first, rest = ratio[:head], ratio[head:]
-    excess = float(np.median(first) - np.median(rest))
-    deviation = 1.4826 * float(np.median(abs(rest - np.median(rest))))
-    # The standard error of a median is about 1.25 times that of a mean.
-    error = 1.25 * deviation * math.sqrt(1 / len(first) + 1 / len(rest))
-    return excess, excess / max(error, 1e-6), head
+def _magnified(sides: Sides, name: str) -> float:
+    """How much further apart a load drives the figures of machines than these are."""
+    moved = [sensitivity(metrics).get(name, 1.0) for metrics in sides.real_metrics]
+    return max(1.0, statistics.median(moved))
