@@ -14,6 +14,7 @@ from pytest_gpusim.limits import ARCHIVE_FILES, check_unpacked
 
 SUFFIX = ".tar.xz"
 _PIECE = 1 << 20
+_FIX = "pack it with 'gpusim record'"
 
 
 def archive_of(place: Path) -> Path:
@@ -66,9 +67,7 @@ def find_recording(recordings: Path, case_name: str, unpacked: Path) -> Path | N
     if not out.is_dir():
         _unpack(archive, out)
     if not (out / case_name).is_dir():
-        raise InputError(
-            archive, "", f"holds no folder {case_name}", "pack it with 'gpusim record'"
-        )
+        raise InputError(archive, "", f"holds no folder {case_name}", _FIX)
     return out / case_name
 
 
@@ -109,12 +108,14 @@ def _unpack(archive: Path, out: Path) -> None:
         ):
             for number, member in enumerate(tar, start=1):
                 ARCHIVE_FILES.check(archive, "", number)
-                # The filter lets nothing leave the directory, be a device or carry rights.
+                # By links a filter of Python was led outside, and holes have no packed size.
+                if not (member.isreg() or member.isdir()) or member.issparse():
+                    problem = f"{member.name!r} is neither a plain file nor a folder"
+                    raise InputError(archive, "", problem, _FIX)
+                # The filter lets nothing leave the directory or carry rights.
                 tar.extract(member, partial, filter="data")
     except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, ValueError) as error:
-        raise InputError(
-            archive, "", f"cannot be unpacked: {error}", "pack it with 'gpusim record'"
-        ) from None
+        raise InputError(archive, "", f"cannot be unpacked: {error}", _FIX) from None
     except UsageError:
         if not out.is_dir():  # else another process has just unpacked it
             raise

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.artifacts import atomic_directory, provenance, utc_now
+from pytest_gpusim.artifacts import atomic_directory, provenance, safe_name, utc_now
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError, UsageError, shortly
 from pytest_gpusim.json_documents import SCHEMA_VERSION, check_schema_version, read_json, write_json
 from pytest_gpusim.texts import open_bytes
 
@@ -27,7 +27,11 @@ RECORDING, WORKLOAD, PROFILE, REAL = "recording.json", "workload", "profile", "r
 _FIX = "make it again with 'gpusim record'"
 _TOKENIZER = "tokenizer.json"
 _COMPRESS_FROM_BYTES = 100_000
-_KEYS = ("model", "model_shape", "hardware", "device_name", "engine", "workload_digest", "runs")
+_KEYS = {
+    **dict.fromkeys(("model", "hardware", "device_name", "workload_digest"), str),
+    **dict.fromkeys(("model_shape", "engine", "runs"), dict),
+}
+"""What a recording must say, and the kind of each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def write_recording(
     from pytest_gpusim.bundle.schema import TABLES
     from pytest_gpusim.runs import read_run
     from pytest_gpusim.workload import read_workload
+    from pytest_gpusim.workload.trace import FILES
 
     if not run_dirs:
         raise UsageError("a recording needs at least one real run")
@@ -68,7 +73,7 @@ def write_recording(
     _require_one_case(workload, bundle, runs)
     first = runs[0].meta
     with atomic_directory(out) as partial:
-        _copy_files(workload.path, partial / WORKLOAD, [p.name for p in _files(workload.path)])
+        _copy_files(workload.path, partial / WORKLOAD, FILES)
         _keep_tokenizer(workload, partial / WORKLOAD)
         _copy_files(bundle.path, partial / PROFILE, [*TABLES, BUNDLE_META])
         for number, run in enumerate(runs, start=1):
@@ -166,9 +171,16 @@ def _read_meta(place: Path) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise InputError(path, "", "expected a JSON object", _FIX)
     check_schema_version(path, meta)
-    for key in _KEYS:
-        if not meta.get(key):
+    for key, kind in _KEYS.items():
+        value = meta.get(key)
+        if not value:
             raise InputError(path, key, "is missing", _FIX)
+        if not isinstance(value, kind):
+            expected = "a text" if kind is str else "a JSON object"
+            raise InputError(path, key, f"expected {expected}, found {shortly(value)}", _FIX)
+    for name in meta["runs"]:
+        if safe_name(name) != name:
+            raise InputError(path, "runs", f"{name!r} is no name of a folder", _FIX)
     return meta
 
 

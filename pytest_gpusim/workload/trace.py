@@ -31,6 +31,8 @@ LENGTHS, INTERVALS, PROMPTS, META = (
     "workload_meta.json",
 )
 OUTPUTS = "outputs.jsonl"
+FILES = (LENGTHS, INTERVALS, PROMPTS, META, OUTPUTS, SESSIONS)
+"""Everything that belongs to a workload; other files beside them are somebody's own."""
 LENGTH_COLUMNS = ("request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens")
 INTERVAL_COLUMNS = ("request_id", "inter_arrival_ns", "arrival_time_ns")
 SCHEMA_VERSIONS = (1, 2)

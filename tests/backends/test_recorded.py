@@ -117,6 +117,48 @@ def test_a_folder_without_its_metadata_is_refused(recording: Path) -> None:
         _ask(recording, "0" * 64)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("runs", 1, "runs: expected a JSON object, found 1"),
+        ("runs", {"../../real/1": "x"}, "runs: '../../real/1' is no name of a folder"),
+        ("runs", {"/etc": "x"}, "runs: '/etc' is no name of a folder"),
+        ("engine", [1], r"engine: expected a JSON object, found \[1\]"),
+        ("model_shape", "x", "model_shape: expected a JSON object, found 'x'"),
+        ("workload_digest", 5, "workload_digest: expected a text, found 5"),
+    ],
+)
+def test_what_a_recording_says_in_another_kind_is_refused(
+    recording: Path, key: str, value: Any, says: str
+) -> None:
+    path = recording / "recording.json"
+    write_json(path, {**read_json(path), key: value})
+    for look in (open_recording, lambda place: _ask(place, "0" * 64)):
+        with pytest.raises(InputError, match=says):
+            look(recording)
+
+
+def test_what_lies_beside_a_workload_is_not_recorded(tmp_path: Path) -> None:
+    """A link in a foreign workload may lead to anything that its reader can read."""
+    workload = _workload(tmp_path / "w")
+    (tmp_path / "secret").write_text("sk-secret")
+    (workload.path / "notes.txt").symlink_to(tmp_path / "secret")
+    make_bundle(tmp_path / "bundle")
+    write_recording(
+        tmp_path / "case",
+        workload_dir=workload.path,
+        bundle_dir=tmp_path / "bundle",
+        run_dirs=[_run(tmp_path / "r1", workload)],
+    )
+    files = [path for path in (tmp_path / "case").rglob("*") if path.is_file()]
+    assert not any(b"sk-secret" in path.read_bytes() for path in files)
+    assert {path.name for path in (tmp_path / "case" / "workload").iterdir()} == {
+        "trace_intervals.csv",
+        "trace_lengths.csv",
+        "workload_meta.json",
+    }
+
+
 def test_a_newer_schema_is_refused_by_name(recording: Path) -> None:
     path = recording / "recording.json"
     write_json(path, {**read_json(path), "schema_version": 2})
