@@ -1,7 +1,8 @@
-"""Text files, plain or gzipped: opened and read within limits, errors by file."""
+"""Text files, plain or gzipped: opened and read within limits, errors by file; values in texts."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import io
@@ -29,6 +30,25 @@ _NO_TEXT = (
     (b"\xfe\xff", "UTF-16", "save it as UTF-8"),
 )
 """How files begin that people have beside texts, what they are, and what to do."""
+
+_DIGITS = 18
+_LONGEST_LITERAL = 1 << 17
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that ``text`` writes in digits alone; more than 18 count nothing: None."""
+    digits = text.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else None
+
+
+def python_literal(text: str) -> Any:
+    """What Python wrote as ``text`` (``True``, ``None``, ``{'a': 16}``), else the text itself."""
+    if len(text) > _LONGEST_LITERAL:
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,8 @@ class EngineSettings:
 
 def _last_part(name: str) -> str:
     """A model's name without its organization; of a path, its last part."""
-    name = name.rstrip("/").removesuffix("/config.json")
-    cached = re.search(r"models--[^/]+?--([^/]+)/snapshots/", f"{name}/")  # Hugging Face's cache
-    return (cached[1] if cached else name.rpartition("/")[2]).lower()
+    parts = name.rstrip("/").removesuffix("/config.json").split("/")
+    for folder, inner in pairwise(parts):
+        if inner == "snapshots" and folder.startswith("models--"):  # Hugging Face's cache
+            return folder.rpartition("--")[2].lower()
+    return parts[-1].lower()

@@ -104,13 +104,14 @@ def require_one_engine(cluster: Cluster, data_parallel: Any) -> list[str]:
 
 
 def as_number(value: Any) -> float | None:
-    """A number, or a text that is one; else None."""
+    """A finite number, or a text that is one; else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _nodes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:

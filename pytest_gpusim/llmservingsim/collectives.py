@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, shortly
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def link_from_cluster(cluster: Mapping[str, Any], path: Path) -> Link | None:
     if bandwidth is None:
         return None
     for key, value, least in (("link_bw", bandwidth, 1e-9), ("link_latency", latency or 0, 0)):
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < least:
-            raise InputError(path, key, f"expected a positive number, found {value!r}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= value < _MOST:
+            raise InputError(path, key, f"expected a positive number, found {shortly(value)}")
     return Link(float(latency or 0), float(bandwidth))
 
 

@@ -15,8 +15,9 @@ _FAMILY = re.compile(
 )
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)([bm])(?![a-z])")
 _MAKERS = re.compile(r"nvidia|geforce|tesla|quadro|rtx|gtx|pro|titan|amd|instinct|radeon")
-_MEMORY = re.compile(r"\d+\s*gi?b")
+_MEMORY = re.compile(r"(?<!\d)\d+\s*gi?b")
 _CHIP = re.compile(r"[a-z]{0,2}\d{2,4}")
+_LONGEST = 200
 
 
 def models_contradict(one: str | None, other: str | None) -> bool:
@@ -25,7 +26,7 @@ def models_contradict(one: str | None, other: str | None) -> bool:
     Organisation, case and endings such as ``-Instruct`` do not count; a name that says neither
     (a path, an alias) contradicts nothing.
     """
-    names = [str(name or "").lower().rstrip("/").rpartition("/")[2] for name in (one, other)]
+    names = [_name(name).rstrip("/").rpartition("/")[2] for name in (one, other)]
     sizes = [set(_SIZE.findall(name)) for name in names]
     if all(sizes) and not sizes[0] & sizes[1]:
         return True
@@ -45,9 +46,14 @@ def devices_contradict(ones: Iterable[str | None], others: Iterable[str | None])
 
 
 def _chips(name: str | None) -> set[str]:
-    bare = _MEMORY.sub(" ", str(name or "").lower())
+    bare = _MEMORY.sub(" ", _name(name))
     words = re.sub(r"[^a-z0-9]+", " ", _MAKERS.sub(" ", bare)).split()
     return {found[0] for word in words if (found := _CHIP.match(word))}
+
+
+def _name(name: str | None) -> str:
+    """A name as it is looked at; nothing beyond a line's length is one."""
+    return str(name or "")[:_LONGEST].lower()
 
 
 def dtypes_contradict(profiled: str | None, used: str | None) -> bool:

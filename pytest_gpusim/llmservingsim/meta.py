@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,9 +11,10 @@ from pytest_gpusim.deployment.settings import SECTIONS, find
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.llmservingsim.profile_folder import mapping
+from pytest_gpusim.texts import python_literal, whole_number
 
 _SECTIONS = ("hardware", "kv_cache", "engine_kwargs", "resolved_config")
-_PAIR = re.compile(r"(\w+)=('[^']*'|\"[^\"]*\"|[^\s,()\[\]{}<>]+)")
+_PAIR = re.compile(r"\b(\w+)=('[^']*'|\"[^\"]*\"|[^\s,()\[\]{}<>]+)")
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -69,7 +69,7 @@ def _read_sections(holder: dict[str, Any], names: Iterable[str]) -> list[str]:
         if isinstance(value, Mapping):
             holder[name] = {str(key): entry for key, entry in value.items()}
         elif isinstance(value, str) and (pairs := _PAIR.findall(value)):
-            holder[name] = {key: _literal(text) for key, text in pairs}
+            holder[name] = {key: python_literal(text) for key, text in pairs}
             notes.append(f"{name} is the text of an object; its fields are read from that")
         else:
             holder[name] = {}
@@ -78,20 +78,14 @@ def _read_sections(holder: dict[str, Any], names: Iterable[str]) -> list[str]:
     return notes
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 def _clean(section: dict[str, Any]) -> None:
     """Numbers as numbers; counts of nothing and empty texts are not stated."""
     for key, value in list(section.items()):
         if not _is_count(key):
             continue
-        if isinstance(value, str) and value.strip().isdecimal():
-            value = int(value)
+        if isinstance(value, str):
+            number = whole_number(value)
+            value = value if number is None else number
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         section[key] = None if value in (0, "", "None", "auto") else value

@@ -16,6 +16,7 @@ from pytest_gpusim.llmservingsim.identity import (
     models_contradict,
 )
 from pytest_gpusim.tables import find_table, read_table
+from pytest_gpusim.texts import whole_number
 from pytest_gpusim.yaml_documents import read_yaml
 
 DENSE = "dense.csv"
@@ -252,7 +253,8 @@ def _degrees(meta: Mapping[str, Any]) -> list[int]:
     stated = meta.get("tp_degrees")
     if stated is None:
         stated = meta.get("tp_degree", [])
-    return sorted({int(found) for found in re.findall(r"\d+", str(stated)) if int(found) > 0})
+    numbers = map(whole_number, re.findall(r"\d+", str(stated)))
+    return sorted({number for number in numbers if number})
 
 
 def _upwards(folder: Path, top: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.base import ImportedRequest
 from pytest_gpusim.tables import find_table
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.texts import open_text, whole_number
 
 _NAME = "workload.jsonl"
 TokenIds = list[tuple[int, ...] | None]
@@ -125,7 +125,9 @@ def _prompt(place: int, record: dict[str, Any]) -> _Prompt | None:
     ids, arrival = record.get("input_tok_ids"), record.get("arrival_time_ns")
     if not isinstance(ids, list) or not ids or not all(type(t) is int and t >= 0 for t in ids):
         return None
-    when = float(arrival) if isinstance(arrival, int | float) else float(place)
+    when = float(place)
+    if isinstance(arrival, int | float) and 0 <= arrival < 1e19:
+        when = float(arrival)
     return _Prompt(place, len(ids), when, tuple(ids))
 
 
@@ -136,7 +138,7 @@ def _numbers(requests_path: Path) -> list[int | None]:
         for text in stream:
             if text.strip():
                 found = re.findall(r"\d+", str(_record(text).get("request_id")))
-                numbers.append(int(found[-1]) if found else None)
+                numbers.append(whole_number(found[-1]) if found else None)
     distinct = len(set(numbers)) == len(numbers) and None not in numbers
     return numbers if distinct else []
 

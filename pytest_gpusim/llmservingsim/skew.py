@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.bundle.skew import COLUMNS, bound_columns
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.llmservingsim.cluster import as_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ _FIXED_BOUNDS = {
     "lev4": (3.0, math.inf),
 }
 _UNITS = {"": 1.0, "k": 1024.0, "m": 1024.0**2, "%": 0.01}
+_LONGEST_LABEL = 64
 _NUMBER = r"(\d+(?:\.\d+)?)\s*([km%]?)"
 _LABEL = re.compile(rf"^[A-Za-z_ ]*(<=|>=|<|>|==?)\s*{_NUMBER}$", re.IGNORECASE)
 _RANGE = re.compile(
@@ -129,6 +131,8 @@ def _readable(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _is_label(text: str) -> bool:
     label = text.strip()
+    if len(label) > _LONGEST_LABEL:
+        return False
     return bool(label in _FIXED_BOUNDS or _LABEL.match(label) or _RANGE.match(label))
 
 
@@ -142,8 +146,9 @@ def default_alpha(fit: Mapping[str, Any], tensor_parallel: int) -> float:
         by_kernel = source.get("alpha_default_by_kernel")
         kernel = by_kernel.get("attention|q=1") if isinstance(by_kernel, Mapping) else None
         for value in (kernel, source.get("alpha_default")):
-            if isinstance(value, int | float) and math.isfinite(value):
-                return float(value)
+            number = None if isinstance(value, str) else as_number(value)
+            if number is not None:
+                return number
     return 0.0
 
 
@@ -266,7 +271,7 @@ def _stated_bounds(node: Any) -> Iterable[tuple[str, Bounds]]:
             if isinstance(edges, list) and len(edges) == len(labels) + 1:
                 try:
                     limits = [float(edge) for edge in edges]
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     continue
                 limits[0] = -math.inf
                 limits[-1] = math.inf

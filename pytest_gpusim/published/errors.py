@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 NAME = "published_errors.txt"
+_MOST_CHARACTERS, _LONGEST_LINE = 1 << 18, 200
 METRICS = dict.fromkeys(("ttft", "tpot", "e2e"), ("mean", "p50", "p90", "p95", "p99"))
 _WORDS = {"latency": "e2e", "e2el": "e2e", "median": "p50", "avg": "mean", "average": "mean"}
 _NAMES = "ttft|tpot|latency|e2el?"
@@ -29,6 +30,8 @@ PublishedErrors = dict[str, dict[str, float]]
 def read_published_errors(directory: Path) -> tuple[PublishedErrors, list[str]]:
     """Signed relative errors by metric and statistic, from the columns vLLM and Sim; and notes.
 
+    Of a file its beginning counts, and of a line: a table of figures is short.
+
     The file's own ``Diff%`` is rounded to a tenth of a percent. Empty where there is no file; a
     note says so where it has no figure that can be read.
     """
@@ -36,8 +39,11 @@ def read_published_errors(directory: Path) -> tuple[PublishedErrors, list[str]]:
     if not path.is_file():
         return {}, []
     errors: PublishedErrors = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = _ROW.match(line.replace("**", ""))
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        lines = stream.read(_MOST_CHARACTERS).splitlines()
+    for line in lines:
+        # Many spaces as one: there are many ways to part them between the pattern's.
+        match = _ROW.match(" ".join(line.replace("**", "").split())[:_LONGEST_LINE])
         if match is None:
             continue
         names = (match["metric"] or match["metric2"], match["statistic"] or match["statistic2"])

@@ -423,3 +423,47 @@ def test_the_log_of_a_real_server_is_read(tmp_path: Path, override: bool) -> Non
     assert read.models == ("/models/small-qwen3", "small/qwen3")
     size = "16,384 tokens of CPU KV cache, in blocks of 32 (as logged): 512"
     assert read.notes == (() if override else (f"{tmp_path / 'vllm.log'}: {size}",))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GPU KV cache size: , tokens",
+        "Chunked prefill is enabled with max_num_batched_tokens=" + "9" * 5000,
+        "# GPU blocks: " + "9" * 5000,
+        "Overriding num_gpu_blocks=1 with num_gpu_blocks_override=" + "9" * 5000,
+        "Setting kv cache block size to " + "9" * 5000,
+        "Maximum concurrency for , tokens per request",
+        "non-default args: {{}: 1}",
+        "non-default args: {'dtype': " + "-" * 90_000 + "1}",
+    ],
+)
+def test_a_number_that_counts_nothing_is_not_logged(tmp_path: Path, line: str) -> None:
+    (tmp_path / "vllm.log").write_text(f"{line}\n{log_of('0.19.0', TWO_LINES)}\n")
+    (tmp_path / "plain.log").write_text(log_of("0.19.0", TWO_LINES) + "\n")
+    assert EngineSettings.load(tmp_path / "vllm.log") == EngineSettings.load(tmp_path / "plain.log")
+    (tmp_path / "alone.log").write_text(f"{line}\n")
+    with pytest.raises(InputError, match="no line of it says how vLLM was set up"):
+        EngineSettings.load(tmp_path / "alone.log")
+
+
+def test_a_value_that_python_cannot_read_stays_a_text(tmp_path: Path) -> None:
+    config = "Initializing a V1 LLM engine (v0.20.0) with config: max_num_seqs={[]: 1}, dtype=x"
+    (tmp_path / "vllm.log").write_text(config + "\n")
+    with pytest.raises(
+        InputError, match=r"max_num_seqs: expected a valid int, found '\{\[\]: 1\}'"
+    ):
+        EngineSettings.load(tmp_path / "vllm.log")
+
+
+def test_a_command_that_no_shell_would_take_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="--engine: not a command line: has more than 131,072 char"
+    ):
+        EngineSettings.load("vllm serve m " + "x" * (1 << 20))
+
+
+def test_memory_of_more_digits_than_a_number_has(tmp_path: Path) -> None:
+    huge = EngineSettings.load(f"VLLM_CPU_KVCACHE_SPACE={'9' * 5000} vllm serve m")
+    assert huge.kv_cache_memory_bytes is None
+    assert huge.notes == ("VLLM_CPU_KVCACHE_SPACE: of the environment, not looked into",)

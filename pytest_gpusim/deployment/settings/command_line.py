@@ -13,13 +13,16 @@ from pytest_gpusim.deployment.settings.defaults import is_first_engine
 from pytest_gpusim.deployment.settings.lookup import by_name, find_option
 from pytest_gpusim.deployment.settings.setting import Setting
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.texts import whole_number
 
 _STARTS = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints\.|vllm/vllm-openai\b")
 _IMAGE = re.compile(r"vllm/vllm-openai(?:-\w+)*:v?(\d+\.\d+\.\d+\S*)")
 _MOST_CHARACTERS = 1 << 20
+_LONGEST_COMMAND = 1 << 17
+"""Linux takes no longer argument (MAX_ARG_STRLEN), and shlex takes its time squared for a word."""
 _PLAIN = re.compile(r"-?\d+(\.\d+)?")
 _ENVIRONMENT = re.compile(r"(?:--env=|-e)?(VLLM_\w+)=(.*)", re.DOTALL)
-_QUOTED = re.compile(r"\bvllm\s+serve\s|\bvllm\.entrypoints\.\S+\s")
+_QUOTED = re.compile(r"\bvllm\s+serve\s|\bvllm\.entrypoints\.")
 """A word with the whole command in it: what a shell, or a remote one, is told to run."""
 _VARIABLE = re.compile(r"\$\{(\w+):?-([^${}]*)\}")
 _GIB = 1 << 30
@@ -50,7 +53,7 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
     unset = [name for name, _ in _VARIABLE.findall(text)]
     text = _VARIABLE.sub(r"\2", text)
     try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
+        words = words_of(text)
     except ValueError as error:
         raise InputError(where, "", f"not a command line: {error}") from None
     begun = _begin(words)
@@ -61,7 +64,8 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
     found |= {"engine_version": image[1]} if image else {}
     if image and is_first_engine(image[1], v1_asked="VLLM_USE_V1=1" in text):
         raise UsageError(f"{where}: vLLM {image[1]}: its first engine is not modelled")
-    quoted = next((word for word in words if _QUOTED.search(word)), None)
+    several = (word for word in words if len(word.split(None, 1)) > 1)
+    quoted = next((word for word in several if _QUOTED.search(word)), None)
     if quoted is not None:
         inner, more = read_command(quoted, where)
         return {**found, **inner}, [*notes, *more]
@@ -82,6 +86,13 @@ def read_command(text: str, where: str) -> tuple[dict[str, Any], list[str]]:
     if model is not None:
         asked["model"] = model  # a positional one wins (vllm/entrypoints/cli/serve.py)
     return {**found, **asked}, notes
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a command as a shell parts them; raises ValueError for what none would take."""
+    if len(text) > _LONGEST_COMMAND:
+        raise ValueError(f"has more than {_LONGEST_COMMAND:,} characters")
+    return shlex.split(text.replace("\\\n", " "), comments=True)
 
 
 def read_script(path: Path) -> str:
@@ -128,9 +139,9 @@ def _environment(words: list[str], where: str) -> tuple[dict[str, Any], list[str
         if name == "VLLM_USE_V1":
             if value == "0":
                 raise UsageError(f"{where}: VLLM_USE_V1=0: vLLM's first engine is not modelled")
-        elif name == "VLLM_CPU_KVCACHE_SPACE" and value.isdecimal():
+        elif name == "VLLM_CPU_KVCACHE_SPACE" and (size := whole_number(value)) is not None:
             # platforms/cpu.py: GiB, for --kv-cache-memory-bytes
-            found["kv_cache_memory_bytes"] = int(value) * _GIB
+            found["kv_cache_memory_bytes"] = size * _GIB
         else:
             others.append(name)
     names = ", ".join(others)
@@ -166,8 +177,10 @@ def _own_values(
 
 def _root(option: str) -> str:
     """An option without the part of its object that it sets."""
-    level = re.fullmatch(r"-O\d", option)
-    return "-O" if level else re.sub(r"^(-+[^.]+)\..*$", r"\1", option)
+    if re.fullmatch(r"-O\d", option):
+        return "-O"
+    root, _, part = option.partition(".")
+    return root if part and root.strip("-") else option
 
 
 def _setting(option: str, match: tuple[Setting, bool] | None, values: list[str]) -> tuple[str, Any]:

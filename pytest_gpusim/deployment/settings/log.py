@@ -8,7 +8,6 @@ scheduling), ``platforms/interface.py`` (block size) and ``v1/core/kv_cache_util
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from pytest_gpusim.deployment.settings.defaults import Deployment, is_first_engine, release_of
 from pytest_gpusim.deployment.settings.lookup import default, find
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.texts import open_text, python_literal, whole_number
 
 _MOST_CHARACTERS = 1 << 26
 _LONGEST_LINE = 1 << 17
@@ -69,19 +68,19 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
             starts += 1
             logged.update(_configuration(match[2]), engine_version=match[1])
         if match := _PREFILL.search(line):
-            logged["max_num_batched_tokens"] = int(match[1])
+            logged["max_num_batched_tokens"] = whole_number(match[1])
         if match := _ASYNC.search(line):
             logged["async_scheduling"] = match[1] == "enabled"
         if match := _BLOCK.search(line):
-            logged["block_size"] = int(match[1])
+            logged["block_size"] = whole_number(match[1])
         if match := _OVERRIDE.search(line):
-            logged["num_gpu_blocks"] = int(match[1])
+            logged["num_gpu_blocks"] = whole_number(match[1])
         if match := _BLOCKS.search(line):
-            logged["num_gpu_blocks"] = int(match[1])
-        if match := _SIZE.search(line):
-            size = match[1], int(match[2].replace(",", ""))
+            logged["num_gpu_blocks"] = whole_number(match[1])
+        if (match := _SIZE.search(line)) and (tokens := _number(match[2])) is not None:
+            size = match[1], tokens
         if match := _CONCURRENCY.search(line):
-            logged["max_model_len"] = int(match[1].replace(",", ""))
+            logged["max_model_len"] = _number(match[1])
     if not args and not starts and size is None:
         raise InputError(
             path,
@@ -119,18 +118,22 @@ def _lines(path: Path) -> Iterator[str]:
             yield _COLOURS.sub("", line.rstrip("\r\n")[:_LONGEST_LINE])
 
 
+def _number(text: str) -> int | None:
+    """A number as it is logged, with commas between thousands."""
+    return whole_number(text.replace(",", ""))
+
+
 def _version_of(logged: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in logged.items() if key == "engine_version"}
 
 
 def _arguments(text: str) -> dict[str, Any]:
     """The arguments under the table's own names; objects that Python cannot read are left out."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        found = {key: _literal(value) for key, value in _PAIRS.findall(text)}
+    found = python_literal(text)
+    if not isinstance(found, dict):
+        found = {key: python_literal(value.strip()) for key, value in _PAIRS.findall(text)}
     named = {}
-    for key, value in found.items() if isinstance(found, dict) else ():
+    for key, value in found.items():
         match = find(str(key))
         named[match[0].name if match is not None else str(key)] = value
     return named
@@ -139,7 +142,7 @@ def _arguments(text: str) -> dict[str, Any]:
 def _all_arguments(text: str) -> dict[str, Any]:
     """The arguments that decide something, and the model; what is None was left to vLLM."""
     model = next((p for p in _split(text) if p.strip().startswith("model=")), "=None")
-    found = {**_configuration(text), "model": _literal(model.partition("=")[2])}
+    found = {**_configuration(text), "model": python_literal(model.partition("=")[2].strip())}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -150,7 +153,7 @@ def _configuration(text: str) -> dict[str, Any]:
         key, _, value = part.partition("=")
         match = find(key.strip())
         if match is not None and match[0].role in ("modelled", "refused"):
-            found[match[0].name] = _literal(value)
+            found[match[0].name] = python_literal(value.strip())
     return found
 
 
@@ -170,13 +173,6 @@ def _split(text: str) -> Iterator[str]:
             yield text[begun:place]
             begun = place + 1
     yield text[begun:]
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text.strip()
 
 
 def _with_blocks(found: dict[str, Any], device: str, tokens: int) -> tuple[dict[str, Any], str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.deployment.settings.command_line import is_command, read_command
+from pytest_gpusim.deployment.settings.command_line import is_command, read_command, words_of
 from pytest_gpusim.deployment.settings.lookup import by_name, find
 from pytest_gpusim.deployment.settings.table import SECTIONS
 from pytest_gpusim.errors import InputError, UsageError
@@ -177,7 +177,7 @@ def _split(value: Any) -> list[str]:
     """The words of a command that is one text, or a list of them."""
     if isinstance(value, str):
         try:
-            return shlex.split(value.replace("\\\n", " "), comments=True)
+            return words_of(value)
         except ValueError:
             return []
     return [str(word) for word in value] if isinstance(value, list) else []

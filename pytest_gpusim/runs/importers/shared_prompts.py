@@ -116,4 +116,4 @@ def _pieces(prompt: SentPrompt | None, tokenizer: Any) -> Sequence[Hashable]:
     text = prompt.text or ""
     if tokenizer is not None:
         return tuple(tokenizer.encode(text).ids)
-    return tuple(_WORD.findall(text))
+    return tuple(_WORD.findall(text.rstrip()))
