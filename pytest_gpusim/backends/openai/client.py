@@ -32,6 +32,15 @@ _FAILED = ("abort", "error")
 """What servers give as finish_reason of a request that they did not serve to its end."""
 
 
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def elsewhere(response: aiohttp.ClientResponse) -> str:
+    """What is said of a redirect, which is not followed: the server that is named is measured."""
+    place = response.headers.get("Location", "nowhere")
+    return f"redirects to {place}; name the server that answers with --url"
+
+
 class BrokenStream(Exception):
     """The answer is not a complete stream of completion chunks."""
 
@@ -137,8 +146,10 @@ async def complete(
     try:
         async with (
             asyncio.timeout(timeout_s),
-            session.post(url, data=payload, headers=headers) as response,
+            session.post(url, data=payload, headers=headers, allow_redirects=False) as response,
         ):
+            if response.status in REDIRECTS:
+                raise ServerError(f"HTTP{response.status}", elsewhere(response))
             if response.status != 200:
                 raise _server_error(f"HTTP{response.status}", await _body_of(response))
             await _read_stream(response, answer)
@@ -232,12 +243,16 @@ class EventDecoder:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[str]:
         """The events that are complete with ``piece``."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if b"\n" not in piece:
+            self._rest.append(piece)  # put together once: a line may come byte by byte
+            return []
+        *lines, rest = b"".join((*self._rest, piece)).split(b"\n")
+        self._rest = [rest]
         events = []
         for raw in lines:
             line = raw.rstrip(b"\r").decode("utf-8", errors="replace")

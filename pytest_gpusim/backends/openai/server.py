@@ -6,7 +6,6 @@ cache (`/metrics`) and, in its development mode, everything (`/server_info`).
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import re
@@ -16,9 +15,11 @@ from typing import Any
 
 import aiohttp
 
+from pytest_gpusim.backends.openai.client import REDIRECTS, elsewhere
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.limits import RESPONSE_BYTES
+from pytest_gpusim.texts import python_literal
 
 _ASK_TIMEOUT_S = 20.0
 _CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
@@ -107,9 +108,13 @@ class Server:
             status, text = await self._get("/v1/models")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = self._scrub(str(error)) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = f"not to its end within {_ASK_TIMEOUT_S:g} s"
             raise EngineError(f"{url}: no server answers: {reason}") from None
         if status in (401, 403):
             raise EngineError(f"{url}: HTTP {status}: the server wants another API key")
+        if status in REDIRECTS:
+            raise EngineError(f"{url}: HTTP {status}: {self._scrub(text)}")
         try:
             entries = json.loads(text)["data"] if status == 200 else []
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -127,8 +132,8 @@ class Server:
         found = _CACHE_INFO.search(text) if status == 200 else None
         if found is None:
             return {}
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', found.group(1)))
-        return {"cache_config": {key: _literal(text) for key, text in labels.items()}}
+        labels = dict(re.findall(r'\b(\w+)="([^"]*)"', found.group(1)))
+        return {"cache_config": {key: python_literal(text) for key, text in labels.items()}}
 
     async def _whole_config(self) -> dict[str, Any]:
         """All settings, from vLLM's development mode (VLLM_SERVER_DEV_MODE=1)."""
@@ -153,15 +158,17 @@ class Server:
     async def _get(self, path: str) -> tuple[int, str]:
         async with (
             asyncio.timeout(_ASK_TIMEOUT_S),
-            self.session.get(self.root + path) as response,
+            self.session.get(self.root + path, allow_redirects=False) as response,
         ):
+            if response.status in REDIRECTS:
+                return response.status, elsewhere(response)
             return response.status, await _text_of(response)
 
     async def _post(self, path: str) -> tuple[int, str]:
         try:
             async with (
                 asyncio.timeout(_ASK_TIMEOUT_S),
-                self.session.post(self.root + path) as response,
+                self.session.post(self.root + path, allow_redirects=False) as response,
             ):
                 return response.status, await _text_of(response)
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -179,11 +186,3 @@ async def _text_of(response: aiohttp.ClientResponse) -> str:
                 f"{response.url}: answers with more than {limit:,} bytes; {RESPONSE_BYTES.advice}"
             )
     return content.decode("utf-8", "replace")
-
-
-def _literal(text: str) -> Any:
-    """What Python wrote as ``text`` (a label holds ``True``, ``None``, ``16``), else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text

@@ -129,6 +129,32 @@ def test_what_a_server_tells_of_its_engines_clock_is_kept(
     assert ("client - engine at p50" in capsys.readouterr().err) is (told is not None)
 
 
+@pytest.mark.parametrize(
+    "place", ["http://169.254.169.254/latest", "file:///etc/passwd", "\x1b[2J"]
+)
+def test_a_redirect_is_not_followed(stub: StubServer, tmp_path: Path, place: str) -> None:
+    """What is measured, and gets the key, is the server that was named."""
+
+    def elsewhere(body: Body, reply: Reply) -> None:
+        reply._handler.send_response(307)
+        reply._handler.send_header("Location", place)
+        reply._handler.send_header("Content-Length", "0")
+        reply._handler.end_headers()
+
+    stub.answer = elsewhere
+    with pytest.raises(
+        EngineError, match=r"HTTP307: redirects to .*; name the server that"
+    ) as said:
+        run_on(stub, tmp_path, [(4, 2, 0)])
+    assert str(said.value).isprintable()
+
+
+def test_a_page_of_metrics_that_is_none_is_passed_over(stub: StubServer, tmp_path: Path) -> None:
+    stub.pages["/metrics"] = "vllm:cache_config_info{" + "a" * 500_000 + ',x="{{}}"}\n'
+    (run,) = run_on(stub, tmp_path, [(4, 2, 0)])
+    assert run.requests["status"].tolist() == ["ok"]
+
+
 def no_answer(body: Body, reply: Reply) -> None:
     time.sleep(8)
 
