@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from pytest_gpusim.progress import announce
 from pytest_gpusim.texts import read_text_within
 
 SCHEMA_VERSION = 1
+_SUSPECT = re.compile(r"NaN|Infinity|\\u[dD]|\d[eE]\+?\d{3}|\d{309}")
+"""What may be no value of JSON, or a number beyond those of 64 bits, which Python reads as inf."""
 _LONG = 1 << 27  # characters from which on parsing takes seconds
 
 
@@ -35,7 +38,7 @@ def read_json(path: Path | str, *, fix: str = "", plain: bool = False) -> Any:
     document = parse_json(text, path, fix=fix)
     if plain:
         return plain_json(document)
-    if "NaN" in text or "Infinity" in text or "\\ud" in text or "\\uD" in text:
+    if _SUSPECT.search(text):
         _require_plain(document, path, fix)
     return document
 

@@ -36,6 +36,15 @@ def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1E+400", "9" * 400 + ".0", "1" + "0" * 310 + "e1"])
+def test_a_number_beyond_those_of_64_bits_is_found_when_read(tmp_path: Path, number: str) -> None:
+    (tmp_path / "a.json").write_text(f'{{"a": [0, {number}], "b": "1e999"}}')
+    with pytest.raises(InputError, match=r"a\.json: a\[1\]: -?inf is no value of JSON"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"a": 1e300, "b": "1e999"}')
+    assert read_json(tmp_path / "a.json") == {"a": 1e300, "b": "1e999"}
+
+
 @pytest.mark.parametrize("version", [0, "1", None, True, 1.0])
 def test_a_schema_version_is_an_integer(version: object) -> None:
     with pytest.raises(InputError, match="expected the integer 1"):

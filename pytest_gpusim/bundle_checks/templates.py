@@ -74,13 +74,16 @@ def _numbers(bundle: Path) -> str | None:
     """Digest of the times of the two required tables, in the order of their points."""
     import pandas as pd
 
+    from pytest_gpusim.tables import read_table
+
     total = hashlib.sha256()
     for name, keys, operators in _TABLES:
         try:
-            frame = pd.read_csv(bundle / name, skipinitialspace=True)
-        except (OSError, ValueError):
+            frame = read_table(bundle / name, required=())
+        except GpusimError:
             return None
-        frame.columns = frame.columns.str.strip()
+        numbers = [key for key in keys if key in frame.columns and key != "is_prefill"]
+        frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
         known = [time_column(op) for op in operators if time_column(op) in frame.columns]
         if not known or frame.empty:
             return None

@@ -10,11 +10,15 @@ from typing import Any
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.metrics import HEADLINES
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, shortly
 from pytest_gpusim.json_documents import SCHEMA_VERSION
 
 WATCHED = tuple(f"{metric}_p50" for metric in HEADLINES)
 """Figures that are looked at where nothing was judged."""
+_OPTIONAL = ("commit", "device", "simulator", "workload_digest", "profiling_digest", "outcome")
+_TEXTS = ("case", "test", "session", "time", "engine", "figure", "verdict", *_OPTIONAL)
+_LARGEST = 100.0
+"""Of a logarithm of times, of which there is no greater one."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,11 @@ class Entry:
         if missing:
             raise InputError(path, f"{where}, {missing[0]}", "is missing in this history")
         values = {name: document[name] for name in names}
-        for name in ("case", "session", "time", "figure"):
-            if not isinstance(values[name], str):
-                raise InputError(path, f"{where}, {name}", f"expected a text: {values[name]!r}")
+        for name in _TEXTS:
+            may_lack = name in _OPTIONAL and values[name] is None
+            if not may_lack and not isinstance(values[name], str):
+                said = f"expected a text: {shortly(values[name])}"
+                raise InputError(path, f"{where}, {name}", said)
         for name in ("mean", "offset"):
             _number(values[name], path, f"{where}, {name}")
         for name in ("run_sd", "low", "high"):
@@ -124,14 +130,15 @@ class Entry:
         if not isinstance(digests, list) or not all(isinstance(one, str) for one in digests):
             raise InputError(path, f"{where}, run_digests", "expected a list of digests")
         if type(values["num_runs"]) is not int or values["num_runs"] < 1:
-            said = f"expected a whole number from 1 on: {values['num_runs']!r}"
+            said = f"expected a whole number from 1 on: {shortly(values['num_runs'])}"
             raise InputError(path, f"{where}, num_runs", said)
         return cls(**{**values, "run_digests": tuple(digests)})
 
 
 def _number(value: Any, path: Path, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(path, where, f"expected a number: {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not -_LARGEST <= value <= _LARGEST:
+        raise InputError(path, where, f"expected a number: {shortly(value)}")
 
 
 def entries_of(document: ComparisonDocument, *, session: str, test: str = "") -> list[Entry]:

@@ -14,6 +14,8 @@ from pytest_gpusim.compare.judging.equivalence import RunSpread
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.history.entry import Entry, entries_of
 from pytest_gpusim.json_documents import check_schema_version, parse_json
+from pytest_gpusim.limits import DOCUMENT_BYTES
+from pytest_gpusim.texts import read_text_within
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
@@ -111,10 +113,7 @@ class History:
 
 
 def _lines(path: Path) -> Iterable[Entry]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", f"cannot be read: {error}") from None
+    text = read_text_within(path, DOCUMENT_BYTES)
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

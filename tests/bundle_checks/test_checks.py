@@ -12,6 +12,7 @@ import pytest
 
 from pytest_gpusim.bundle import read_bundle
 from pytest_gpusim.bundle_checks.checks import check_bundle, check_root
+from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.deployment import EngineSettings, ModelShape
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.registry import builtin_registry
@@ -88,6 +89,17 @@ def test_a_template_passed_off_as_another_model_is_reported(tmp_path: Path) -> N
     assert len(found) == 2
     assert all("template" in check.name for check in found)
     assert "cpu/tiny/model" in next(c.detail for c in found if "other/model" in c.name)
+
+
+@pytest.mark.parametrize(
+    "columns", ["num_tokens,num_tokens \n", "num_tokens\n1\nx\n", "", "a\n\0\n"]
+)
+def test_a_table_beside_that_is_none_is_nobodys_template(tmp_path: Path, columns: str) -> None:
+    other = replace(TINY, name="other/model", intermediate_size=256, vocab_size=2000)
+    mine = make_bundle(tmp_path / "cpu" / "tiny" / "model").path
+    beside = make_bundle(tmp_path / "cpu" / "other" / "model", model=other).path
+    (beside / "mlp.csv").write_text(columns)
+    assert Templates().copied_from(mine, [beside]) == []
 
 
 def test_a_root_is_searched_for_the_model(tmp_path: Path) -> None:
