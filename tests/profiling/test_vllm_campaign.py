@@ -72,6 +72,20 @@ def test_everything_is_measured_once_a_pass(tmp_path: Path):
     assert again.asked == []
 
 
+@pytest.mark.parametrize("number", ["1e999", "NaN", "9" * 5000, "[" * 5000, "null"])
+def test_a_number_that_is_none_ends_what_is_believed(tmp_path: Path, number: str):
+    first = campaign(tmp_path)
+    run(first, FakeEngine())
+    lines = first.path.read_text().splitlines(keepends=True)
+    lines[2] = lines[2].replace('"wall_ns": 5', f'"wall_ns": {number}')
+    first.path.write_text("".join(lines))
+    again = campaign(tmp_path)
+    assert again.measured == 1
+    assert any("going on after 1 of 4" in line for line in run(again, FakeEngine()))
+    for line in again.path.read_text().splitlines():
+        json.loads(line)
+
+
 def test_two_kills_in_the_middle_of_a_line_lose_two_lines(tmp_path: Path):
     first = campaign(tmp_path, passes=4)
     with pytest.raises(Stopped):

@@ -79,6 +79,24 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
     assert PredictionCache(tmp_path / "file" / "key").get(lambda: TABLE) == TABLE
 
 
+@pytest.mark.parametrize("kind", ["directory", "dangling link", "no rights", "leftovers"])
+def test_whatever_is_in_the_place_of_an_entry_it_is_rebuilt_and_kept(tmp_path: Path, kind: str):
+    cache = PredictionCache(tmp_path / "key")
+    cache.path.parent.mkdir()
+    if kind == "directory":
+        (cache.path / "deep").mkdir(parents=True)
+    elif kind == "dangling link":
+        cache.path.symlink_to(tmp_path / "nowhere")
+    elif kind == "no rights":
+        cache.path.write_text("x")
+        cache.path.chmod(0)
+    else:
+        (cache.path.parent / "tmpdir" / "deep").mkdir(parents=True)
+    assert cache.get(lambda: TABLE) == TABLE
+    assert PredictionCache(tmp_path / "key").get(refuse) == TABLE
+    assert sorted(path.name for path in (tmp_path / "key").iterdir()) == ["lock", "predictions"]
+
+
 def test_processes_at_once_build_one_entry(tmp_path: Path):
     script = """
 import sys, time

@@ -180,7 +180,8 @@ class Campaign:
                     self._blocks = int(entry["num_gpu_blocks"])
                 else:
                     self._take(int(entry["pass"]), _shape(entry["shape"]), entry["rows"])
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError,
+                    RecursionError):  # fmt: skip
                 return  # the line that a kill cut short
             if not line.endswith(b"\n"):
                 return

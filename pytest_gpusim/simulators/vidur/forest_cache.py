@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import GpusimWarning
+from pytest_gpusim.places import remove
 
 Predictions = dict[str, dict[tuple[int, ...], float]]
 """By operator: Vidur's features, each a whole number, to the time in ms."""
@@ -85,7 +86,9 @@ class PredictionCache:
         partial = None
         try:
             for left in self.path.parent.glob("tmp*"):  # of processes that were killed
-                left.unlink()
+                remove(left)
+            if self.path.is_dir():
+                remove(self.path)
             with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as stream:
                 partial = Path(stream.name)
                 stream.write(_header(payload) + b"\n" + payload)
