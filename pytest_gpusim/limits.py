@@ -57,6 +57,7 @@ UNPACKED_RATIO = Limit(
 ARCHIVE_FILES = Limit("GPUSIM_MAX_ARCHIVE_FILES", 10_000, "files of one archive")
 RESPONSE_BYTES = Limit("GPUSIM_MAX_RESPONSE_BYTES", 64 * 2**20, "bytes of one answer of a server")
 REQUEST_TOKENS = Limit("GPUSIM_MAX_REQUEST_TOKENS", 2**24, "tokens of one request")
+GRID_POINTS = Limit("GPUSIM_MAX_GRID_POINTS", 100_000, "points of one grid")
 REQUESTS = Limit("GPUSIM_MAX_REQUESTS", 20_000_000, "requests of one workload")
 KV_BLOCKS = Limit("GPUSIM_MAX_KV_BLOCKS", 2**24, "KV blocks of one engine")
 PLUGIN_SECONDS = Limit(
@@ -73,6 +74,7 @@ LIMITS = (
     RESPONSE_BYTES,
     REQUEST_TOKENS,
     REQUESTS,
+    GRID_POINTS,
     KV_BLOCKS,
     PLUGIN_SECONDS,
     BACKEND_SECONDS,

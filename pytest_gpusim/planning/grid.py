@@ -26,6 +26,7 @@ Paths are relative to the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
@@ -33,10 +34,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.limits import GRID_POINTS
 from pytest_gpusim.toml_documents import read_toml
 from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
 
 _SCALARS = ("model", "hardware", "simulator", "profile", "workload", "clock")
+_TEXTS = ("model", "hardware", "simulator", "profile", "workload")
 _TABLES = ("load", "engine", "params")
 _LENGTHS = ("prefill", "decode", "turns")
 _DEFAULTS = {"simulator": "vidur"}
@@ -148,6 +151,11 @@ def read_grid(path: Path) -> Grid:
     for key, value in _DEFAULTS.items():
         flat.setdefault(key, value)
     axes = {key: _axis(path, key, value) for key, value in flat.items()}
+    GRID_POINTS.check(path, "", math.prod(map(len, axes.values())))
+    for key in _TEXTS:
+        for value in axes.get(key, ()):
+            if not isinstance(value, str):
+                raise InputError(path, key, f"expected a text, found {value!r}")
     for clock in axes.get("clock", ()):
         if clock not in _CLOCKS:
             raise InputError(path, "clock", f"{clock!r} is unknown; known are {', '.join(_CLOCKS)}")

@@ -33,6 +33,12 @@ def test_every_list_is_an_axis(tmp_path: Path) -> None:
         ('model = "m"\nhardware = "cpu"\nprofile = "p"', "give either workload or a table"),
         ('model = []\nhardware = "cpu"\nprofile = "p"\nworkload = "w"', "model: has no value"),
         ('model = "m"\nhardware = "cpu"\nprofile = "p"\nworkload = [["w"]]', "expected a text"),
+        ('model = 5\nhardware = "cpu"\nprofile = "p"\nworkload = "w"', "model: expected a text"),
+        (
+            'model = "m"\nhardware = "cpu"\nprofile = "p"\nworkload = "w"\n[params]\n'
+            + "".join(f"{name} = {list(range(100))}\n" for name in "abcdefghi"),
+            "1,000,000,000,000,000,000 points of one grid are too many; the limit is 100,000",
+        ),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(tmp_path: Path, text: str, says: str) -> None:
