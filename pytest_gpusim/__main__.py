@@ -3,6 +3,7 @@
 import sys
 
 _INTERRUPTED = 130
+_THREAD_SECONDS = 1.0
 
 
 def run() -> int:
@@ -11,7 +12,12 @@ def run() -> int:
         sys.unraisablehook = interrupted_elsewhere
         from pytest_gpusim.cli import main
 
-        return main()
+        code = main()
+        _end_threads(code)
+        return code
+    except SystemExit as end:  # --help, --version
+        _end_threads(end.code if isinstance(end.code, int) else 0)
+        raise
     except KeyboardInterrupt:
         print("gpusim: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -31,6 +37,28 @@ def interrupted_elsewhere(failure: "sys.UnraisableHookArgs") -> None:
     import threading
 
     threading.Timer(0.01, _thread.interrupt_main).start()
+
+
+def _end_threads(code: int) -> None:
+    """End the process where a thread, such as a plugin left, would keep it from ending."""
+    threading = sys.modules.get("threading")
+    if threading is None or threading.active_count() == 1:
+        return
+    import atexit
+    import os
+
+    pools = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
+    first = threading.main_thread()
+    left = [t for t in threading.enumerate() if t is not first and not t.daemon and t not in pools]
+    for thread in left:
+        thread.join(_THREAD_SECONDS)
+    names = ", ".join(repr(thread.name) for thread in left if thread.is_alive())
+    if names:
+        print(f"gpusim: a thread was left running and is ended: {names}", file=sys.stderr)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _end_quietly() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -88,7 +90,10 @@ def plugin_call(
     """
     vacant = Vacant.of(outs)
     try:
-        with nullcontext() if is_ours(function) else time_limit(what, limit):
+        with ExitStack() as around:
+            if not is_ours(function):
+                around.enter_context(_undone())
+                around.enter_context(time_limit(what, limit))
             yield vacant
     except InputError as error:
         if not is_ours(function) and vacant.holds(error.path):
@@ -108,6 +113,35 @@ def plugin_call(
             raise
         vacant.sweep()
         raise PluginError(f"{what} failed: {described(error)}") from error
+
+
+@contextmanager
+def _undone() -> Iterator[None]:
+    """What a plugin's call changes of the process, for good or in passing, is as it was behind it.
+
+    That is the working directory (relative places to write are meant from there), the standard
+    streams and the filters of warnings. A process that it forked and that comes back ends there:
+    it would go on to write the same artifact.
+    """
+    process, place = os.getpid(), _working_directory()
+    streams = sys.stdin, sys.stdout, sys.stderr
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        if os.getpid() != process:
+            os._exit(PluginError.exit_code)
+        sys.stdin, sys.stdout, sys.stderr = streams
+        if place is not None:
+            with suppress(OSError):
+                os.chdir(place)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - as it is called, links included
+    except OSError:  # it was removed
+        return None
 
 
 def _passes(error: BaseException) -> bool:

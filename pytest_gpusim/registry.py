@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import PluginError, UsageError, shortly
 from pytest_gpusim.parameters import Parameter
 from pytest_gpusim.providers import (
     Backend,
@@ -110,6 +110,7 @@ class Registry:
             simulate: What is called, or its ``module:attribute``.
             parameters: What it takes beside (``--param``); others are refused.
         """
+        _require_callable(self.simulators, name, simulate)
         self.simulators.add(name, Simulator(name, simulate, parameters))
 
     def add_backend(
@@ -132,6 +133,7 @@ class Registry:
             package: A module that must be installed, and the extra that has it.
             check: Refuses what can be refused before anything runs.
         """
+        _require_callable(self.backends, name, measure)
         self.backends.add(name, Backend(name, measure, parameters, remote, package, check))
 
     def add_hardware(self, hardware: Hardware) -> None:
@@ -158,6 +160,7 @@ class Registry:
         A run importer is called with (files, out directory) and, where it takes three arguments,
         the options; a workload importer with (file, out directory, options).
         """
+        _require_callable(self.run_importers, kind, importer)
         if produces == "run":
             self.run_importers.add(kind, cast("ImportRun | str", importer))
         elif produces == "workload":
@@ -185,6 +188,12 @@ class Registry:
         raise UsageError(
             f"unknown model {name!r}; known are {known}, or give the path of a config.json"
         )
+
+
+def _require_callable(names: Names[Any], name: str, value: Any) -> None:
+    if not isinstance(value, str) and not callable(value):
+        said = f"expected a function or its module:attribute, found {shortly(value)}"
+        raise PluginError(f"{names.what} {name!r}: {said}")
 
 
 def _builtin_models() -> Mapping[str, ModelShape]:

@@ -8,8 +8,10 @@ import json
 import lzma
 import os
 import signal
+import subprocess
 import sys
 import tarfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -288,6 +290,80 @@ def test_what_no_except_keeps_is_the_plugins_too(
     assert err.startswith(f"gpusim: the simulator 'p' {says}")
 
 
+MEDDLES = """
+import os, sys, warnings
+from pathlib import Path
+
+def half(inputs):
+    inputs.out_dir.mkdir(parents=True)
+    (inputs.out_dir / "request_metrics.csv").write_text("x")
+
+def moves(inputs):
+    half(inputs)
+    os.chdir("/")
+
+def warns(inputs):
+    half(inputs)
+    warnings.simplefilter("error")
+
+def closes(inputs):
+    half(inputs)
+    sys.stdout.close()
+
+def replaces(inputs):
+    half(inputs)
+    sys.stdout = sys.stderr = None
+
+def forks(inputs):
+    if os.fork():
+        os.wait()
+    half(inputs)
+
+def pytest_gpusim_register(registry):
+    for each in (moves, warns, closes, replaces, forks):
+        registry.add_simulator(each.__name__, each)
+"""
+
+
+@pytest.mark.parametrize("name", ["moves", "warns", "closes", "replaces", "forks"])
+def test_what_a_plugin_changes_of_the_process_is_undone(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (here / f"{PLUGIN}.py").write_text(MEDDLES)
+    sys.path.insert(0, str(here))
+    before = (Path.cwd(), sys.stdout, sys.stderr, warnings.filters[:])
+    engine = ("--engine", RECORDING / "real" / "1")
+    code, err = gpusim(capsys, "-p", PLUGIN, *simulate(*engine, "--simulator", name, "--out", "o"))
+    assert (code, err.count("\n")) == (3, 1), err
+    assert err.startswith(f"gpusim: the simulator '{name}' ")
+    assert "did not write a run as it must: o: incomplete" in err or name == "forks"
+    assert (Path.cwd(), sys.stdout, sys.stderr, warnings.filters[:]) == before
+    assert not (here / "o").exists()
+
+
+@pytest.mark.parametrize("how", ["add_simulator", "add_backend", "add_importer"])
+def test_what_is_no_function_is_no_part_of_a_plugin(
+    here: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    text = f"def pytest_gpusim_register(registry):\n    registry.{how}('five', 5)\n"
+    (here / f"{PLUGIN}.py").write_text(text)
+    sys.path.insert(0, str(here))
+    code, err = gpusim(capsys, "-p", PLUGIN, "doctor")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "'five': expected a function or its module:attribute, found 5" in err
+
+
+def test_a_thread_that_a_plugin_left_does_not_keep_the_command(here: Path) -> None:
+    (here / "left.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), name='lingers').start()\n"
+    )
+    command = [sys.executable, "-m", "pytest_gpusim", "-p", "left", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=here)
+    assert done.returncode == 0
+    assert done.stderr == "gpusim: a thread was left running and is ended: 'lingers'\n"
+
+
 def test_a_plugin_may_skip_a_test() -> None:
     with pytest.raises(pytest.skip.Exception), plugin_call("a plugin", lambda: None):
         pytest.skip("no device")
@@ -394,10 +470,20 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
         entry("case/link", tarfile.SYMTYPE, "/etc/passwd"),
         entry("case/link", tarfile.SYMTYPE, "../../evil"),
         entry("case/hard", tarfile.LNKTYPE, "/etc/passwd"),
+        entry("case/link", tarfile.SYMTYPE, "inside"),
         entry("case/pipe", tarfile.FIFOTYPE),
         entry("case/device", tarfile.CHRTYPE),
     ],
-    ids=["parent", "absolute", "symlink", "symlink-up", "hardlink", "fifo", "device"],
+    ids=[
+        "parent",
+        "absolute",
+        "symlink",
+        "symlink-up",
+        "hardlink",
+        "symlink-inside",
+        "fifo",
+        "device",
+    ],
 )
 def test_no_member_of_an_archive_leaves_its_place(tmp_path: Path, member: tarfile.TarInfo) -> None:
     recordings, unpacked = tmp_path / "recordings", tmp_path / "a" / "b" / "unpacked"
@@ -409,6 +495,18 @@ def test_no_member_of_an_archive_leaves_its_place(tmp_path: Path, member: tarfil
     assert all(path.parent == recordings or unpacked in path.parents for path in left)
     assert not any(path.is_symlink() for path in left)
     assert not Path("/tmp/evil-of-gpusim").exists()
+
+
+def test_an_archive_holds_plain_files_and_folders_alone(tmp_path: Path) -> None:
+    """Chains of links that stay inside have led filters outside; holes cost their maker nothing."""
+    link = entry("case/b", tarfile.SYMTYPE, "a")
+    sparse = entry("case/holes", tarfile.GNUTYPE_SPARSE)
+    for name, member in (("case/b", link), ("case/holes", sparse)):
+        (tmp_path / "case.tar.xz").unlink(missing_ok=True)
+        tar_xz(tmp_path / "case.tar.xz", entry("case", tarfile.DIRTYPE), member)
+        with pytest.raises(InputError, match=f"'{name}' is neither a plain file nor a folder"):
+            find_recording(tmp_path, "case", tmp_path / "unpacked")
+        assert not (tmp_path / "unpacked").exists() or files_below(tmp_path / "unpacked") == []
 
 
 def test_an_archive_that_unfolds_without_end(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def call_importer(
     """
     given = {key: value for key, value in options.items() if value not in (None, False)}
     arguments: list[Any] = [files, out]
-    if len(inspect.signature(importer).parameters) > 2:
+    if _takes_options(importer):
         arguments.append(given)
     elif given:
         flags = ", ".join("--" + key.replace("_", "-") for key in sorted(given))
@@ -84,3 +84,10 @@ def call_importer(
         importer(*arguments)
     with plugin_result(what, importer, vacant):
         return read_run(out)
+
+
+def _takes_options(importer: Callable[..., None]) -> bool:
+    try:
+        return len(inspect.signature(importer).parameters) > 2
+    except (TypeError, ValueError):  # what is written in C may have none
+        return False
