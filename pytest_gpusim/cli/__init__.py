@@ -20,28 +20,28 @@ EXIT_FAILED, EXIT_USAGE, EXIT_ENGINE, EXIT_INTERRUPTED = 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code of the contract."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        from pytest_gpusim.cli.output import plain_output
+    from pytest_gpusim.cli.output import plain_output, tell
 
+    try:
         with warnings.catch_warnings(), plain_output():
             warnings.showwarning = _say_warning
             warnings.simplefilter("always", GpusimWarning)
             return _run(arguments)
     except GpusimError as error:
-        print(f"gpusim: {error}", file=sys.stderr)
+        tell(f"gpusim: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("gpusim: interrupted", file=sys.stderr)
+        tell("gpusim: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_FAILED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"gpusim: {place}{error.strerror or error}", file=sys.stderr)
+        tell(f"gpusim: {place}{error.strerror or error}")
         return EXIT_USAGE
     except Exception:
-        traceback.print_exc()
-        print("gpusim: this is a defect of gpusim; please report it", file=sys.stderr)
+        tell(traceback.format_exc().rstrip())
+        tell("gpusim: this is a defect of gpusim; please report it")
         return EXIT_ENGINE
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO, cast
 
-from pytest_gpusim.errors import plain_lines
+from pytest_gpusim.errors import UsageError, plain_lines
 
 
 class _Output:
@@ -16,18 +17,20 @@ class _Output:
 
     Control characters and escapes of a terminal are spelled out, signs that the stream's encoding
     lacks are replaced, and after a broken pipe what is written is dropped: the command goes on to
-    its own exit code.
+    its own exit code. Nor does anything that is wrong with standard error (``plain=False``, where
+    progress is drawn) end a command.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, plain: bool = True) -> None:
         self._stream = stream
+        self._plain = plain
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write a text as plain lines."""
-        self._try("write", plain_lines(text))
+        self._try("write", plain_lines(text) if self._plain else text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -39,6 +42,10 @@ class _Output:
         """Flush, as far as somebody listens."""
         self._try("flush")
 
+    def close(self) -> None:
+        """What closes it, such as a plugin, has written its last; the command has not."""
+        self.flush()
+
     def _try(self, name: str, *arguments: str) -> None:
         try:
             getattr(self._stream, name)(*arguments)
@@ -48,6 +55,11 @@ class _Output:
             getattr(self._stream, name)(text)
         except BrokenPipeError:
             self._drop()
+        except OSError as error:
+            self._drop()
+            if self._plain:
+                said = f"standard output cannot be written: {error.strerror}"
+                raise UsageError(said) from None
 
     def _drop(self) -> None:
         try:
@@ -67,9 +79,23 @@ def plain_output() -> Iterator[None]:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
-    output = _Output(sys.stdout)
-    with redirect_stdout(cast(TextIO, output)):
-        try:
-            yield
-        finally:
-            output.flush()
+    with ExitStack() as opened:
+        # A stream that was closed before the start is None.
+        out, err = (
+            stream or opened.enter_context(Path(os.devnull).open("w"))
+            for stream in (sys.stdout, sys.stderr)
+        )
+        output, errors = _Output(out), _Output(err, plain=False)
+        with redirect_stdout(cast(TextIO, output)), redirect_stderr(cast(TextIO, errors)):
+            try:
+                yield
+            finally:
+                output.flush()
+
+
+def tell(line: str) -> None:
+    """A line on standard error, as far as there is one."""
+    if sys.stderr is not None:
+        errors = _Output(sys.stderr, plain=False)
+        errors.write(f"{line}\n")
+        errors.flush()

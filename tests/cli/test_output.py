@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gpusim.cli import main
 from pytest_gpusim.cli.output import plain_output
 from pytest_gpusim.errors import plain_lines
 
@@ -52,6 +54,39 @@ def test_a_reader_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Gone())
     with plain_output():
         print("nobody reads this")
+
+
+class Full(io.StringIO):
+    """A file on a disk that is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_printed_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(["clean", "--dry-run"]) == 2
+    said = "gpusim: standard output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("stream", [None, Gone(), Full()])
+def test_an_exit_code_does_not_hang_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stream: io.StringIO | None
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main(["history", "--dir", str(tmp_path / "nothing")]) == 2
+
+
+def test_a_stream_that_was_closed_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["clean"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_the_exit_code_of_a_command_whose_reader_left(tmp_path: Path) -> None:
