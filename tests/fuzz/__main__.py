@@ -42,7 +42,9 @@ def run_case(reader: Reader, place: Path, draw: random.Random) -> tuple[str | No
     given.parent.mkdir(parents=True)
     if source.is_dir():
         shutil.copytree(source, given)
-        changed = draw.choice(sorted(path for path in given.rglob("*") if path.is_file()))
+        changed = draw.choice(
+            sorted(path for path in given.rglob(reader.changed) if path.is_file())
+        )
     else:
         shutil.copyfile(source, given)
         changed = given

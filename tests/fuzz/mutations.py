@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 from typing import Any
 
 _HUGE = "9" * 4000
@@ -36,6 +37,8 @@ def mutate(content: bytes, suffix: str, draw: random.Random) -> bytes:
             content = _json(content, suffix, draw)
         elif suffix == ".csv" and kind < 0.7:
             content = _table(content, draw)
+        elif suffix not in (".json", ".jsonl", ".csv", ".tar", ".npz") and kind < 0.6:
+            content = _word(content, draw)
         else:
             content = _bytes(content, draw)
     return content
@@ -55,6 +58,16 @@ def _bytes(content: bytes, draw: random.Random) -> bytes:
         at = draw.randrange(len(content))
         return content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :]
     return content[:place] + draw.choice(_TOKENS) + content[end:]
+
+
+def _word(content: bytes, draw: random.Random) -> bytes:
+    """Another value in the place of a word or a number of a text: TOML, YAML, a log, a script."""
+    words = list(re.finditer(rb"[\w.+-]+", content))
+    if not words:
+        return _bytes(content, draw)
+    at = draw.choice(words)
+    value = draw.choice((*_CELLS, "[]", "{}", "[[1]]", "{a: [b]}", "9" * 5000, "-" * 3000))
+    return content[: at.start()] + value.encode() + content[at.end() :]
 
 
 def _json(content: bytes, suffix: str, draw: random.Random) -> bytes:

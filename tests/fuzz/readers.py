@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.registry import builtin_registry
+from pytest_gpusim.registry import Registry, builtin_registry
 
 ROOT = Path(__file__).parents[2]
 DATA, CASES = ROOT / "tests" / "data", ROOT / "tests" / "data" / "cases"
@@ -24,16 +24,23 @@ class Reader:
         name: What totals are counted by.
         seeds: Genuine files or directories; of a directory one file is mutated.
         read: Called with the mutated file or directory, and with an empty directory to write in.
+        changed: Which files of a directory are mutated.
     """
 
     name: str
     seeds: Sequence[Path]
     read: Callable[[Path, Path], Any]
+    changed: str = "*"
 
 
 def readers(scratch: Path) -> list[Reader]:
     """All readers; files of our own that are no fixtures are made in ``scratch``."""
+    from tests.fuzz.folders import folder_readers
+    from tests.fuzz.statements import statement_readers
+
     return [
+        *statement_readers(scratch),
+        *folder_readers(scratch),
         *_run_importers(scratch),
         *_workload_importers(scratch),
         *_own_directories(),
@@ -109,10 +116,19 @@ def _run_importers(scratch: Path) -> Iterator[Reader]:
     for kind, files in seeds.items():
         importer = registry.run_importers.get(kind)
         yield Reader(f"run {kind}", files, partial(_import_run, importer))
+    every = [file for files in seeds.values() for file in files]
+    yield Reader("run of any kind", every, partial(_any_run, registry))
 
 
 def _import_run(importer: Callable[..., None], path: Path, out: Path) -> None:
     importer([path], out / "run", {})
+
+
+def _any_run(registry: Registry, path: Path, out: Path) -> None:
+    """As ``gpusim compare FILE``: every importer looks at it, and one of them takes it."""
+    from pytest_gpusim.runs.importers import load_real_runs
+
+    load_real_runs(path.with_name(f"{path.name}#all"), registry, store=out)
 
 
 def _workload_importers(scratch: Path) -> Iterator[Reader]:
@@ -158,9 +174,11 @@ def _own_directories() -> Iterator[Reader]:
     yield Reader("bundle", [RECORDING / "profile"], _bundle)
     yield Reader("check of a bundle", [RECORDING / "profile"], _check)
     yield Reader("recording", [RECORDING], _recording)
+    yield Reader("recording.json", [RECORDING], _recording, changed="recording.json")
 
 
 def _run(path: Path, out: Path) -> None:
+    from pytest_gpusim.report.timeline import write_timeline
     from pytest_gpusim.runs import read_run
     from pytest_gpusim.runs.as_workload import import_run
     from pytest_gpusim.runs.writer import rewrite_run
@@ -168,6 +186,7 @@ def _run(path: Path, out: Path) -> None:
     run = read_run(path)
     rewrite_run(run, out / "again", run.meta)
     import_run(path, out / "workload", {})
+    write_timeline([run], out / "timeline.json")
 
 
 def _workload(path: Path, out: Path) -> None:
@@ -208,8 +227,17 @@ def _check(path: Path, out: Path) -> None:
 
 
 def _recording(path: Path, out: Path) -> None:
-    from pytest_gpusim.backends.recorded import open_recording
+    from pytest_gpusim.backends.recorded import open_recording, why_not_replayable
+    from pytest_gpusim.deployment import EngineSettings
 
+    registry = builtin_registry()
+    why_not_replayable(
+        path,
+        model=registry.model("Qwen/Qwen3-0.6B"),
+        hardware=registry.hardware.get("cpu"),
+        engine=EngineSettings(max_num_seqs=64),
+        workload_digest="0" * 64,
+    )
     open_recording(path)
 
 
@@ -233,6 +261,14 @@ def _files(scratch: Path) -> Iterator[Reader]:
         "modelSpec:\n- name: q\n  vllmConfig: {v1: 1, maxModelLen: 8k, tensorParallelSize: 2, "
         "extraArgs: ['--max-num-seqs=64', --enforce-eager]}\n"
     )
+    script = scratch / "serve.sh"
+    script.write_text(
+        "# vllm serve\nVLLM_CPU_KVCACHE_SPACE=4 vllm serve org/m --max-num-seqs=64 \\\n"
+        "  --max-model-len 8K -tp 2 -O3 --no-enable-prefix-caching \\\n"
+        "  --compilation-config.level 3 --dtype ${DTYPE:-float16}\n"
+    )
+    yield Reader("engine log", [DATA / "vllm_0.32.0_cpu.log"], _engine)
+    yield Reader("engine script", [script], _engine)
     yield Reader("engine settings", [*engine, yaml, as_json, deployment, values], _engine)
     yield Reader("config.json", [CASES / "hostile" / "config_layer_types.json", *_configs(scratch)],
                  _config)  # fmt: skip
@@ -243,14 +279,6 @@ def _files(scratch: Path) -> Iterator[Reader]:
         "Qwen/Qwen3-0.6B,h100,bf16,0.19.0,1,1,1,1,1024,128,4,35.5,2.25\n"
     )
     yield Reader("points", [points], _points)
-    grid = scratch / "grid.toml"
-    grid.write_text(
-        f'model = "Qwen/Qwen3-0.6B"\nhardware = "cpu"\nprofile = "{RECORDING / "profile"}"\n'
-        'simulator = ["vidur", "reference"]\n'
-        '[load]\narrivals = "poisson"\nrequests = 5\nrate = [2, 4]\nseed = [0]\n'
-        'prefill = "16:32"\ndecode = 8\n[engine]\nmax_num_seqs = [64, 128]\n'
-    )
-    yield Reader("grid", [grid], _grid)
 
 
 def _configs(scratch: Path) -> list[Path]:
@@ -291,12 +319,6 @@ def _points(path: Path, out: Path) -> None:
     from pytest_gpusim.points.rows import read_points
 
     assert read_points(path) is not None
-
-
-def _grid(path: Path, out: Path) -> None:
-    from pytest_gpusim.planning.grid import read_grid
-
-    read_grid(path)
 
 
 def _cases(*numbers: str, suffix: str = "") -> list[Path]:
