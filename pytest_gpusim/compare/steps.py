@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +52,38 @@ def compare_steps(real: Run, sim: Run) -> dict[str, Any] | None:
 
 def same_batches(real: Sequence[Batch], sim: Sequence[Batch]) -> list[tuple[int, int]]:
     """Pairs of steps that hold the same requests with the same tokens, in order of occurrence."""
+    import numpy as np
+
     # Steps mostly share their mappings, so what one holds is looked at once.
-    kinds: dict[frozenset[tuple[int, int]], int] = {}
+    kinds: dict[tuple[int, ...], int] = {}
     kind_of: dict[int, int] = {}
-    for batch in {id(batch): batch for batch in (*real, *sim)}.values():
-        kind_of[id(batch)] = kinds.setdefault(frozenset(batch.items()), len(kinds))
-    waiting: dict[int, deque[int]] = defaultdict(deque)
-    for index, batch in enumerate(sim):
-        waiting[kind_of[id(batch)]].append(index)
-    pairs = []
-    for index, batch in enumerate(real):
-        candidates = waiting.get(kind_of[id(batch)])
-        if candidates:
-            pairs.append((index, candidates.popleft()))
-    return pairs
+    columns = []
+    for batches in (real, sim):
+        ids = list(map(id, batches))
+        for number, batch in dict(zip(ids, batches, strict=True)).items():
+            if number not in kind_of:
+                requests = sorted(batch)
+                held = (*requests, *map(batch.__getitem__, requests))
+                kind_of[number] = kinds.setdefault(held, len(kinds))
+        columns.append(np.fromiter(map(kind_of.__getitem__, ids), np.int64, len(ids)))
+    # The first of a kind on one side goes with its first on the other, the second with the second.
+    left, right = (kind * (len(real) + len(sim)) + _occurrences(kind) for kind in columns)
+    _, ours, theirs = np.intersect1d(left, right, assume_unique=True, return_indices=True)
+    order = np.argsort(ours)
+    return list(zip(ours[order].tolist(), theirs[order].tolist(), strict=True))
+
+
+def _occurrences(kinds: np.ndarray) -> np.ndarray:
+    """By step, how many before it are of its kind."""
+    import numpy as np
+
+    order = np.argsort(kinds, kind="stable")
+    ordered = kinds[order]
+    new = np.append(True, ordered[1:] != ordered[:-1])[: len(kinds)]
+    starts = np.flatnonzero(new)
+    found = np.empty_like(order)
+    found[order] = np.arange(len(kinds)) - starts[np.cumsum(new) - 1]
+    return found
 
 
 def _first_difference(
