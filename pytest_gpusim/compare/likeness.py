@@ -134,6 +134,26 @@ def knows_a_run(sim: RunMetrics, real: Sequence[RunMetrics]) -> str | None:
     return None
 
 
+def alike_pair(real: Sequence[RunMetrics]) -> tuple[int, int, str] | None:
+    """Two of three or more runs that may be one with small changes, and why, in words.
+
+    Their noise, request by request, is that much less than the one between any other two. No proof:
+    two quiet runs beside a disturbed one look the same.
+    """
+    columns = _columns(real, ["tpot"])
+    if len(real) < 3 or len(columns[0]) < FEWEST:
+        return None
+    scatter = {
+        pair: _scatter(*(columns[place] for place in pair))
+        for pair in combinations(range(len(real)), 2)
+    }
+    (one, other), *rest = sorted(scatter, key=lambda pair: scatter[pair])
+    own, next_own = scatter[one, other], scatter[rest[0]]
+    if next_own < SCATTER or own * CLOSER >= next_own:
+        return None
+    return one, other, f"to {own:.2%}, {next_own / max(own, 1e-9):.0f} times closer than any others"
+
+
 def _scatter(ours: np.ndarray, theirs: np.ndarray) -> float:
     """1.05 times the median distance of the ratio's logarithm from one request to the next.
 

@@ -44,6 +44,7 @@ from tests.compare.runs import MS
 
 PROFILE = SIMULATED["profile"]
 LATENCIES = ("scheduled_time_ns", "first_token_time_ns", "completion_time_ns")
+WORK_NS = (WORK.arrival * 1e9).round().astype("int64")
 SLOWEST = np.argsort(RIGHT.first - WORK.arrival)
 
 
@@ -318,3 +319,20 @@ def test_what_was_assumed_can_be_stated() -> None:
     assert compare_runs(assumed, sim, stated=stated).judged().verdict == "pass"
     stated = {"real.engine.async_scheduling": True}
     assert compare_runs(assumed, sim, stated=stated).judged().verdict == "fail"
+
+
+@pytest.mark.parametrize("jitter", [1e-4, 1e-3])
+def test_a_copy_with_jitter_is_suspected(jitter: float) -> None:
+    """It is no proof: two quiet runs beside a disturbed one look the same."""
+    real, sim = Planted().runs()
+    lasts = (real[0].requests[column] - WORK_NS for column in LATENCIES)
+    factor = np.exp(jitter * np.random.default_rng(1).standard_normal(60))
+    touched = {
+        column: WORK_NS + (time.astype("float64") * factor).round().astype("Int64")
+        for column, time in zip(LATENCIES, lasts, strict=True)
+    }
+    comparison = compare_runs([*real[:2], of_rows(real[0], "again", **touched)], sim)
+    assert status(comparison, "roles") == "warn"
+    detail = next(check.detail for check in comparison.checks if check.name == "roles")
+    assert "real-0 and again (real-0) agrees to 0.0" in detail
+    assert status(compare_runs(real, sim), "roles") == "pass"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed
-from pytest_gpusim.compare.likeness import is_copy
+from pytest_gpusim.compare.likeness import alike_pair, is_copy
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.runs import Run
 from pytest_gpusim.runs.identity import run_digest
@@ -28,7 +28,8 @@ def roles(sides: Sides) -> Finding:
 
     Two measured runs never agree in every time; nor does a simulation with a measured run. Nor do
     they in half of the requests to 2 µs, or in nine of ten but for rounding, a shift or a stretch:
-    that is a copy (see `likeness.is_copy`). What only a simulation writes of itself shows one that
+    that is a copy (see `likeness.is_copy`). It warns of two that agree much better than any others
+    (see `likeness.alike_pair`). What only a simulation writes of itself shows one that
     is called real, and the other way round. Several simulated runs are the seeds of one simulation,
     each given once.
     """
@@ -39,6 +40,13 @@ def roles(sides: Sides) -> Finding:
     silent = [run.run_id for run in (*sides.real, *sides.sims) if not run.meta.get("run_type")]
     if silent:
         return "unknown", f"{listed(silent)}: run_type is not recorded, real or simulated?"
+    alike = alike_pair(sides.real_metrics)
+    if alike:
+        one, other, how = alike
+        return "warn", (
+            f"TPOT of single requests of {_named(sides.real[one])} and {_named(sides.real[other])} "
+            f"agrees {how}: they count as two runs; are they one?"
+        )
     return "pass", f"{len(sides.real)} real, {len(sides.sims)} simulated, no two the same"
 
 
