@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.backends.vllm import measure
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.providers import MeasureInputs, SimulationInputs
+from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.simulators.reference import simulate
 from pytest_gpusim.workload import Workload, read_workload
 from pytest_gpusim.workload.generate import Lengths, WorkloadSpec, generate_workload
 from tests.factories import CPU, make_bundle
-from tests.vllm_runtime.tiny import QWEN3, SMALL, needs_vllm, tiny_workload
+from tests.vllm_runtime.tiny import QWEN3, measure_tiny, needs_vllm, tiny_workload
 
 pytestmark = needs_vllm
 
@@ -34,7 +33,7 @@ def test_batches_are_the_live_engines(tmp_path: Path, seed: int, shared_tokens: 
         tmp_path / "workload",
         gap_ns=0,
         shared_tokens=shared_tokens,
-        lengths=[(stream.randint(66, 150), stream.randint(5, 60)) for _ in range(REQUESTS)],
+        lengths=[(stream.randint(150, 195), stream.randint(20, 60)) for _ in range(REQUESTS)],
     )
     real = _same_batches(workload, tmp_path)
     assert real.steps is not None
@@ -77,8 +76,7 @@ def test_batches_of_conversations_are_the_live_engines(tmp_path: Path, limit: in
 
 def _same_batches(workload: Workload, tmp_path: Path) -> Run:
     """Measure, simulate, and hold the two schedules against each other; returns the real run."""
-    measure(MeasureInputs(QWEN3, CPU, workload, SMALL, [tmp_path / "real"], {"threads": 1}))
-    real = read_run(tmp_path / "real")
+    (real,) = measure_tiny(workload, [tmp_path / "real"])
     bundle = make_bundle(tmp_path / "bundle", model=QWEN3)
     engine = EngineSettings.load(real.path)
     simulate(SimulationInputs(QWEN3, CPU, workload, bundle, engine, tmp_path / "simulated", {}))

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_gpusim.backends.vllm import measure
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.providers import MeasureInputs
+from pytest_gpusim.runs import Run, read_run
 from pytest_gpusim.workload import Workload, WorkloadRequest, read_workload, write_workload
 from pytest_gpusim.workload.prompts import Prompt
-from tests.factories import TINY
+from tests.factories import CPU, TINY
 
 needs_vllm = pytest.mark.skipif(
     find_spec("vllm") is None, reason="vllm is not installed: pip install 'pytest-gpusim[cpu]'"
@@ -20,7 +24,8 @@ needs_vllm = pytest.mark.skipif(
 
 # vLLM's CPU attention wants a head_dim of at least 32.
 QWEN3 = replace(TINY, name="tiny/qwen3", head_dim=32, hidden_size=128)
-# As it is profiled, so that one engine does for tests that measure and tests that profile.
+# As it is profiled, so that one engine does for tests that measure and tests that profile. Its
+# blocks are too few for eight long requests: some are preempted and find blocks again.
 ENGINE = EngineSettings(
     max_num_seqs=8,
     max_num_batched_tokens=128,
@@ -30,8 +35,12 @@ ENGINE = EngineSettings(
     enable_prefix_caching=True,
     long_prefill_token_threshold=0,
 )
-# Thirteen blocks are too few for eight seats: requests are preempted and find blocks again.
-SMALL = replace(ENGINE, num_gpu_blocks=14, max_num_batched_tokens=64)
+
+
+def measure_tiny(workload: Workload, outs: Sequence[Path], **params: Any) -> list[Run]:
+    """Measure the model on the tests' one engine; a run for each of ``outs``."""
+    measure(MeasureInputs(QWEN3, CPU, workload, ENGINE, outs, {"threads": 1, **params}))
+    return [read_run(out) for out in outs]
 
 
 def tiny_workload(
