@@ -205,11 +205,15 @@ def test_an_interrupt_that_nothing_can_raise_comes_again(monkeypatch):
         def __del__(self):
             raise KeyboardInterrupt
 
+    def wait():  # in pieces: it ends no sleep
+        for _ in range(1000):
+            time.sleep(0.01)
+
     monkeypatch.setattr(sys, "unraisablehook", interrupted_elsewhere)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as above
     try:
         Dies()
         with pytest.raises(KeyboardInterrupt):
-            time.sleep(10)
+            wait()
     finally:
         signal.signal(signal.SIGINT, before)
