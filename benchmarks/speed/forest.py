@@ -37,11 +37,11 @@ def fit_interpolation(points: Sequence[Point], values: Sequence[float]) -> Predi
     return lambda places: [grid.at(*place)[0] for place in places]
 
 
-def fit_forest(points: Sequence[Point], values: Sequence[float]) -> Predict:
-    """What Vidur trains."""
+def fit_forest(points: Sequence[Point], values: Sequence[float], **given: int) -> Predict:
+    """What Vidur trains; ``given`` is another choice of its grid."""
     from sklearn.ensemble import RandomForestRegressor
 
-    forest = RandomForestRegressor(**FOREST).fit(np.asarray(points), values)
+    forest = RandomForestRegressor(**{**FOREST, **given}).fit(np.asarray(points), values)
     return lambda places: list(forest.predict(np.asarray(places)))
 
 
@@ -61,7 +61,7 @@ def score(table: pd.DataFrame, axes: list[str], time_column: str, fit: Fit) -> S
     return Score(float(np.mean(np.abs(found / values[held] - 1))), seconds)
 
 
-def compare(profile: Path) -> dict[str, tuple[Score, Score]]:
+def compare(profile: Path, forest: Fit = fit_forest) -> dict[str, tuple[Score, Score]]:
     """Per operator, the scores of interpolation and of the forest."""
     dense = pd.read_csv(profile / "dense.csv")
     attention = pd.read_csv(profile / "attention.csv")
@@ -76,7 +76,7 @@ def compare(profile: Path) -> dict[str, tuple[Score, Score]]:
     return {
         name: (
             score(table, axes, "time_us", fit_interpolation),
-            score(table, axes, "time_us", fit_forest),
+            score(table, axes, "time_us", forest),
         )
         for name, (table, axes) in tables.items()
     }
