@@ -85,6 +85,8 @@ def live_server(model: ModelShape, directory: Path, options: Sequence[str] = ())
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        # The engine's process then has what the server's has imported.
+        "VLLM_WORKER_MULTIPROC_METHOD": "fork",
     }
     with log.open("wb") as stream:
         process = subprocess.Popen(
