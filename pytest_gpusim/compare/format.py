@@ -39,11 +39,11 @@ def interval(ends: Sequence[float] | None) -> str:
 
 
 def runs_needed(judgement: Mapping[str, Any]) -> str:
-    """How many real runs there are, and how many decide: ``3 (5 decide)``."""
+    """How many real runs there are, and how many are needed: ``3 (5 needed)``."""
     needed = judgement["runs_needed"]
     if needed is None and judgement["run_sd"] is None:
         return str(judgement["num_runs"])
-    return f"{judgement['num_runs']} ({'>100' if needed is None else needed} decide)"
+    return f"{judgement['num_runs']} ({'>100' if needed is None else needed} needed)"
 
 
 def judged_error(judgement: Mapping[str, Any]) -> str:

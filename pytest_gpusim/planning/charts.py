@@ -21,8 +21,12 @@ def draw_curve(capacity: Capacity, out: Path) -> None:
             panel.set(title=label)
         draw_share(axes[-1], capacity)
         axes[-1].set(title="share of requests within limits")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower center", ncols=len(labels))
+        shown = {
+            label: handle
+            for panel in axes
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=len(shown))
         save_svg(figure, out, "capacity")
 
 
@@ -35,7 +39,7 @@ def draw_latency(axes: Any, capacity: Capacity, metric: str) -> None:
         axes.plot(loads, times, line, color=SIM, marker=".", label=statistic)
     for limit in capacity.limits.limits:
         if limit.metric == metric:
-            axes.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1)
+            axes.axhline(limit.most_ns / 1e6, color=REAL, linewidth=1, label="limit")
     log_scale(axes, "y")
     _mark(axes, capacity)
 
@@ -49,9 +53,9 @@ def draw_share(axes: Any, capacity: Capacity) -> None:
 
 
 def _mark(panel: Any, capacity: Capacity) -> None:
-    panel.axvline(capacity.value, color=REAL, linewidth=1, linestyle="--")
+    panel.axvline(capacity.value, color=REAL, linewidth=1, linestyle="--", label="capacity")
     if capacity.interval is not None:
-        panel.axvspan(*capacity.interval, color=REAL, alpha=0.12, linewidth=0)
+        panel.axvspan(*capacity.interval, color=REAL, alpha=0.12, linewidth=0, label="its interval")
     if capacity.knee is not None:
-        panel.axvline(capacity.knee, color=REAL, linewidth=0.8, linestyle=":")
+        panel.axvline(capacity.knee, color=REAL, linewidth=0.8, linestyle=":", label="knee")
     panel.set_xlabel(capacity.axis.unit)

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.planning.decision import student
-from pytest_gpusim.report.charts.canvas import REAL, log_scale, row, save_svg
+from pytest_gpusim.report.charts.canvas import REAL, log_scale, make_room, row, save_svg
 from pytest_gpusim.report.inline import drawn
 
 if TYPE_CHECKING:
@@ -134,21 +134,31 @@ def draw(axes: Any, panel: Panel, unit: str) -> None:
 
 
 def draw_row(panels: Sequence[Panel], unit: str, out: Path) -> None:
-    """Write the panels beside each other as an SVG, with a legend of the settings."""
-    from matplotlib.lines import Line2D
-
+    """Write the panels beside each other as an SVG, with a legend of settings and lines."""
     with row(len(panels)) as (figure, axes):
         for each, panel in zip(axes, panels, strict=True):
             draw(each, panel, unit)
             each.set(title=panel.title)
-        curves = panels[0].curves
-        handles = [Line2D([], [], **_look(number)) for number in range(len(curves))]
-        labels = [
-            f"{curve.setting} ({curve.choice})" if curve.choice else curve.setting
-            for curve in curves
-        ]
-        figure.legend(handles, labels, loc="lower center", ncols=len(curves))
+        handles = list(_handles(panels))
+        columns = 2 * len(panels)
+        make_room(figure, math.ceil(len(handles) / columns))
+        figure.legend(handles=handles, loc="lower center", ncols=columns)
         save_svg(figure, out, "load")
+
+
+def _handles(panels: Sequence[Panel]) -> Iterator[Any]:
+    """A line of the legend for each setting, each side, and the limit."""
+    from matplotlib.lines import Line2D
+
+    curves = panels[0].curves
+    for number, curve in enumerate(curves):
+        label = f"{curve.setting} ({curve.choice})" if curve.choice else curve.setting
+        yield Line2D([], [], lw=2.2 if curve.choice else 1.1, label=label, **_look(number))
+    if any(curve.dashed for curve in curves):
+        yield Line2D([], [], color=REAL, lw=1.1, marker="o", ms=4, label="real")
+        yield Line2D([], [], color=REAL, lw=1.1, ls="--", marker="o", mfc="none", label="simulated")
+    if any(panel.limit is not None for panel in panels):
+        yield Line2D([], [], color=REAL, lw=1, ls=":", label="limit")
 
 
 def _mark(number: int) -> int:

@@ -10,7 +10,15 @@ from pytest_gpusim.artifacts import package_version, provenance, sha256_file, ut
 from pytest_gpusim.compare.format import milliseconds, signed_percent
 from pytest_gpusim.profiling.silicon_tables import PACKAGE
 from pytest_gpusim.report.bars import common_reach, error_marks
-from pytest_gpusim.report.charts.canvas import BAND, GRID, REAL, SIM, log_scale, unit
+from pytest_gpusim.report.charts.canvas import (
+    BAND,
+    GRID,
+    REAL,
+    SIM,
+    legend_above,
+    log_scale,
+    unit,
+)
 from pytest_gpusim.report.inline import drawn
 from pytest_gpusim.report.page import write_page
 
@@ -150,6 +158,6 @@ def _scatter(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> str:
         log_scale(axes, "x", "y")
         axes.set_xlabel(f"measured, {label}")
         axes.set_ylabel(f"simulated, {label}")
-        axes.legend(loc="upper left", fontsize=8)
+        legend_above(axes)
 
     return drawn(name, said, draw)

@@ -28,7 +28,7 @@ def write_published_page(
     write_page(
         out,
         "published.html.j2",
-        title=f"Published runs, simulated: {len(runs)}",
+        title="Published runs, simulated",
         runs=runs,
         failures=[str(failure) for failure in failures],
         made={**provenance(), "at": utc_now()},

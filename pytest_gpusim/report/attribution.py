@@ -44,7 +44,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
         ],
     )
     steps = found["steps"] or {}
-    yield TextTable("Steps: schedule and step times told apart", ("what", ""), list(_steps(steps)))
+    yield TextTable("Steps: schedule and step time", ("what", ""), list(_steps(steps)))
     yield TextTable(
         "Decode steps by batch size (median)",
         ("sequences", "real", "simulated", "error"),
@@ -75,8 +75,8 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
         ],
     )
     yield TextTable(
-        "The same request from one real run to the next",
-        ("metric", "varies by", "lifts the real p90 by", "error against the p90 of medians"),
+        "Each request between real runs",
+        ("metric", "varies by", "raises real p90 by", "error against p90 of medians"),
         [
             (
                 LABELS[metric],
@@ -100,15 +100,15 @@ def _tables(found: Mapping[str, Any]) -> Iterator[TextTable]:
 def _state(state: Mapping[str, Any]) -> Iterator[TextTable]:
     """Real over modelled time of the real run's own batches."""
     yield TextTable(
-        "The real run's own state against the profile, by period",
-        ("time", "sequences that decode", "real time over modelled"),
+        "Real steps against the profile, by time",
+        ("time", "decoding sequences", "real / modelled time"),
         [
             (_seconds(row["from"], row["to"]), f"{row['batch']:.1f}", _over(row["ratio"]))
             for row in state.get("by_period") or ()
         ],
     )
     yield TextTable(
-        "The same by batch size",
+        "Real steps against the profile, by batch size",
         ("sequences", "at the start", "later"),
         [
             (_span(row["from"], row["to"]), _over(row["early"]), _over(row["late"]))

@@ -12,6 +12,7 @@ from pytest_gpusim.compare.format import allowed, judged_error, runs_needed
 from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.report.page import render, write_page
+from pytest_gpusim.report.session import deciding_text
 from pytest_gpusim.report.terminal import beside_lines
 from pytest_gpusim.report.versions import read_document
 
@@ -71,6 +72,7 @@ def _item(document: ComparisonDocument, charts: Path, prefix: str = "") -> dict[
         "prefix": prefix,
         "verdict": document.verdict,
         "sentence": _sentence(document),
+        "deciding": deciding_text(document),
         "comparison": document.comparison,
         "meta": document.meta,
         "judged": judged,
@@ -82,12 +84,15 @@ def _item(document: ComparisonDocument, charts: Path, prefix: str = "") -> dict[
 
 
 def _sentence(document: ComparisonDocument) -> str:
-    """The verdict in a sentence: how many figures hold, and which checks speak against it."""
-    outcomes = Counter(item["outcome"] for item in document.judgements)
-    total = sum(outcomes.values())
-    parts = [f"{outcomes['pass']} of {total} judged figures are within their tolerance"]
+    """The verdict in a sentence: which figures hold, and which checks speak against it."""
+    by_outcome: dict[str, list[str]] = {}
+    for item in document.judgements:
+        by_outcome.setdefault(item["outcome"], []).append(item["name"])
+    within, total = len(by_outcome.pop("pass", ())), len(document.judgements)
+    parts = [f"{within} of {total} judged figures are within their tolerance"]
     if not total:
         parts = ["No tolerance was given, so no figure was judged"]
+    parts += [f"{outcome}: {', '.join(names)}" for outcome, names in sorted(by_outcome.items())]
     against = [
         f"{check['name']} {'failed' if check['status'] == 'fail' else 'is unknown'}"
         for check in document.against

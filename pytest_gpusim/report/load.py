@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import LABELS, milliseconds
-from pytest_gpusim.report.charts.canvas import BAND, REAL, SIM, unit
+from pytest_gpusim.report.charts.canvas import BAND, REAL, SIM, legend_above, unit
 
 _PANELS = (("ttft", "p50"), ("ttft", "p90"), ("tpot", "p50"), ("e2e", "p50"))
 _SAME = 1.05  # loads that differ by less are one
@@ -114,7 +114,7 @@ def _chart(
         axes.set_ylabel(name)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left", fontsize=8)
+        legend_above(axes)
 
     svg = drawn(f"{prefix}{metric}-{statistic}", said, draw)
     return {"title": label, "caption": "", "svg": svg}

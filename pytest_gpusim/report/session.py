@@ -23,7 +23,7 @@ def session_lines(documents: Sequence[ComparisonDocument], width: int) -> list[S
     """
     words = [document.comparison["verdict"].replace("_", " ") for document in documents]
     counts = [_judged(document) for document in documents]
-    deciding = [_deciding(document) for document in documents]
+    deciding = [deciding_text(document) for document in documents]
     first, second = max(map(len, words), default=0), max(map(len, counts), default=0)
     longest = max(map(len, deciding), default=0)
     room = max(16, width - first - second - min(longest, width // 2 + 8) - 6)
@@ -42,7 +42,7 @@ def _judged(document: ComparisonDocument) -> str:
     return f"{outcomes.count('pass')}/{len(outcomes)}"
 
 
-def _deciding(document: ComparisonDocument) -> str:
+def deciding_text(document: ComparisonDocument) -> str:
     """What the verdict hangs on: checks against it, and the figure that is nearest its limit."""
     accepted = [
         f"{check['name']} accepted"
@@ -98,7 +98,7 @@ def session_markdown(documents: Sequence[ComparisonDocument]) -> str:
     lines = ["## Simulated against real", "", "| case | verdict | judged | decided by |"]
     lines.append("| --- | --- | ---: | --- |")
     for document in documents:
-        row = (document.case, document.verdict, _judged(document), _deciding(document))
+        row = (document.case, document.verdict, _judged(document), deciding_text(document))
         lines.append(f"| {' | '.join(map(cell, row))} |")
     for document in documents:
         title = markdown(f"{document.case}: {document.title}")

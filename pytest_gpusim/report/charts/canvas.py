@@ -110,7 +110,7 @@ def style() -> Iterator[Any]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
-        figure.subplots_adjust(left=0.16, right=0.97, top=0.95, bottom=0.18)
+        figure.subplots_adjust(left=0.16, right=0.97, top=0.91, bottom=0.18)
         yield figure
 
 
@@ -122,9 +122,17 @@ def row(count: int) -> Iterator[tuple[Any, Sequence[Any]]]:
 
     _keep_quiet()
     with mpl.rc_context({**STYLE, "savefig.facecolor": "white"}):
-        figure = Figure(figsize=(3 * count, 3.3))
-        figure.subplots_adjust(left=0.16 / count, right=0.99, top=0.9, bottom=0.25, wspace=0.25)
+        figure = Figure(figsize=(3 * count, 3))
+        figure.subplots_adjust(left=0.16 / count, right=0.99, wspace=0.25)
+        make_room(figure, 1)
         yield figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def make_room(figure: Any, lines: int) -> None:
+    """Let a row of charts end as high above its lower edge as a legend of so many lines needs."""
+    below, height = 0.52 + 0.2 * lines, 2.8 + 0.2 * lines
+    figure.set_figheight(height)
+    figure.subplots_adjust(top=1 - 0.28 / height, bottom=below / height)
 
 
 def _keep_quiet() -> None:
@@ -147,6 +155,12 @@ def unit(*columns: np.ndarray) -> tuple[str, float]:
     """Unit and its ns for values: s where the largest is above 5 s, else ms."""
     largest = max((float(column.max()) for column in columns if len(column)), default=0.0)
     return ("s", 1e9) if largest > 5e9 else ("ms", 1e6)
+
+
+def legend_above(axes: Any, **looks: Any) -> None:
+    """A legend in a line above the axes: within them it would lie over what is drawn."""
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
+    axes.legend(**place, ncols=9, fontsize=8, columnspacing=1.2, handletextpad=0.5, **looks)
 
 
 def few_ticks(axis: Any) -> None:

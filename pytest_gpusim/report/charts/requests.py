@@ -16,6 +16,7 @@ from pytest_gpusim.report.charts.canvas import (
     SIM,
     Chart,
     few_ticks,
+    legend_above,
     unit,
 )
 
@@ -44,7 +45,7 @@ def _distribution(
     few_ticks(axis)
     axis.set_ylim(0, 1.02)
     axis.set_xlim(left=0)
-    axis.legend(loc="lower right")
+    legend_above(axis)
     return True
 
 
@@ -73,20 +74,20 @@ def _scatter(
     top = float(max(real.max(), sim.max(), high.max())) * 1.05 or 1.0
     ends = np.array([0.0, top])
     band = tolerances.get(metric, DEFAULT_BAND)
-    label = f"±{band:.0%}" + ("" if metric in tolerances else " (nothing judged)")
+    label = f"±{band:.0%}" + ("" if metric in tolerances else " (not judged)")
     axis.fill_between(
         ends, ends * (1 - band), ends * (1 + band), color=GRID, lw=0, zorder=0, label=label
     )
     axis.plot(ends, ends, color=BAND, lw=1)
     if len(series.real) > 1 and len(real) <= _SPANS:
-        axis.hlines(sim, low, high, color=REAL, lw=0.8, alpha=0.5, label="real runs, from to")
+        axis.hlines(sim, low, high, color=REAL, lw=0.8, alpha=0.5, label="range of real runs")
     axis.plot(real, sim, "o", ms=4, color=SIM, alpha=0.55, mew=0, rasterized=len(real) > MANY)
     axis.set_xlabel(f"real, {name}")
     axis.set_ylabel(f"simulated, {name}")
     few_ticks(axis)
     axis.set_xlim(0, top)
     axis.set_ylim(0, top)
-    axis.legend(loc="upper left", fontsize=8)
+    legend_above(axis)
     return True
 
 
@@ -105,7 +106,7 @@ def _over_time(
     axis.set_xlabel("arrival, s")
     axis.set_ylabel(name)
     axis.set_ylim(bottom=0)
-    axis.legend(loc="upper left", fontsize=8, markerscale=2)
+    legend_above(axis, markerscale=2)
     return True
 
 
@@ -123,9 +124,10 @@ def _errors(
         band = 100 * tolerances[metric]
         axis.axhspan(-band, band, color=GRID, lw=0, zorder=0)
     axis.axhline(0, color=BAND, lw=1)
-    axis.plot(seconds, error, "o", ms=2.6, color=SIM, alpha=0.4, mew=0,
-              rasterized=len(error) > MANY)  # fmt: skip
-    axis.plot(seconds, smooth, color=REAL, lw=1.5)
+    axis.plot(seconds, error, "o", ms=4 if len(error) <= _SPANS else 2.6, color=SIM, alpha=0.5,
+              mew=0, rasterized=len(error) > MANY, label="a request")  # fmt: skip
+    axis.plot(seconds, smooth, color=REAL, lw=1.5, label="moving median")
+    legend_above(axis)
     axis.set_xlabel("arrival, s")
     axis.set_ylabel("error, %")
     # A few wild requests must not flatten the rest.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.series import ComparisonSeries, StepSeries
-from pytest_gpusim.report.charts.canvas import MANY, REAL, SIM, Chart
+from pytest_gpusim.report.charts.canvas import MANY, REAL, SIM, Chart, legend_above
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def _finish(axis: Any, label: str, **legend: Any) -> None:
     axis.set_xlabel("time, s")
     axis.set_ylabel(label)
     axis.set_ylim(bottom=0)
-    axis.legend(loc="upper right", fontsize=8, **legend)
+    legend_above(axis, **legend)
 
 
 _GROUP = "Over the run"
