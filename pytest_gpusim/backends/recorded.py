@@ -127,6 +127,9 @@ def open_recording(place: Path | str) -> Recording:
         if _digest(directory) != digest:
             raise InputError(directory, "", "was changed after it was recorded", _FIX)
         runs.append(read_run(directory))
+    for directory in sorted((place / REAL).iterdir()):
+        if directory.is_dir() and directory.name not in meta["runs"]:
+            raise InputError(directory, "", f"is a run that {RECORDING} does not list", _FIX)
     _require_one_case(workload, bundle, runs)
     return Recording(place, meta, workload, runs, bundle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def _decide(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.planning.decision_file import read_question
     from pytest_gpusim.planning.decision_page import LOAD, panels_of, write_decision_page
 
-    if options.regret is not None and not options.regret >= 0:
+    if options.regret is not None and not 0 <= options.regret < math.inf:
         raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
     out = out_of(options, "decisions", "decision")
     question = read_question(options.decision, registry, out / "imported")

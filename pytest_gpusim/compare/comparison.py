@@ -19,7 +19,7 @@ from pytest_gpusim.compare.judging.judgement import (
     require_telling,
 )
 from pytest_gpusim.compare.judging.tolerances import default_limits, duration_ns, read_limits
-from pytest_gpusim.compare.judging.verdict import Verdict, verdict_of
+from pytest_gpusim.compare.judging.verdict import Verdict, verdict_of, worse_of
 from pytest_gpusim.compare.measure import measure_run
 from pytest_gpusim.compare.metrics import PER_REQUEST
 from pytest_gpusim.compare.sides import Sides
@@ -125,7 +125,8 @@ class Comparison:
         accept: Collection[str] = (),
         slo: Mapping[str, str] | None = None,
     ) -> Comparison:
-        """The comparison held against tolerances.
+        """The comparison held against tolerances, beside those that it was held against before: of
+        a figure that is judged again the worse outcome stays.
 
         Args:
             tolerances: By name, such as ``{"ttft_p50": 0.10, "tpot_p50": Tolerance(0.05, "1ms")}``;
@@ -146,7 +147,9 @@ class Comparison:
             )
             sides = replace(sides, figures=figures)
         carried = require_carried(limits, sides.figures)
-        sides = replace(sides, limits=carried)
+        again = {limit.name for limit in carried}
+        before = tuple(limit for limit in self.sides.limits if limit.name not in again)
+        sides = replace(sides, limits=(*before, *carried))
         _keep_computed(self.sides, sides)
         left_out = {
             limit.name: sides.figures.unavailable.get(
@@ -159,12 +162,13 @@ class Comparison:
             self,
             sides=sides,
             checks=run_checks(sides, accepted),
-            asked=bool(limits),
-            left_out=left_out,
+            asked=self.asked or bool(limits),
+            left_out={**self.left_out, **left_out},
             accepted=accepted,
         )
-        judgements = tuple(judge(limit, sides.figures, found.agreements) for limit in carried)
-        judged = replace(found, judgements=require_telling(judgements, sides.figures))
+        judgements = [judge(limit, sides.figures, found.agreements) for limit in sides.limits]
+        judgements = worse_of(self.judgements, judgements)
+        judged = replace(found, judgements=require_telling(tuple(judgements), sides.figures))
         _keep_computed(self, judged)
         return judged
 

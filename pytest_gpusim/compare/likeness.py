@@ -20,7 +20,7 @@ SAME_NS, SAME, SAME_SHARE = 2_000, 3e-5, 0.5
 """Two runs are one where so many requests agree so well: times that were rounded to µs do."""
 FEWEST_SAME, FEWEST_ALIKE = 3, 8
 SHIFTED_SHARE = 0.9
-GRAIN_SHARE = 1e-3
+GRAIN_SHARE, PART_GRAIN_SHARE = 1e-3, 2e-3
 GRAINS_NS = (10_000_000, 1_000_000, 100_000, 10_000)
 SCATTER, CLOSER, FEWEST = 0.002, 8.0, 16
 PROPORTIONAL = 2e-5
@@ -30,11 +30,12 @@ _MOST_PAIRS = 5  # runs, of which the means of two are looked at as well
 def is_copy(one: RunMetrics, other: RunMetrics) -> str | None:
     """How two runs are one, in words; None where they are two.
 
-    Half of the requests agree in TTFT and E2E to 2 µs, or 0.003% of shorter times: rounded, or
-    touched in part. Or nine of ten do: to the grain of the coarser clock, where the other's is
-    finer; after a shift by one time; or after a stretch by one factor that waits share. (A run that
-    is slower as a whole waits longer by more, for the gaps between arrivals do not stretch. Where
-    nobody waits, it cannot be told from a copy that was stretched.)
+    Half of the requests agree in TTFT, or in the time from there to the end, to 2 µs, or 0.003% of
+    shorter times: rounded, or touched in part. Or nine of ten do: to the grain of the coarser
+    clock, where the other's is finer; in both, after a shift by one time; or after a stretch by one
+    factor that waits share. (A run that is slower as a whole waits longer by more, for the gaps
+    between arrivals do not stretch. Where nobody waits, it cannot be told from a copy that was
+    stretched.)
     """
     both = _columns([one, other], ["ttft", "e2e", "arrival_time_ns"])
     arrival, (ours, theirs) = both[0][:, 2], (values[:, :2] for values in both)
@@ -47,16 +48,40 @@ def is_copy(one: RunMetrics, other: RunMetrics) -> str | None:
         return None
     grains = [_grain(arrival, side) for side in (ours, theirs)]
     coarse = max(grains)
-    fine = coarse <= GRAIN_SHARE * _median(ours[:, 1])  # coarser ones agree by chance
-    if min(grains) < coarse and fine and _most(abs(ours - theirs) <= coarse):
-        return f"to {coarse / 1e6:g} ms, the grain of one of their clocks"
+    parts = [
+        (mine[known], its[known])
+        for mine, its in zip(_parts(ours), _parts(theirs), strict=True)
+        if int((known := (mine > 0) & (its > 0)).sum()) >= FEWEST_ALIKE
+    ]
+    for mine, its in parts:
+        close = abs(mine - its) <= _resolved(mine)
+        if coarse == 1 and _varies(mine) and float(close.mean()) >= SAME_SHARE:
+            return "to 2 µs"
+    if min(grains) < coarse:
+        # Coarser ones agree by chance.
+        fine = coarse <= GRAIN_SHARE * _median(ours[:, 1])
+        same = fine and _most(abs(ours - theirs) <= coarse)
+        for mine, its in parts:
+            telling = coarse <= PART_GRAIN_SHARE * _median(mine) and _varies(mine)
+            same |= telling and _most((abs(mine - its) <= coarse)[:, None])
+        if same:
+            return f"to {coarse / 1e6:g} ms, the grain of one of their clocks"
     apart = ours - theirs
     shift = float(_median(apart[:, 0]))
-    varied = _median(abs(ours[:, 0] - _median(ours[:, 0]))) > 10 * SAME_NS
-    if varied and _most(abs(apart - shift) <= _resolved(ours)):
+    if _varies(ours[:, 0]) and _most(abs(apart - shift) <= _resolved(ours)):
         return f"shifted by {shift / 1e6:.3g} ms"
     factor = _stretch(arrival, ours, theirs)
     return None if factor is None else f"times {factor:.6g}"
+
+
+def _parts(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of TTFT and E2E: TTFT, and what comes after it."""
+    return times[:, 0], times[:, 1] - times[:, 0]
+
+
+def _varies(times: np.ndarray) -> bool:
+    """Whether requests differ, so that agreement tells something."""
+    return _median(abs(times - _median(times))) > 10 * SAME_NS
 
 
 def _resolved(times: np.ndarray) -> np.ndarray:

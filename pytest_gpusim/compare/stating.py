@@ -59,6 +59,8 @@ def parse_statements(texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--state {text!r}: expected KEY=VALUE, such as clock=client")
+        if key.strip() in found:
+            raise UsageError(f"--state {key.strip()}: is given twice")
         try:
             found[key.strip()] = json.loads(value)
         except (ValueError, RecursionError):

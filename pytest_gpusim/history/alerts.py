@@ -52,8 +52,10 @@ def is_worse(now: Entry, before: Entry) -> bool:
     """Whether a figure is worse than its baseline."""
     size, was = abs(now.error), abs(before.error)
     if now.interval is None or before.interval is None:
-        return False
-    apart = now.interval[0] > before.interval[1] or now.interval[1] < before.interval[0]
+        # One run has no interval; against that same run only the simulation moved.
+        apart = now.run_digests == before.run_digests
+    else:
+        apart = now.interval[0] > before.interval[1] or now.interval[1] < before.interval[0]
     return apart and size - was >= POINTS and size >= was * (1 + RELATIVE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,15 @@ from pytest_gpusim.json_documents import SCHEMA_VERSION
 
 WATCHED = tuple(f"{metric}_p50" for metric in HEADLINES)
 """Figures that are looked at where nothing was judged."""
-_OPTIONAL = ("commit", "device", "simulator", "workload_digest", "profiling_digest", "outcome")
+_OPTIONAL = (
+    *("commit", "device", "simulator", "workload_digest", "profiling_digest", "outcome", "model"),
+)
 _TEXTS = ("case", "test", "session", "time", "engine", "figure", "verdict", *_OPTIONAL)
 _LARGEST = 100.0
 """Of a logarithm of times, of which there is no greater one."""
+
+_OF_REPEATS = {"roles", "real_runs_agree"}
+"""Checks without which the spread between real runs says nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class Entry:
         verdict: Of the comparison, with what was accepted.
         num_runs: Real runs, n.
         mean: Mean of ln(figure) over them, m.
-        run_sd: Its standard deviation, s, without a history; None for one run.
+        run_sd: Its standard deviation, s, without a history; None for one run, and for runs that
+            are no repeats of one measurement.
         offset: ln(simulated) - m, d.
         low: Lower end of the interval of d; None where it is not known.
         high: Upper end.
         run_digests: Of the real runs: a recording that is replayed has the same.
+        model: What was served; None where nobody recorded it, as in lines of old.
     """
 
     case: str
@@ -68,6 +75,7 @@ class Entry:
     low: float | None
     high: float | None
     run_digests: tuple[str, ...]
+    model: str | None = None
 
     @property
     def error(self) -> float:
@@ -111,11 +119,10 @@ class Entry:
         Raises:
             InputError: A field is missing or of another kind.
         """
-        names = [each.name for each in fields(cls)]
-        missing = [name for name in names if name not in document]
+        values = {each.name: document.get(each.name, each.default) for each in fields(cls)}
+        missing = [name for name, value in values.items() if value is MISSING]
         if missing:
             raise InputError(path, f"{where}, {missing[0]}", "is missing in this history")
-        values = {name: document[name] for name in names}
         for name in _TEXTS:
             may_lack = name in _OPTIONAL and values[name] is None
             if not may_lack and not isinstance(values[name], str):
@@ -147,6 +154,8 @@ def entries_of(document: ComparisonDocument, *, session: str, test: str = "") ->
     judged = {item["name"]: item["outcome"] for item in comparison["judgements"]}
     accepted = [one["name"] for one in comparison["checks"] if one["status"] == "accepted"]
     mode = meta.get("engine_mode") or "unknown mode"
+    failed = {one["name"] for one in comparison["checks"] if one["status"] == "fail"}
+    repeats = not failed & _OF_REPEATS
     return [
         Entry(
             case=meta.get("case") or document.title,
@@ -165,11 +174,12 @@ def entries_of(document: ComparisonDocument, *, session: str, test: str = "") ->
             + (f" ({', '.join(accepted)} accepted)" if accepted else ""),
             num_runs=found["num_runs"],
             mean=found["mean_log"],
-            run_sd=found["run_sd"],
+            run_sd=found["run_sd"] if repeats else None,
             offset=found["offset"],
             low=found["low"],
             high=found["high"],
             run_digests=tuple(meta["run_digests"]),
+            model=meta.get("model"),
         )
         for name, found in meta["estimates"].items()
     ]

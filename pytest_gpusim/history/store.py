@@ -76,7 +76,7 @@ class History:
         return tuple(made)
 
     def spreads(self, real: Sequence[Run]) -> dict[str, RunSpread]:
-        """Spread between earlier real runs, by figure: same device, engine and workload.
+        """Spread between earlier real runs, by figure: same model, device, engine and workload.
 
         Variances are pooled by degrees of freedom. A recording that was replayed again is the same
         runs and counts once, however many of them a comparison had; what ``real`` itself holds does
@@ -89,6 +89,7 @@ class History:
         eager = engine.get("enforce_eager")
         mode = "unknown mode" if eager is None else "eager" if eager else "compiled"
         wanted = (
+            meta.get("model"),
             meta.get("device_name"),
             f"{engine.get('engine_version') or 'unknown version'} {mode}",
             meta.get("workload_digest"),
@@ -100,7 +101,8 @@ class History:
         sums: dict[str, tuple[float, int]] = {}
         for entry in sorted(self.entries, key=lambda one: -one.num_runs):
             digests = frozenset(entry.run_digests)
-            if (entry.device, entry.engine, entry.workload_digest) != wanted or digests & mine:
+            of = (entry.model, entry.device, entry.engine, entry.workload_digest)
+            if of != wanted or digests & mine:
                 continue
             counted = seen.setdefault(entry.figure, set())
             more = min(entry.num_runs, len(digests)) - 1

@@ -46,11 +46,15 @@ def write_run_of(path: Path, meta: Mapping[str, Any], meta_path: Path, out: Path
     """Write the run of a ``requests.jsonl`` whose ``meta.json`` says ``meta``."""
     settings, notes = engine_settings(meta, meta_path)
     stated = JsonObject(meta_path, "", dict(meta))
+    requests = read_requests(path)
+    made = meta.get("num_requests")
+    if isinstance(made, int) and len(requests) < made:
+        raise InputError(path, "", f"has {len(requests)} of the {made} requests that {META} counts")
     write_imported(
         out,
         KIND,
         path,
-        read_requests(path),
+        requests,
         clock="engine",
         not_recovered=["cached tokens"],
         notes=["arrivals are queued_ts, when the engine took the request", *notes],

@@ -165,6 +165,7 @@ def _measured(
         try:
             for each in metrics:
                 limits.require_known(each)
+                limits.require_carried(each)
         except UsageError as error:
             raise InputError(path, "slo", str(error)) from None
     return [

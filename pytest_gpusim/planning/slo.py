@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_gpusim.compare.judging.judgement import FEWEST_BEYOND
 from pytest_gpusim.compare.metrics import PER_REQUEST, STATISTICS, Statistic
 from pytest_gpusim.errors import UsageError
 
@@ -108,6 +109,20 @@ class Limits:
         for limit in self.limits:
             if limit.metric in run.unavailable:
                 raise UsageError(f"{limit.metric} is not known of {run.unavailable[limit.metric]}")
+
+    def require_carried(self, run: RunMetrics) -> None:
+        """Raise `UsageError` where a run has too few values for a percentile: at least one must
+        lie beyond it, as for a tolerance.
+        """
+        for limit in self.limits:
+            values = run.values(limit.metric)
+            if limit.statistic is None or values is None:
+                continue
+            if limit.statistic.values_beyond(len(values)) < FEWEST_BEYOND - 1e-9:
+                raise UsageError(
+                    f"{limit.name}: {len(values)} values of {run.run_id} cannot carry "
+                    f"{limit.statistic.name}: at least one must lie beyond it"
+                )
 
     def goodput(self, run: RunMetrics) -> float:
         """The share of requests that are within every limit, statistics left aside."""

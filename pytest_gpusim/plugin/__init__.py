@@ -24,7 +24,7 @@ from pytest_gpusim.plugin.session import (
     State,
     profiling_root_of,
 )
-from pytest_gpusim.plugin.sim_vs_real import SimVsReal
+from pytest_gpusim.plugin.sim_vs_real import COMPARISONS, SimVsReal
 from pytest_gpusim.progress import lines_to
 from pytest_gpusim.registry import Registry, builtin_registry
 
@@ -229,19 +229,31 @@ def real_runner(sim_vs_real: SimVsReal) -> Callable[..., list[Run]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A comparison that was made is also judged, or that is said; its verdict is a property."""
     __tracebackhide__ = True
-    made = pyfuncitem.funcargs.get("sim_vs_real")
-    comparisons = made.comparisons if isinstance(made, SimVsReal) else []
     try:
         result = yield
-        for comparison in comparisons:
+        for comparison in item.stash.get(COMPARISONS, []):
             comparison.require_checked()
         return result
     finally:
-        for comparison in comparisons:
-            pyfuncitem.user_properties += comparison.properties()
+        for comparison in item.stash.get(COMPARISONS, []):
+            item.user_properties += comparison.properties()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A case that skips, whoever skips it, fails where the session requires it."""
+    report = yield
+    required = item.config.stash[judging.JUDGING].require and item.get_closest_marker("sim_vs_real")
+    if required and report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"required (--gpusim-require): {why.removeprefix('Skipped: ')}"
+    return report
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ class CheckedComparison:
         self.comparison = comparison
         self.path = path
         self.checked = False
+        self._failed = False
         self._item = item
 
     @property
@@ -43,7 +44,8 @@ class CheckedComparison:
         slo: Mapping[str, str] | None = None,
         **tolerances: Unpack[Tolerances],
     ) -> None:
-        """Fail the test unless the verdict is ``pass``.
+        """Fail the test unless the verdict is ``pass``: over all that this call judges, and all
+        that earlier ones did.
 
         Args:
             accept: Names of checks that may be unknown, or fail where that can be accepted.
@@ -68,6 +70,7 @@ class CheckedComparison:
             from pytest_gpusim.report.session import reasons_line
 
             pytest.xfail(f"simulated against real: {reasons_line(self._document())}")
+        self._failed = True
         raise AssertionError("\n".join(broken))
 
     def properties(self) -> list[tuple[str, str]]:
@@ -89,17 +92,18 @@ class CheckedComparison:
 
     def require_checked(self) -> None:
         """What becomes of a comparison that was never checked: it fails where a needed check did,
-        and else warns, or fails where the session says so.
+        and else warns, or fails where the session says so. So does a test that went on after its
+        check() failed.
         """
         __tracebackhide__ = True
-        if self.checked:
+        if self.checked and not self._failed:
             return
-        if self.verdict == "fail":
+        if self.verdict == "fail" and not self.checked:
             raise AssertionError("\n".join(self._failure()))
-        said = (
-            f"{self._item.nodeid}: sim_vs_real() compared and check() was never called: nothing "
-            "was judged"
-        )
+        what = "check() was never called: nothing was judged"
+        if self._failed:
+            what = f"its verdict is {self.verdict}: the test caught what check() raised"
+        said = f"{self._item.nodeid}: sim_vs_real() compared and {what}"
         if self._item.config.stash[JUDGING].unchecked == "fail":
             pytest.fail(said, pytrace=False)
         import warnings

@@ -36,7 +36,7 @@ class ComparisonCollector:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._tests.add(report.nodeid)
-        if report.when == "call":
+        if report.when == "teardown":  # a fixture may compare, and fail, too
             for key, value in report.user_properties:
                 if key == COMPARISON_PROPERTY:
                     self._comparisons.append(Path(str(value)))

@@ -19,7 +19,7 @@ MARKER = "gpusim_tolerances"
 
 
 class UncheckedComparison(GpusimWarning):
-    """A test called ``sim_vs_real`` and never ``check``: nothing was judged."""
+    """A test called ``sim_vs_real`` and never ``check``, or caught what that raised."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Judging:
         history: Where comparisons are appended, and whose spread is pooled.
         fail_on_regression: Whether what became worse fails the session.
         require: Whether a case that would skip fails.
-        unchecked: ``warn`` or ``fail`` for a comparison that was never checked.
+        unchecked: ``warn`` or ``fail`` for a comparison that was never checked, or whose failure
+            the test caught.
         inconclusive: ``fail`` or ``xfail`` for a check that was inconclusive.
     """
 
@@ -81,7 +82,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--gpusim-unchecked",
         choices=("warn", "fail"),
-        help="what becomes of a test that compares and never calls check() (default: warn)",
+        help="what becomes of a test that compares and never calls check(), or catches what that "
+        "raises (default: warn)",
     )
     group.addoption(
         "--gpusim-inconclusive",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import pytest
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
 
+COMPARISONS = pytest.StashKey[list[CheckedComparison]]()
+"""What a test compared, in its stash; it may have asked for the fixture in any way."""
+
+
 class SimVsReal:
     """Runs one case of a test; what the fixture of the same name returns."""
 
@@ -32,7 +36,7 @@ class SimVsReal:
         self._state = request.config.stash[STATE]
         self._judging = request.config.stash[JUDGING]
         self._is_timed = False
-        self.comparisons: list[CheckedComparison] = []
+        request.node.stash[COMPARISONS] = []  # a test that runs again begins anew
 
     def __call__(
         self,
@@ -101,19 +105,13 @@ class SimVsReal:
             comparison, path = cases.compare(case, settings, side, simulated, stated)
         except cases.CannotRunHere as reason:
             mode = self._config.getoption("--gpusim-real")
-            self._skip(f"{reason} (--gpusim-real recorded)" if mode == "recorded" else str(reason))
+            pytest.skip(f"{reason} (--gpusim-real recorded)" if mode == "recorded" else str(reason))
         except GpusimError as error:
             fail(error)
         self._publish(comparison, path)
-        self.comparisons.append(CheckedComparison(comparison, path, self._request.node))
-        return self.comparisons[-1]
-
-    def _skip(self, reason: str) -> NoReturn:
-        """Skip a case that cannot run here, or fail it where the session requires it."""
-        __tracebackhide__ = True
-        if self._judging.require:
-            pytest.fail(f"required (--gpusim-require): {reason}", pytrace=False)
-        pytest.skip(reason)
+        checked = CheckedComparison(comparison, path, self._request.node)
+        self._request.node.stash[COMPARISONS].append(checked)
+        return checked
 
     def simulate_alone(self, **arguments: Unpack[CaseArguments]) -> Run:
         """Simulate a case without a real side: the bundle's own engine settings."""
@@ -133,7 +131,7 @@ class SimVsReal:
         try:
             return cases.real_side(self._case(**arguments), self._settings()).runs
         except cases.CannotRunHere as reason:
-            self._skip(str(reason))
+            pytest.skip(str(reason))
         except GpusimError as error:
             fail(error)
 
@@ -165,7 +163,7 @@ class SimVsReal:
                 case, self._settings(), self._asked_for(case), accepted, stated
             )
         except cases.CannotRunHere as reason:
-            self._skip(str(reason))
+            pytest.skip(str(reason))
         except GpusimError as error:
             fail(error)
         if failures:

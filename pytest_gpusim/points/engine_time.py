@@ -37,6 +37,12 @@ class Kernels:
     simulated: Simulated
 
     @property
+    def served(self) -> tuple[str, str, str, int]:
+        """What a row of any wording is of: release, checkpoint, hardware and degree."""
+        point = self.point
+        return point.vllm_version, self.shape.name, point.hardware, point.tensor_parallel
+
+    @property
     def is_dense(self) -> bool:
         """Whether the model has no experts."""
         return self.shape.experts is None
@@ -76,12 +82,14 @@ def fit_without(point: Point, known: Sequence[Kernels]) -> Fit | None:
     """
     import numpy as np
 
+    mine = {each.served for each in known if each.point.configuration == point.configuration}
     others = [
         each
         for each in known
         if each.simulated.sequences is not None
         and each.point.vllm_version == point.vllm_version
         and each.point.configuration != point.configuration
+        and each.served not in mine
     ]
     dense = [each for each in others if each.is_dense]
     configurations = len({each.point.configuration for each in dense})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.compare.checks.units import UNIT_FACTOR
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import CLIENTS, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_gpusim.registry import Registry
 
 SCHEMA_VERSION = 1
+_SAME = 2e-6
+"""Share by which a measured time differs from a simulated one, which this report has to 0.1 ns."""
 _GROUP = ("vllm_version", "model", "hardware", "precision", "tensor_parallel")
 _ERRORS = ("ttft_error", "tpot_error", "kernels_tpot_error", "estimate_tpot_error")
 
@@ -62,7 +65,9 @@ def judge_points(
                 rows.append({**point.row, "refused": refused[index]})
                 continue
             fit = fit_without(point, list(known.values())) if engine_time else None
-            rows.append(_row(point, known[index], fit, chosen, simulator))
+            row = _row(point, known[index], fit, chosen, simulator)
+            wrong = no_measurement(point, row)
+            rows.append({**point.row, "refused": wrong} if wrong else row)
     return {
         "schema_version": SCHEMA_VERSION,
         "simulator": simulator,
@@ -75,6 +80,16 @@ def judge_points(
         "points": rows,
         "summary": _summary(rows),
     }
+
+
+def no_measurement(point: Point, row: Mapping[str, Any]) -> str | None:
+    """Why a row's times are none that were measured; None where they may be."""
+    pairs = [(row["sim_ttft_ms"], point.ttft_ms), (row["sim_tpot_ms"], point.tpot_ms)]
+    if any(max(sim / measured, measured / sim) >= UNIT_FACTOR for sim, measured in pairs if sim):
+        return f"its times are more than {UNIT_FACTOR:.0f} times off: are they in another unit?"
+    if all(abs(sim / measured - 1) < _SAME for sim, measured in pairs):
+        return "its times are those that are simulated: nothing is measured"
+    return None
 
 
 def _distrusted(texts: Sequence[str]) -> list[dict[str, Any]]:

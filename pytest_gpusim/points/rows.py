@@ -87,6 +87,12 @@ def read_points(path: Path) -> list[Point]:
         points = [_point(path, reader.line_num, row) for row in reader]
     if not points:
         raise InputError(path, "", "holds no points")
+    seen: dict[tuple[str, ...], Point] = {}
+    for point in points:
+        first = seen.setdefault(tuple(point.row.values()), point)
+        if first is not point:  # it would count twice in every mean
+            where, before = (each.where.removeprefix(f"{path}: ") for each in (point, first))
+            raise InputError(path, where, f"is the point of {before} again")
     return points
 
 

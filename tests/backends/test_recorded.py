@@ -111,6 +111,14 @@ def test_a_changed_run_is_refused(recording: Path) -> None:
         open_recording(recording)
 
 
+def test_a_run_that_was_left_out_of_the_list_is_refused(recording: Path) -> None:
+    path = recording / "recording.json"
+    meta = read_json(path)
+    write_json(path, {**meta, "runs": {"1": meta["runs"]["1"]}})
+    with pytest.raises(InputError, match=r"real/2: is a run that recording\.json does not list"):
+        open_recording(recording)
+
+
 def test_a_folder_without_its_metadata_is_refused(recording: Path) -> None:
     (recording / "recording.json").unlink()
     with pytest.raises(InputError, match=r"recording\.json: no such file"):

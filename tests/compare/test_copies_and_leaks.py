@@ -147,6 +147,38 @@ def repeats(*makers: Callable[[Run], Run]) -> Plant:
     return lambda real, sim: ([real[0], *(make(real[0]) for make in makers)], sim)
 
 
+def part_of_another(column: str) -> Plant:
+    """The first tokens of the first run, or how long after them its requests ended."""
+
+    def part(real: list[Run], sim: Run) -> Runs:
+        one, other = real[0].requests, real[1].requests
+        first, end = "first_token_time_ns", "completion_time_ns"
+        kept = one if column == first else other
+        tail = one if column == end else other
+        mixed = {first: kept[first], end: kept[first] + tail[end] - tail[first]}
+        return [real[0], of_rows(real[1], **mixed), real[2]], sim
+
+    return part
+
+
+def tokens_to_a_tenth(run: Run) -> Run:
+    """First tokens, and the gaps between tokens, to 0.1 ms: the gaps' rounding adds up."""
+    rows, grain = run.requests, MS // 10
+    first = rows["first_token_time_ns"] // grain * grain
+    gaps = rows["num_decode_tokens_actual"] - 1
+    gap = (rows["completion_time_ns"] - rows["first_token_time_ns"]) // gaps.clip(lower=1)
+    arrival = rows["arrival_time_ns"] // grain * grain
+    return of_rows(
+        run,
+        "rounded",
+        arrival_time_ns=arrival,
+        sent_time_ns=arrival,
+        scheduled_time_ns=pd.NA,
+        first_token_time_ns=first,
+        completion_time_ns=first + gap // grain * grain * gaps,
+    )
+
+
 # What is planted -> (how, the check that names it, its status, the verdict).
 FRAUDS: dict[str, tuple[Plant, str, str, str]] = {
     "repeats that are stretched": (
@@ -161,6 +193,22 @@ FRAUDS: dict[str, tuple[Plant, str, str, str]] = {
     "a repeat to the ms": (repeats(lambda r: rounded(r, "b", MS)), "roles", "fail", "fail"),
     "a repeat of which half is new": (
         repeats(lambda r: later(r, "b", factor=1.01, keep=2)), "roles", "fail", "fail",
+    ),
+    "a repeat with the first tokens of another": (
+        part_of_another("first_token_time_ns"), "roles", "fail", "fail",
+    ),
+    "a repeat with the decodes of another": (
+        part_of_another("completion_time_ns"), "roles", "fail", "fail",
+    ),
+    "a repeat of which each token was rounded to 0.1 ms": (
+        repeats(tokens_to_a_tenth), "roles", "fail", "fail",
+    ),
+    "prompts that nobody counted": (
+        lambda real, sim: (
+            [of_rows(run, num_prefill_tokens=0) for run in real],
+            of_rows(sim, num_prefill_tokens=0),
+        ),
+        "same_workload", "unknown", "inconclusive",
     ),
     "the simulation is a run, stretched": (
         lambda real, sim: (real, times_of(sim, later(real[1], "x", factor=1.01))),

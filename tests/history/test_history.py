@@ -101,9 +101,32 @@ def test_many_small_steps_against_one_recording_are_no_way_around() -> None:
     assert find_alerts(fresh) == []
 
 
-def test_one_run_without_a_spread_is_no_alert() -> None:
+def test_one_run_without_a_spread_is_an_alert_only_against_itself() -> None:
     unknown: dict[str, Any] = {"low": None, "high": None, "run_sd": None, "num_runs": 1}
     assert find_alerts([entry(1, 0.01), entry(2, 0.5, **unknown)]) == []
+    same = {**unknown, "run_digests": ("r",)}
+    alerts = find_alerts([entry(1, 0.01, **same), entry(2, 0.09, **same), entry(3, 0.02, **same)])
+    assert [alert.now.session for alert in alerts] == ["s2"]
+
+
+@pytest.mark.parametrize("fault", ["copies", "another model"])
+def test_no_spread_is_pooled_of_copies_or_of_another_model(tmp_path: Path, fault: str) -> None:
+    rng = np.random.default_rng(5)
+    real = [make_run(WORK, noisy(WORK, rng, sigma_run=0.01), REAL, name=f"r{k}") for k in range(3)]
+    if fault == "copies":
+        columns = ["first_token_time_ns", "completion_time_ns"]
+        real = [
+            replace(one, requests=one.requests.assign(**(one.requests[columns] + shift)))
+            for one, shift in zip([real[0]] * 3, (0, 300, 900), strict=True)
+        ]
+    else:
+        real = [replace(one, meta={**one.meta, "model": "another/model"}) for one in real]
+    sim = make_run(WORK, serve(WORK), SIMULATED, name="sim")
+    made = document_of(compare_runs(real, sim, name="case"))
+    assert made.meta["estimates"]["ttft_p50"]["run_sd"] is not None
+    History.read(tmp_path).append([made])
+    fresh = [make_run(WORK, noisy(WORK, rng, sigma_run=0.01), REAL, name="fresh")]
+    assert History.read(tmp_path).spreads(fresh) == {}
 
 
 @pytest.mark.parametrize("key", ["workload_digest", "profiling_digest"])
@@ -143,7 +166,7 @@ def test_spread_is_pooled_once_for_each_recording(tmp_path: Path) -> None:
     history = History.read(tmp_path)
     for document in (one, one, other):
         history.append([document])
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(8)
     fresh = [make_run(WORK, noisy(WORK, rng, sigma_run=0.01), REAL, name="fresh")]
     sds = [each.meta["estimates"]["ttft_p50"]["run_sd"] for each in (one, other)]
     pooled = History.read(tmp_path).spreads(fresh)["ttft_p50"]
@@ -236,6 +259,7 @@ def test_an_entry_counts_as_many_runs_as_it_names() -> None:
     fresh = [make_run(WORK, noisy(WORK, rng, sigma_run=0.01), REAL, name="fresh")]
     engine = "0.32.0 eager"
     known = {"device": "synthetic", "engine": engine, "workload_digest": "synthetic"}
+    known["model"] = "synthetic/model"
     poison = entry(1, 0.0, num_runs=10**6, run_sd=1e-9, run_digests=("a", "b"), **known)
     spread = History(Path(), (poison,)).spreads(fresh)["ttft_p50"]
     assert spread.dof == 1

@@ -145,6 +145,20 @@ def test_a_choice_that_costs_too_much_is_exit_code_1(
     assert "settings_mirrored: fail, 1 seats at load 200 and 3 other points" in said.out
 
 
+@pytest.mark.parametrize("regret", ["inf", "nan", "-0.1"])
+def test_a_regret_that_allows_all_is_refused(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], regret: str
+) -> None:
+    assert main(["decide", str(grid), f"--regret={regret}", "--out", str(tmp_path / "out")]) == 2
+    assert "expected a fraction of at least 0" in capsys.readouterr().err
+
+
+def test_a_percentile_that_few_requests_cannot_carry_is_refused(grid: Path, tmp_path: Path) -> None:
+    grid.write_text(grid.read_text().replace("ttft_p90=3ms", "ttft_p99=3ms"))
+    with pytest.raises(InputError, match=r"slo: ttft_p99: 40 values of \S+ cannot carry p99"):
+        read_question(grid, registry(), tmp_path / "store")
+
+
 def swap_simulations(grid: Path) -> None:
     text = grid.read_text()
     for load in ("200", "1000"):

@@ -17,7 +17,7 @@ from pytest_gpusim.deployment.models import QWEN3_32B, QWEN3_235B_A22B
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
-from pytest_gpusim.points.report import judge_points, points_lines
+from pytest_gpusim.points.report import judge_points, no_measurement, points_lines
 from pytest_gpusim.points.rows import COLUMNS, Point, read_points
 from pytest_gpusim.points.simulation import EngineTime, PointSimulator, Simulated
 from pytest_gpusim.registry import builtin_registry
@@ -75,6 +75,12 @@ def point(tmp_path: Path, **change: str) -> Point:
 def test_bad_rows_are_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         point(tmp_path, **change)
+
+
+def test_a_row_that_stands_twice_counts_in_no_mean(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", {}, {"isl": "256"}, {})
+    with pytest.raises(InputError, match="line 4: is the point of line 2 again"):
+        read_points(path)
 
 
 def test_a_table_needs_its_columns(tmp_path: Path) -> None:
@@ -187,6 +193,33 @@ def test_experts_take_what_others_of_their_kind_are_left_with(tmp_path: Path) ->
     more = fit.of(mine).per_step_ns - 94 * fit.per_layer_ns
     assert more == pytest.approx(10e6, rel=1e-6)
     assert fit_without(one, dense) == replace(fit, per_expert_gb_ns=0.0, expert_configurations=0)
+
+
+def test_another_word_for_a_configuration_is_no_other_configuration(tmp_path: Path) -> None:
+    one = point(tmp_path)
+    others = [
+        kernels(replace(one, tensor_parallel=degree), QWEN3_32B, 8, 64 * 0.02) for degree in (2, 8)
+    ]
+    mine = kernels(one, QWEN3_32B, 8, 5.0)
+    same = kernels(replace(one, precision="bf16"), QWEN3_32B, 8, 5.0)
+    assert fit_without(one, [*others, mine, same]) == fit_without(one, [*others, mine])
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "tpot_ms", "words"),
+    [
+        (30.0, 0.009, "another unit"),
+        (30_000.0, 9.0, "another unit"),
+        (31.0, 9.1, "nothing is measured"),
+        (31.0, 9.0, None),
+    ],
+)
+def test_times_that_nobody_measured_are_refused(
+    tmp_path: Path, ttft_ms: float, tpot_ms: float, words: str | None
+) -> None:
+    measured = replace(point(tmp_path), ttft_ms=ttft_ms, tpot_ms=tpot_ms)
+    found = no_measurement(measured, {"sim_ttft_ms": 31.0, "sim_tpot_ms": 9.1})
+    assert (found is None) if words is None else (words in str(found))
 
 
 @needs_tables

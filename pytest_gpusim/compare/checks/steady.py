@@ -99,7 +99,7 @@ def _prompts_beside(requests: pd.DataFrame, queued: str | None) -> pd.Series:
     arrival = requests["arrival_time_ns"].to_numpy()
     start = arrival + (requests[queued].to_numpy() if queued else 0)
     end = arrival + requests["ttft"].to_numpy()
-    tokens = requests["num_prefill_tokens"].to_numpy()
+    tokens = requests["num_prefill_tokens"].clip(lower=1).to_numpy()  # 0 where nobody counted
 
     def before(moments: np.ndarray, limits: np.ndarray, side: Literal["left", "right"]) -> Any:
         order = np.argsort(moments, kind="stable")

@@ -58,6 +58,9 @@ def same_workload(sides: Sides) -> Finding:
     foreign = _of_another_workload(sides)
     if foreign:
         return "fail", foreign
+    blank = _prompts_unknown(expected)
+    if blank:
+        return "unknown", f"the prompt lengths of {blank} requests are not known"
     digests = [_digest(run, sides.real[0]) for run in (*sides.real, sides.sim)]
     rows = f"{len(expected)} requests, same arrivals and prompt lengths"
     if not sides.real[0].is_open_loop:
@@ -191,6 +194,12 @@ def _arrivals(run: Run) -> pd.DataFrame:
         table = table.astype({"arrival_time_ns": "Int64"})
     table["arrival_time_ns"] -= table["arrival_time_ns"].min()
     return table
+
+
+def _prompts_unknown(requests: pd.DataFrame) -> int:
+    """How many answered requests have a prompt of nothing: no tool counted it."""
+    answered = requests["status"] != "error"
+    return int((answered & (requests["num_prefill_tokens"] < 1)).sum())
 
 
 def _other_load(left: Run, right: Run) -> str | None:

@@ -9,6 +9,7 @@ from pytest_gpusim.compare.checks import CHECKS, ComparisonCheck, Protects
 from pytest_gpusim.compare.judging.judgement import Judgement
 
 Verdict = Literal["pass", "fail", "inconclusive", "not_judged"]
+_WORSE = ("pass", "inconclusive", "fail")
 
 
 def verdict_of(
@@ -45,3 +46,10 @@ def verdict_of(
     if failed or unknown or "inconclusive" in outcomes or not outcomes:
         return "inconclusive"
     return "pass"
+
+
+def worse_of(earlier: Sequence[Judgement], now: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements, those of an earlier tolerance where they came out worse."""
+    before = {one.name: one for one in earlier}
+    pairs = ((one, before.get(one.name, one)) for one in now)
+    return [max(pair, key=lambda one: _WORSE.index(one.outcome)) for pair in pairs]

@@ -113,6 +113,11 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
     summary = Summary(_beside(path, "{}_aiperf.json"))
     _require_one_model(path, summary, requests)
+    ended = sum(r.error_type is None for each in by_phase.values() for r in each)
+    if not chosen.skip_bad and ended < (summary.completed or 0):
+        raise InputError(
+            path, "", f"holds {ended} of the {summary.completed:g} requests that its summary counts"
+        )
     load = summary.load(index or 0)
     if not load.is_open:
         due_at_once(requests)
@@ -210,6 +215,8 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     failed = "error" in record
     metrics = record.record_or_empty("metrics") if failed else record.record("metrics")
     request = ImportedRequest(record.where, min(issued, start), 0, sent_ns=start)
+    identity = metadata.fields.get("x_request_id")
+    request.identity = identity if isinstance(identity, str) else None
     # A conversation of the data set may be held several times, each time with an id of its own.
     conversation = metadata.fields.get("x_correlation_id") or metadata.fields.get("conversation_id")
     if isinstance(conversation, str):

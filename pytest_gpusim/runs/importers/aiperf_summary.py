@@ -42,6 +42,12 @@ class Summary:
             names = found if isinstance(found, list) else []
         return [name for name in names if isinstance(name, str)]
 
+    @property
+    def completed(self) -> float | None:
+        """How many requests were answered."""
+        found = self._at("request_count", "avg")
+        return float(found) if isinstance(found, int | float) else None
+
     def load(self, phase: int = 0) -> Load:
         """So many users at once, each sending the next when one is done: a closed loop.
 

@@ -26,6 +26,8 @@ ASKED_UNKNOWN = "output lengths asked for (num_decode_tokens is what came; 0 on 
 _LATEST_NS = 2**63
 _LONG_ANSWER = 8
 """Tokens that a server does not put into one chunk by chance."""
+_MOST_WHOLE = 0.1
+"""Share of such answers that may all the same have come in one piece."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class ImportedRequest(RequestRecord):
         due_ns: Under a limit of requests at once, when it was due; ``arrival_ns`` is when the
             client could send it.
         model: Which of several models it was for.
+        identity: The tool's own id of it, which no other request has.
         prompt: As it was sent, where the file tells.
         conversation: Its name, and the turn in it where that is told, where requests follow each
             other; a turn that does not count on begins it anew.
@@ -48,6 +51,7 @@ class ImportedRequest(RequestRecord):
     refused: bool = False
     due_ns: int | None = None
     model: str | None = None
+    identity: str | None = None
     prompt: SentPrompt | None = None
     conversation: tuple[str, int | None] | None = None
 
@@ -173,6 +177,7 @@ def _in_order(
     """The requests that are taken, numbered in order of arrival, their times checked."""
     if not requests:
         raise InputError(path, "", "has no requests")
+    _require_once(path, requests)
     rows = _selected(path, sorted(requests, key=lambda request: request.arrival_ns), options)
     for number, request in enumerate(rows):
         request.request_id = number
@@ -181,17 +186,27 @@ def _in_order(
     return rows
 
 
+def _require_once(path: Path, requests: Sequence[ImportedRequest]) -> None:
+    seen: dict[str, str] = {}
+    for request in requests:
+        if request.identity is None:
+            continue
+        first = seen.setdefault(request.identity, request.where)
+        if first != request.where:
+            raise InputError(path, request.where, f"is request {request.identity}, as {first} is")
+
+
 def _require_streamed(path: Path, done: Sequence[ImportedRequest]) -> None:
-    """Refuse answers that each came in one piece: when their first tokens came is not told."""
-    longer = [request for request in done if (request.num_decode_tokens_actual or 0) > 1]
-    longest = max((request.num_decode_tokens_actual or 0 for request in longer), default=0)
-    whole = all(request.first_token_ns == request.completion_ns for request in longer)
-    if whole and longest >= _LONG_ANSWER:
+    """Refuse answers that came in one piece: when their first tokens came is not told."""
+    longer = [r for r in done if (r.num_decode_tokens_actual or 0) >= _LONG_ANSWER]
+    whole = [r for r in longer if r.first_token_ns == r.completion_ns]
+    if len(whole) > _MOST_WHOLE * len(longer):
+        longest = max(request.num_decode_tokens_actual or 0 for request in whole)
         raise InputError(
             path,
             "",
-            f"every answer, of up to {longest} tokens, came in one piece, so neither TTFT nor TPOT "
-            "is known",
+            f"{len(whole)} of {len(longer)} answers, of up to {longest} tokens, came in one piece, "
+            "so neither their TTFT nor their TPOT is known",
             "measure with streaming",
         )
 

@@ -85,6 +85,7 @@ def _request(record: JsonObject, tick: int | None) -> ImportedRequest:
         to_ns(record.seconds("arrived_at")),
         record.integer("num_prefill_tokens"),
         model=record.text_or_none("model") or None,
+        identity=str(record.fields["requestID"]) if record.fields.get("requestID") else None,
     )
     session = record.fields.get("session_id")
     if isinstance(session, str) and session:

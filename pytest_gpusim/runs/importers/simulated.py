@@ -89,7 +89,8 @@ def import_vidur(
     # The first request of a run has no gap before it.
     arrivals = accumulate([0, *(_needed(row, gap, "arrival") for row in rows[1:])])
     requests = [
-        _request(row, _VIDUR, arrival) for row, arrival in zip(rows, arrivals, strict=False)
+        _request(row, _VIDUR, arrival, _VIDUR_ID)
+        for row, arrival in zip(rows, arrivals, strict=False)
     ]
     write_simulated(out, "vidur-metrics", "vidur", path, requests, options)
 
@@ -107,7 +108,7 @@ def import_servingsim(
     requests = []
     for row in read_rows(path, list(_SERVINGSIM.names.values())):
         arrival = _SERVINGSIM.time(row, "arrival") or 0
-        request = _request(row, _SERVINGSIM, arrival)
+        request = _request(row, _SERVINGSIM, arrival, "request id")
         request.token_times_ns = _gap_times(row, request)
         if request.token_times_ns:
             request.completion_ns = request.token_times_ns[-1]
@@ -180,12 +181,14 @@ def write_simulated(
     )
 
 
-def _request(row: Row, columns: Columns, arrival: int) -> ImportedRequest:
+def _request(row: Row, columns: Columns, arrival: int, identity: str) -> ImportedRequest:
+    named = row.cell(identity)
     request = ImportedRequest(
         row.where,
         arrival,
         columns.count(row, "prefill") or 0,
         model=columns.text(row, "model"),
+        identity=None if named is None else str(named),
     )
     finish(
         request,
