@@ -71,6 +71,7 @@ def compare(
 ) -> tuple[Comparison, Path]:
     """Compare the two sides; the comparison, and the directory that it left behind.
 
+    `report.directory.update_comparison` completes it, with the charts that show tolerances.
     ``stated`` is what the runs do not say themselves (see `compare.stating`).
     """
     from pytest_gpusim.compare import compare_runs
@@ -88,7 +89,7 @@ def compare(
         name=case.case_name,
     )
     out = settings.artifacts / "comparisons" / new_id(case.case_name)
-    write_comparison(comparison, out)
+    write_comparison(comparison, out, to_be_judged=True)
     point_to_latest(out, settings.artifacts)
     return comparison, out
 

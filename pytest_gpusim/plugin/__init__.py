@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,6 +257,8 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def sim_vs_real(request: pytest.FixtureRequest) -> SimVsReal:
+def sim_vs_real(request: pytest.FixtureRequest) -> Iterator[SimVsReal]:
     """Call it with ``model=`` and ``workload=``; the result's ``check`` judges tolerances."""
-    return SimVsReal(request)
+    yield SimVsReal(request)
+    for comparison in request.node.stash.get(COMPARISONS, []):
+        comparison.complete()

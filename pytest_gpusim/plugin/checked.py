@@ -25,6 +25,7 @@ class CheckedComparison:
         self.path = path
         self.checked = False
         self._failed = False
+        self._is_complete = False
         self._item = item
 
     @property
@@ -62,7 +63,7 @@ class CheckedComparison:
             self.comparison = self.comparison.judged(given, accept=accept, slo=slo)  # type: ignore[arg-type]
         except GpusimError as error:
             fail(error)
-        self._write()
+        self._complete()
         broken = self._failure()
         if not broken:
             return
@@ -116,10 +117,16 @@ class CheckedComparison:
     def _inconclusive_is_expected(self) -> bool:
         return self._item.config.stash[JUDGING].inconclusive == "xfail"
 
-    def _write(self) -> None:
+    def complete(self) -> None:
+        """Complete the directory where no `check` did, once the test is over."""
+        if not self._is_complete:
+            self._complete()
+
+    def _complete(self) -> None:
         from pytest_gpusim.report.directory import update_comparison
 
         update_comparison(self.comparison, self.path)
+        self._is_complete = True
 
     def _failure(self) -> list[str]:
         from pytest_gpusim.report.terminal import failure_lines

@@ -20,8 +20,13 @@ from pytest_gpusim.report.versions import COMPARISON, META
 SUMMARY, REPORT = "summary.md", "report.html"
 
 
-def write_comparison(comparison: Comparison, out: Path) -> None:
+def write_comparison(comparison: Comparison, out: Path, *, to_be_judged: bool = False) -> None:
     """Write a comparison at ``out``, whole or not at all.
+
+    Args:
+        comparison: What is written.
+        out: The directory.
+        to_be_judged: Leave the charts that show tolerances to `update_comparison`.
 
     Raises:
         UsageError: ``out`` exists and is not an empty directory.
@@ -33,7 +38,10 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
         _write_percentiles(comparison, partial / "tables" / "percentiles.csv")
         _write_requests(comparison, partial / "tables" / "requests.csv")
         draw_charts(
-            series_of(comparison.sides), partial / "figures", tolerances=_tolerances(comparison)
+            series_of(comparison.sides),
+            partial / "figures",
+            tolerances=_tolerances(comparison),
+            of_tolerances=False if to_be_judged else None,
         )
         for name, text in _documents(comparison, partial, out).items():
             (partial / name).write_text(text, encoding="utf-8")
@@ -43,10 +51,14 @@ def update_comparison(comparison: Comparison, path: Path) -> None:
     """Bring the comparison written at ``path`` up to date with its judgements, and the charts that
     show tolerances; tables and other charts stay.
     """
-    from pytest_gpusim.report.charts import draw_judged_charts
+    from pytest_gpusim.report.charts import draw_charts
 
-    if tolerances := _tolerances(comparison):
-        draw_judged_charts(series_of(comparison.sides), path / "figures", tolerances)
+    draw_charts(
+        series_of(comparison.sides),
+        path / "figures",
+        tolerances=_tolerances(comparison),
+        of_tolerances=True,
+    )
     for name, text in _documents(comparison, path, path).items():
         partial = path / f".{name}.partial-{os.getpid()}"
         partial.write_text(text, encoding="utf-8")

@@ -66,6 +66,10 @@ def test_a_comparison_that_is_never_checked_warns_or_fails(session):
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*check() was never called: nothing was judged*"])
     assert documents(pytester)[0]["verdict"] == "not_judged"
+    (place,) = (pytester.path / "tmp" / "comparisons").iterdir()
+    assert {"requests_ttft", "errors_ttft", "over_time_ttft"} <= {
+        path.stem for path in (place / "figures").iterdir()
+    }
     pytester.runpytest_inprocess("--gpusim-unchecked", "fail").assert_outcomes(failed=1)
 
 

@@ -18,7 +18,11 @@ CHARTS: tuple[Chart, ...] = (*REQUEST_CHARTS, *STEP_CHARTS)
 
 
 def draw_charts(
-    series: ComparisonSeries, out: Path, *, tolerances: Mapping[str, float] | None = None
+    series: ComparisonSeries,
+    out: Path,
+    *,
+    tolerances: Mapping[str, float] | None = None,
+    of_tolerances: bool | None = None,
 ) -> None:
     """Write the charts that the values allow into the directory ``out``, made where it is absent.
 
@@ -26,13 +30,8 @@ def draw_charts(
         series: What is drawn.
         out: The directory; charts that are there are replaced.
         tolerances: Metric -> the tolerance that its requests are shown against.
+        of_tolerances: Only the charts that show tolerances, or only the others; None: all.
     """
     out.mkdir(exist_ok=True)
-    write_charts(CHARTS, series, tolerances or {}, out)
-
-
-def draw_judged_charts(
-    series: ComparisonSeries, out: Path, tolerances: Mapping[str, float]
-) -> None:
-    """Draw again those charts that show tolerances, once there are some."""
-    write_charts((chart for chart in CHARTS if chart.shows_tolerance), series, tolerances, out)
+    asked = (c for c in CHARTS if of_tolerances is None or c.shows_tolerance is of_tolerances)
+    write_charts(asked, series, tolerances or {}, out)

@@ -57,7 +57,7 @@ class Chart:
         caption: What it shows, in a sentence.
         draw: See `Draw`.
         metric: The metric that it is of, where it is of one.
-        shows_tolerance: Whether it is drawn again once figures are judged.
+        shows_tolerance: Whether it is drawn when figures are judged.
     """
 
     name: str
