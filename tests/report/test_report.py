@@ -178,7 +178,7 @@ def test_terminal_and_summary_say_where_the_error_comes_from(bad: Written) -> No
 
 
 def test_what_is_not_judged_is_grey_and_never_a_pass(tmp_path: Path, good: Written) -> None:
-    unjudged = good.comparison.judged({})
+    unjudged = compare_runs(good.comparison.sides.real, good.comparison.sides.sim)
     path = tmp_path / "comparison"
     shutil.copytree(good.path, path)
     update_comparison(unjudged, path)
