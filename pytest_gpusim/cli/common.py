@@ -28,7 +28,7 @@ def add_out(parser: argparse.ArgumentParser, default: str) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"the artifact itself, absent or empty (default: a new one below {default})",
+        help=f"the output, absent or empty (default: a new one below {default})",
     )
 
 
@@ -40,7 +40,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """``--report``."""
     parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="also write an HTML page, one file"
+        "--report", type=Path, metavar="FILE", help="also write a self-contained HTML page"
     )
 
 

@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    compare = commands.add_parser("compare", help="real runs against a simulated one")
+    compare = commands.add_parser("compare", help="compare real runs with a simulated one")
     compare.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="real runs, then the simulation"
     )
     compare.add_argument(
         "--check",
         metavar="NAME=TOLERANCE,…",
-        help="such as ttft_p50=0.10,tpot_p50=5%%:0.1ms; 'defaults': TTFT, TPOT and E2E at p50 and "
-        "p90 within 10%%",
+        help="tolerances, such as ttft_p50=0.10,tpot_p50=5%%:0.1ms; 'defaults': TTFT, TPOT "
+        "and E2E at p50 and p90 within 10%%",
     )
-    compare.add_argument("--tolerances", type=Path, metavar="FILE", help="the same as a TOML file")
     compare.add_argument(
-        "--slo", metavar="METRIC=TIME,…", help="count goodput within, such as ttft=200ms,tpot=20ms"
+        "--tolerances", type=Path, metavar="FILE", help="a TOML file of tolerances"
+    )
+    compare.add_argument(
+        "--slo", metavar="METRIC=TIME,…", help="limits for goodput, such as ttft=200ms,tpot=20ms"
     )
     compare.add_argument(
         "--accept",
@@ -48,31 +50,34 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         action="append",
         default=[],
         metavar="CHECK,…",
-        help="judge although it is not known, or fails; it is listed wherever the verdict stands",
+        help="judge although this check is unknown or fails; listed beside the verdict",
     )
     compare.add_argument(
         "--state",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="what a run does not say itself, such as clock=client or calibrated_on=[]",
+        help="state what a run does not record, such as clock=client or calibrated_on=[]",
     )
     compare.add_argument(
         "--sim",
         type=Path,
         nargs="+",
         metavar="RUN",
-        help="the seeds of a stochastic simulation; all other runs are real",
+        help="simulated runs of several seeds; all other runs are real",
     )
     compare.add_argument(
-        "--history", type=Path, metavar="DIR", help="pool the spread of earlier runs; append"
+        "--history",
+        type=Path,
+        metavar="DIR",
+        help="use the spread of earlier runs, and append this one",
     )
     add_json(compare)
     add_out(compare, str(DEFAULT_ROOT / "comparisons"))
     compare.set_defaults(run=_compare)
 
     timeline = commands.add_parser(
-        "timeline", help="runs on one time axis, for Perfetto (ui.perfetto.dev)"
+        "timeline", help="write runs as one Chrome trace for Perfetto (ui.perfetto.dev)"
     )
     timeline.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="real and simulated runs, in any order"
@@ -82,9 +87,15 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     )
     timeline.set_defaults(run=_timeline)
 
-    published = commands.add_parser("published", help="published runs, beside published errors")
+    published = commands.add_parser(
+        "published", help="simulate published runs, beside their published errors"
+    )
     published.add_argument(
-        "directories", type=Path, nargs="+", metavar="DIR", help="a published run, or many below"
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="the folder of a published run, or of several",
     )
     published.add_argument(
         "--simulator", default="vidur", metavar="NAME", help=", ".join(registry.simulators.names())

@@ -16,12 +16,20 @@ from pytest_gpusim.registry import Registry
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    decide = commands.add_parser("decide", help="does the simulator choose what reality does?")
-    decide.add_argument(
-        "decision", type=Path, metavar="DECISION.toml", help="real and simulated runs, by setting"
+    decide = commands.add_parser(
+        "decide", help="compare the simulator's choice of a setting with reality's"
     )
     decide.add_argument(
-        "--regret", type=float, metavar="F", help="fail where the simulator's choice costs more"
+        "decision",
+        type=Path,
+        metavar="DECISION.toml",
+        help="the settings, with their real and simulated runs",
+    )
+    decide.add_argument(
+        "--regret",
+        type=float,
+        metavar="F",
+        help="fail where the simulator's choice costs more than this ratio",
     )
     add_json(decide)
     add_out(decide, str(DEFAULT_ROOT / "decisions"))

@@ -13,21 +13,32 @@ from pytest_gpusim.registry import Registry
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    history = commands.add_parser("history", help="what comparisons came to, over commits")
-    history.add_argument("case", nargs="?", metavar="CASE", help="a case's name; default: all")
+    history = commands.add_parser(
+        "history", help="show how the errors of comparisons changed over commits"
+    )
+    history.add_argument(
+        "case", nargs="?", metavar="CASE", help="the name of a case (default: list all)"
+    )
     history.add_argument(
         "--dir",
         type=Path,
         default=DEFAULT_ROOT / "history",
         metavar="DIR",
-        help="what --gpusim-history names (default: tmp/history)",
+        help="the directory given to --gpusim-history (default: tmp/history)",
     )
     history.add_argument(
-        "--figures", default="", metavar="NAME,…", help="default: those that were judged"
+        "--figures",
+        default="",
+        metavar="NAME,…",
+        help="figures to show (default: those that were judged)",
     )
-    history.add_argument("--out", type=Path, metavar="FILE.svg", help="draw the case there")
     history.add_argument(
-        "--fail-on-regression", action="store_true", help="exit 1 where something is worse or lost"
+        "--out", type=Path, metavar="FILE.svg", help="draw a chart of the case into this file"
+    )
+    history.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="exit with 1 if a case is worse or missing",
     )
     add_json(history)
     history.set_defaults(run=_history)

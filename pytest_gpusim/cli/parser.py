@@ -70,7 +70,7 @@ def main_parser() -> tuple[Parser, Any]:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--version", action="version", version=f"gpusim {tool_version()}", help="say the version"
+        "--version", action="version", version=f"gpusim {tool_version()}", help="print the version"
     )
     parser.add_argument(
         "--print-completion",

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    sweep = commands.add_parser("sweep", help="a grid of simulations, as one table")
-    sweep.add_argument("grid", type=Path, metavar="GRID.toml", help="every list in it is an axis")
+    sweep = commands.add_parser("sweep", help="run a grid of simulations into one table")
+    sweep.add_argument(
+        "grid", type=Path, metavar="GRID.toml", help="the grid; every list in it is an axis"
+    )
     add_workers(sweep)
     sweep.add_argument(
         "--out",
@@ -50,25 +52,30 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_json(sweep)
     sweep.set_defaults(run=_sweep)
 
-    capacity = commands.add_parser("capacity", help="the highest load at which limits hold")
+    capacity = commands.add_parser(
+        "capacity", help="find the highest load at which latency limits hold"
+    )
     add_model_and_hardware(capacity)
     add_profiling_root(capacity)
     capacity.add_argument(
-        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
+        "--profile", type=Path, metavar="BUNDLE", help="one bundle, instead of a profiling root"
     )
     add_engine(capacity)
     capacity.add_argument(
         "--slo",
         required=True,
         metavar="NAME=TIME,…",
-        help="such as ttft_p90=500ms,tpot_p90=40ms; without statistics, of each good request",
+        help="limits, such as ttft_p90=500ms,tpot_p90=40ms; without statistics, of each request",
     )
     capacity.add_argument(
-        "--share", type=float, metavar="F", help="of good requests (default: 0.9)"
+        "--share",
+        type=float,
+        metavar="F",
+        help="share of requests within limits (default: 0.9)",
     )
     load = capacity.add_argument_group("the load, at any rate or from any number of clients")
     load.add_argument(
-        "--workload", type=Path, metavar="DIR", help="one that exists, its arrivals sped up"
+        "--workload", type=Path, metavar="DIR", help="an existing workload, at other rates"
     )
     load.add_argument(
         "--arrivals",
@@ -77,15 +84,26 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "and their number is searched",
     )
     load.add_argument(
-        "--max-clients", type=int, metavar="N", help="of --arrivals closed (default: the requests)"
+        "--max-clients",
+        type=int,
+        metavar="N",
+        help="most clients of --arrivals closed (default: --requests)",
     )
-    load.add_argument("--requests", type=int, metavar="N", help="of each simulation")
+    load.add_argument("--requests", type=int, metavar="N", help="requests of each simulation")
     load.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
     load.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
-    load.add_argument("--lengths-from", type=Path, metavar="CSV", help="lengths of a trace")
-    load.add_argument("--seeds", type=int, default=5, metavar="K", help="0 to K-1 (default: 5)")
+    load.add_argument(
+        "--lengths-from", type=Path, metavar="CSV", help="take the lengths from a trace"
+    )
+    load.add_argument(
+        "--seeds", type=int, default=5, metavar="K", help="number of seeds (default: 5)"
+    )
     capacity.add_argument(
-        "--precision", type=float, default=0.02, metavar="F", help="relative (default: 0.02)"
+        "--precision",
+        type=float,
+        default=0.02,
+        metavar="F",
+        help="relative precision of the search (default: 0.02)",
     )
     capacity.add_argument(
         "--simulator", default="vidur", help=", ".join(registry.simulators.names())
@@ -94,7 +112,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_params(capacity, registry.simulators)
     add_workers(capacity)
     capacity.add_argument(
-        "--out", type=Path, metavar="DIR", help="absent, or a search to go on with"
+        "--out", type=Path, metavar="DIR", help="a new directory, or that of a search to continue"
     )
     add_json(capacity)
     capacity.set_defaults(run=_capacity)
@@ -106,7 +124,7 @@ _ROOT = DEFAULT_ROOT / "sweeps"
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers`` and ``--ray``."""
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes here (default: one a core)"
+        "--workers", type=int, metavar="N", help="local processes (default: one per core)"
     )
     parser.add_argument(
         "--ray",

@@ -12,16 +12,14 @@ from pytest_gpusim.registry import Registry
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the command of this module."""
     points = commands.add_parser(
-        "points", help="measured operating points (lengths, clients, TTFT, TPOT), each simulated"
+        "points", help="simulate measured operating points (lengths, clients, TTFT, TPOT)"
     )
-    points.add_argument("table", type=Path, metavar="CSV", help="measured points, one a row")
-    points.add_argument(
-        "--simulator", default="reference", metavar="NAME", help="what simulates them"
-    )
+    points.add_argument("table", type=Path, metavar="CSV", help="measured points, one per row")
+    points.add_argument("--simulator", default="reference", metavar="NAME", help="the simulator")
     points.add_argument(
         "--kernels-alone",
         action="store_true",
-        help="add no engine time (else: fitted on other configurations of the release)",
+        help="add no engine time (default: fitted on the release's other configurations)",
     )
     add_report(points)
     add_json(points)

@@ -40,7 +40,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     for name in registry.profile_sources.names():
         _add_source(sources, name, registry)
 
-    check = commands.add_parser("check", help="judge a profiling root or a bundle")
+    check = commands.add_parser("check", help="check whether a profile can be trusted")
     check.add_argument("root", type=Path, metavar="ROOT", help="a profiling root, or a bundle")
     check.add_argument("--model", help="the bundle must be of this model")
     check.add_argument("--hardware", help="the bundle must be of this hardware")

@@ -38,31 +38,41 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_engine(measure)
     measure.add_argument("--url", metavar="U", help="the server; the same as --param url=U")
     measure.add_argument(
-        "--repeat", type=int, default=1, metavar="N", help="measure so many times, DIR/1…N"
+        "--repeat", type=int, default=1, metavar="N", help="number of measured runs, DIR/1…N"
     )
     add_params(measure, registry.backends)
     add_out(measure, str(DEFAULT_ROOT / "real_runs"))
     measure.set_defaults(run=_measure)
 
-    imported = commands.add_parser("import-run", help="another tool's result, as a run")
+    imported = commands.add_parser("import-run", help="convert another tool's result into a run")
     imported.add_argument("kind", metavar="KIND", help=", ".join(registry.run_importers.names()))
     imported.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE", help="what the tool wrote of one run"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="the files that the tool wrote for one run",
     )
     known = imported.add_argument_group("what is known of the run and its file does not say")
     known.add_argument("--model", help="a known name, or the path of a config.json")
     known.add_argument("--hardware", help="a known name, such as cpu or a100")
-    known.add_argument("--device-name", metavar="NAME", help="what the device calls itself")
+    known.add_argument("--device-name", metavar="NAME", help="the name that the device reports")
     known.add_argument("--workload", type=Path, metavar="DIR", help="the workload it replayed")
     add_engine(imported)
     add_selection_arguments(imported)
     add_out(imported, str(DEFAULT_ROOT / "real_runs"))
     imported.set_defaults(run=_import)
 
-    record = commands.add_parser("record", help="one folder and one archive that replay elsewhere")
+    record = commands.add_parser(
+        "record", help="pack workload, profile and runs to replay them elsewhere"
+    )
     record.add_argument("--workload", type=Path, required=True, metavar="DIR", help=WORKLOAD_HELP)
     record.add_argument(
-        "--profile", type=Path, required=True, metavar="BUNDLE", help="to simulate it with"
+        "--profile",
+        type=Path,
+        required=True,
+        metavar="BUNDLE",
+        help="the bundle to simulate it with",
     )
     record.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the measured runs")
     record.add_argument(

@@ -43,13 +43,13 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     simulate.add_argument("--workload", type=Path, required=True, metavar="DIR", help=WORKLOAD_HELP)
     add_profiling_root(simulate)
     simulate.add_argument(
-        "--profile", type=Path, metavar="BUNDLE", help="the bundle itself, instead of a root"
+        "--profile", type=Path, metavar="BUNDLE", help="one bundle, instead of a profiling root"
     )
     add_engine(simulate)
     simulate.add_argument(
         "--clock",
         choices=("engine", "client"),
-        help="whose times: the engine's, or a client's, with the profile's front end in between; "
+        help="whether times are the engine's or a client's, with the front end in between; "
         "default: that of the run which --engine names, else the engine's",
     )
     simulate.add_argument(
@@ -64,7 +64,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "--samples",
         type=int,
         metavar="N",
-        help="simulate again from N profiles that are as likely, for an interval of each figure: "
+        help="simulate N times from perturbed profiles, for an interval of each figure: "
         "prediction.json",
     )
     simulate.add_argument(

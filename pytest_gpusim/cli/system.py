@@ -12,14 +12,14 @@ from pytest_gpusim.registry import Registry
 
 def add_commands(commands: Subparsers, registry: Registry) -> None:
     """Declare the commands of this module."""
-    doctor = commands.add_parser("doctor", help="what is here, and what can run")
+    doctor = commands.add_parser("doctor", help="report what is installed and what can run here")
     add_profiling_root(doctor)
     add_json(doctor)
     doctor.set_defaults(run=_doctor)
 
     vidur = commands.add_parser(
         "vidur",
-        help="Vidur's own main, with this project's models and devices",
+        help="run Vidur's own command line with this project's models and devices",
         add_help=False,
         prefix_chars="\0",
     )
@@ -32,15 +32,13 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
         "clean", help="remove generated artifacts; profiles and recordings stay"
     )
     clean.add_argument(
-        "--artifacts", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="what to clean"
+        "--artifacts", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="the directory to clean"
     )
     clean.add_argument(
-        "--older-than", type=float, default=0, metavar="DAYS", help="only what is older"
+        "--older-than", type=float, default=0, metavar="DAYS", help="remove only what is older"
     )
-    clean.add_argument(
-        "--all", action="store_true", help="profiles and recordings, too: they took long to make"
-    )
-    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+    clean.add_argument("--all", action="store_true", help="also remove profiles and recordings")
+    clean.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     clean.set_defaults(run=_clean)
 
 

@@ -37,50 +37,62 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     workload = commands.add_parser("workload", help="make, import and export workloads")
     verbs = add_commands_of(workload, "verb", "VERB")
 
-    generate = verbs.add_parser("generate", help="from a seed, byte-identical everywhere")
+    generate = verbs.add_parser("generate", help="generate from a seed, byte-identical everywhere")
     generate.add_argument("--arrivals", required=True, choices=ARRIVALS, help="how requests arrive")
     generate.add_argument(
-        "--requests", type=int, required=True, metavar="N", help="how many there are"
+        "--requests", type=int, required=True, metavar="N", help="number of requests"
     )
     generate.add_argument(
-        "--rate", type=float, metavar="R", help="requests a second; needed but for closed arrivals"
+        "--rate",
+        type=float,
+        metavar="R",
+        help="requests per second; required unless arrivals are closed",
     )
     generate.add_argument(
-        "--concurrency", type=int, metavar="N", help="at most N requests under way, first come"
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="at most N requests in flight, first come, first served",
     )
     generate.add_argument(
-        "--seed", type=int, required=True, metavar="S", help="the same one gives the same bytes"
+        "--seed",
+        type=int,
+        required=True,
+        metavar="S",
+        help="seed; the same seed gives the same bytes",
     )
     generate.add_argument("--prefill", metavar="N|MIN:MAX", help="prompt tokens")
     generate.add_argument("--decode", metavar="N|MIN:MAX", help="output tokens, the first included")
     generate.add_argument(
-        "--lengths-from", type=Path, metavar="CSV", help="lengths of a trace instead"
+        "--lengths-from", type=Path, metavar="CSV", help="take the lengths from a trace"
     )
-    generate.add_argument(
-        "--turns", metavar="N|MIN:MAX", help="conversations of so many turns, each in its context"
-    )
+    generate.add_argument("--turns", metavar="N|MIN:MAX", help="turns of each conversation")
     generate.add_argument(
         "--think-time", metavar="S|MIN:MAX", help="seconds from an answer to the next turn"
     )
     generate.add_argument(
-        "--burst-size", type=int, default=8, metavar="N", help="requests of a burst"
+        "--burst-size", type=int, default=8, metavar="N", help="requests per burst"
     )
     generate.add_argument(
         "--burstiness",
         type=float,
         metavar="B",
-        help="of poisson arrivals, as vllm bench serve has it: 1 is Poisson, less is more uneven",
+        help="as in vllm bench serve, of poisson arrivals: 1 is Poisson, less is burstier",
     )
-    generate.add_argument("--ramp-up", choices=RAMP_UPS, help="how the rate of poisson changes")
     generate.add_argument(
-        "--ramp-up-to", type=float, metavar="R", help="requests a second at the end"
+        "--ramp-up", choices=RAMP_UPS, help="how the rate of poisson arrivals changes"
     )
-    generate.add_argument("--model", help="noted in the metadata")
-    generate.add_argument("--tokenizer", metavar="DIR", help="text prompts, by this tokenizer")
+    generate.add_argument(
+        "--ramp-up-to", type=float, metavar="R", help="requests per second at the end of the ramp"
+    )
+    generate.add_argument("--model", help="model name for the metadata")
+    generate.add_argument(
+        "--tokenizer", metavar="DIR", help="make text prompts with this tokenizer"
+    )
     add_out(generate, str(_ROOT))
     generate.set_defaults(run=_generate)
 
-    imported = verbs.add_parser("import", help="from another tool's trace, or from a run")
+    imported = verbs.add_parser("import", help="import another tool's trace, or a run")
     imported.add_argument(
         "kind", metavar="KIND", help=", ".join(registry.workload_importers.names())
     )
@@ -89,8 +101,8 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_out(imported, str(_ROOT))
     imported.set_defaults(run=_import)
 
-    export = verbs.add_parser("export", help="for another tool")
-    export.add_argument("kind", choices=sorted(EXPORT_KINDS), help="the tool")
+    export = verbs.add_parser("export", help="export for another tool")
+    export.add_argument("kind", choices=sorted(EXPORT_KINDS), help="the tool to export for")
     export.add_argument("workload", type=Path, metavar="DIR", help="the workload's directory")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file")
     export.set_defaults(run=_export)
