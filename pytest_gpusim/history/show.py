@@ -77,8 +77,10 @@ def _drawn(error: float, reach: float) -> str:
 
 def draw_case(entries: Sequence[Entry], figures: Sequence[str], out: Path) -> None:
     """Draw errors over time with their intervals, as SVG."""
+    from pytest_gpusim.report.charts.canvas import figure_class
+
+    Figure = figure_class()
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
     shown = shown or list(WATCHED)

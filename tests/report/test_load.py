@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -70,3 +75,14 @@ def test_loads_that_are_nearly_the_same_are_one():
 )
 def test_how_requests_arrive_is_told_by_their_gaps(gaps, how):
     assert _arrivals(pd.Series(gaps)) == how
+
+
+def test_matplotlib_is_loaded_without_a_word(tmp_path: Path) -> None:
+    """On a full disk, or in a home that is not ours, it logs what it cannot write."""
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", "from pytest_gpusim.report.charts import canvas; canvas.figure_class()"],
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "matplotlib")},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from pytest_gpusim.deployment import Hardware
 from pytest_gpusim.errors import UsageError
 
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,10 @@ def _api_key(name: Any) -> tuple[str | None, str | None]:
     """(variable, key); a variable that was named must be set."""
     key = os.environ.get(str(name or _DEFAULT_KEY_ENV), "").strip()
     if not key and name:
-        raise UsageError(f"the environment variable {name} (api_key_env) is not set")
+        # Who gives the key itself in its place must not find it in a log.
+        shown = f" {name}" if _VARIABLE.fullmatch(str(name)) else ""
+        said = f"the environment variable{shown} that api_key_env names is not set"
+        raise UsageError(said if shown else f"{said}; give its name, such as {_DEFAULT_KEY_ENV}")
     if not key.isprintable():
         raise UsageError(
             f"the environment variable {name or _DEFAULT_KEY_ENV}: expected a key of one line, "

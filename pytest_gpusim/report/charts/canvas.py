@@ -103,10 +103,9 @@ def _empty(axes: Any) -> None:
 @contextmanager
 def style() -> Iterator[Any]:
     """A figure of a chart's size and looks."""
+    Figure = figure_class()
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    _keep_quiet()
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
@@ -117,10 +116,9 @@ def style() -> Iterator[Any]:
 @contextmanager
 def row(count: int) -> Iterator[tuple[Any, Sequence[Any]]]:
     """A figure of charts beside each other and their axes, for a file of its own: on white."""
+    Figure = figure_class()
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    _keep_quiet()
     with mpl.rc_context({**STYLE, "savefig.facecolor": "white"}):
         figure = Figure(figsize=(3 * count, 3))
         figure.subplots_adjust(left=0.16 / count, right=0.99, wspace=0.25)
@@ -135,9 +133,21 @@ def make_room(figure: Any, lines: int) -> None:
     figure.subplots_adjust(top=1 - 0.28 / height, bottom=below / height)
 
 
-def _keep_quiet() -> None:
-    """That matplotlib's cache of fonts is made, or cannot be, is nobody's business here."""
+def figure_class() -> Any:
+    """matplotlib's ``Figure``, loaded without a word.
+
+    That its cache of fonts is made, or that it and its settings cannot be written (a disk that is
+    full, a home that is not ours), is logged as it is imported, and nobody's business here.
+    """
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from matplotlib.figure import Figure
+    finally:
+        logger.setLevel(before)
+    return Figure
 
 
 def save_svg(figure: Any, out: Any, name: str) -> None:

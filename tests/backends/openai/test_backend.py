@@ -460,6 +460,7 @@ def test_a_request_longer_than_the_server_allows_is_refused_beforehand(
         ({"timeout": "soon"}, "parameter timeout=soon: expected a positive number"),
         ({"max_concurrency": "0"}, "parameter max_concurrency=0"),
         ({"api_key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE .* is not set"),
+        ({"api_key_env": "sk-secret"}, "^the environment variable that api_key_env .*OPENAI_API"),
         ({"colour": "red"}, "parameter 'colour' is unknown to the openai backend"),
     ],
 )
