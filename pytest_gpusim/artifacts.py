@@ -70,11 +70,14 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
         _discard(partial, absent)
         raise
     except OSError as error:
-        if error.filename and str(partial) not in str(error.filename):
+        # A copy that fails names both files.
+        named = [str(name) for name in (error.filename, error.filename2) if name]
+        own = [name for name in named if str(partial) in name]
+        if named and not own:
             _discard(partial, absent)
             raise
         # A write that fails, as on a full disk, does not say itself where.
-        file = error.filename or _latest_file(partial)
+        file: str | Path = own[0] if own else _latest_file(partial)
         _discard(partial, absent)
         place = str(file).replace(str(partial), str(out))
         raise UsageError(f"{place}: cannot be written: {error.strerror or error}") from None
@@ -86,6 +89,28 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     except BaseException:
         _discard(partial, absent)
         raise
+
+
+@contextmanager
+def atomic_file(out: Path) -> Iterator[Path]:
+    """Yield a path beside ``out``, in a folder that is made, that becomes it when all ends well.
+
+    Raises:
+        UsageError: It cannot be written, as on a full disk, which does not say itself where.
+    """
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(out)
+    except OSError as error:
+        elsewhere = error.filename and Path(error.filename) not in (partial, *out.parents)
+        if elsewhere or isinstance(error, BrokenPipeError):
+            raise
+        raise UsageError(f"{out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _make(partial: Path) -> None:

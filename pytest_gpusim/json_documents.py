@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
 from pytest_gpusim.progress import announce
@@ -22,9 +23,10 @@ _LONG = 1 << 27  # characters from which on parsing takes seconds
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON with a final newline; NaN and infinities are refused."""
+    """Write JSON with a final newline, whole or not at all; NaN and infinities are refused."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    with atomic_file(Path(path)) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path | str, *, fix: str = "", plain: bool = False) -> Any:

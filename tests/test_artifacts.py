@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import pickle
 import resource
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pytest_gpusim.artifacts import atomic_directory, digest_files, provenance, sha256_file
+from pytest_gpusim.artifacts import (
+    atomic_directory,
+    atomic_file,
+    digest_files,
+    provenance,
+    sha256_file,
+)
 from pytest_gpusim.errors import EngineError, GpusimError, InputError, UsageError, require_package
+from pytest_gpusim.json_documents import write_json
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -111,22 +120,55 @@ def test_a_missing_package_names_its_extra() -> None:
     require_package("json", "vidur", "nothing")
 
 
-def test_a_disk_that_is_full_names_the_file(tmp_path: Path) -> None:
+def fill_a_directory(place: Path) -> None:
+    with atomic_directory(place / "out") as partial:
+        (partial / "small.csv").write_text("x")
+        (partial / "big.csv").write_text("x" * 5000)
+
+
+def copy_into_a_directory(place: Path) -> None:
+    (place.parent / "source.csv").write_text("x" * 900)
+    with atomic_directory(place / "out") as partial:
+        error = OSError(errno.ENOSPC, "File too large", str(place.parent / "source.csv"))
+        error.filename2 = str(partial / "big.csv")  # as shutil.copyfile names both
+        raise error
+
+
+def fill_a_file(place: Path) -> None:
+    with atomic_file(place / "out" / "big.csv") as partial:
+        partial.write_text("x" * 5000)
+
+
+def fill_a_document(place: Path) -> None:
+    write_json(place / "out" / "big.csv", "x" * 5000)
+
+
+@pytest.mark.parametrize(
+    "fill", [fill_a_directory, copy_into_a_directory, fill_a_file, fill_a_document]
+)
+def test_a_disk_that_is_full_names_the_file(tmp_path: Path, fill: Callable[[Path], None]) -> None:
     """A limit on the size of files fails a write as a full disk does, without a name."""
-
-    def fill() -> None:
-        with atomic_directory(tmp_path / "out") as partial:
-            (partial / "small.csv").write_text("x")
-            (partial / "big.csv").write_text("x" * 5000)
-
+    place = tmp_path / "place"
+    place.mkdir()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(UsageError, match=r"out.big\.csv: cannot be written: File too large"):
-            fill()
+            fill(place)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in place.rglob("*") if path.name != "out"] == []
+
+
+def test_a_file_is_invisible_until_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "file"
+    with atomic_file(out) as partial:
+        partial.write_text("x")
+        assert not out.exists()
+    assert [path.name for path in out.parent.iterdir()] == ["file"]
+    with pytest.raises(OSError, match="elsewhere"), atomic_file(out):
+        raise OSError(errno.EIO, "bad", "elsewhere")
+    assert out.read_text() == "x"
 
 
 def test_what_killed_processes_left_is_swept_when_nobody_holds_it(tmp_path: Path) -> None:

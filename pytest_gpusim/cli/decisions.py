@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT
+from pytest_gpusim.artifacts import DEFAULT_ROOT, atomic_file
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
 from pytest_gpusim.errors import CheckFailed, UsageError
 from pytest_gpusim.json_documents import write_json
@@ -50,9 +50,9 @@ def _decide(options: argparse.Namespace, registry: Registry) -> int:
     if options.regret is not None and not decisions:
         raise UsageError("--regret: one setting and no objective: nothing is chosen")
     document, lines = document_of(question, decisions), lines_of(question, decisions)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "decision.json", document)
-    (out / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_file(out / "decision.txt") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw_row(panels_of(question, decisions), LOAD, out / "decision.svg")
     write_decision_page(question, decisions, out / "decision.html")
     if options.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.compare.format import interval, percent, signed_percent
 from pytest_gpusim.history.alerts import find_alerts, lost_cases
 from pytest_gpusim.history.entry import WATCHED, Entry
@@ -98,5 +99,5 @@ def draw_case(entries: Sequence[Entry], figures: Sequence[str], out: Path) -> No
             axis.set_title(name, loc="left")
             axis.set_ylabel("error, %")
             axis.set_xticks(range(len(rows)), [(one.commit or one.time)[:7] for one in rows])
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        with atomic_file(out) as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})

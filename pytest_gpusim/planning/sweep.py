@@ -14,13 +14,13 @@ A key follows from the content of all inputs, so a grid can grow, be stopped and
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
@@ -245,8 +245,10 @@ def require_sweep(out: Path) -> None:
 
 def _write(sweep: Sweep) -> None:
     """The table and the document, each whole or not at all."""
-    lines = sweep.path / f".{TABLE}.partial-{os.getpid()}"
-    with lines.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_file(sweep.path / TABLE) as lines,
+        lines.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*sweep.axes, "key", "status", "reason", *FIGURES])
         for row in sweep.rows:
@@ -254,10 +256,7 @@ def _write(sweep: Sweep) -> None:
             cells = [figures.get(name) for name in FIGURES]
             place = [row.place[name] for name in sweep.axes]
             writer.writerow([*place, row.key, row.status, row.reason, *map(_cell, cells)])
-    lines.replace(sweep.path / TABLE)
-    document = sweep.path / f".{DOCUMENT}.partial-{os.getpid()}"
-    write_json(document, sweep.to_json())
-    document.replace(sweep.path / DOCUMENT)
+    write_json(sweep.path / DOCUMENT, sweep.to_json())
 
 
 def _cell(value: float | int | None) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.artifacts import atomic_directory
+from pytest_gpusim.artifacts import atomic_directory, atomic_file
 from pytest_gpusim.compare.comparison import Comparison
 from pytest_gpusim.compare.document import document_of
 from pytest_gpusim.compare.metrics import PER_REQUEST
@@ -60,9 +59,8 @@ def update_comparison(comparison: Comparison, path: Path) -> None:
         of_tolerances=True,
     )
     for name, text in _documents(comparison, path, path).items():
-        partial = path / f".{name}.partial-{os.getpid()}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path / name)
+        with atomic_file(path / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def _tolerances(comparison: Comparison) -> dict[str, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.compare.format import (
     LABELS,
     entries,
@@ -27,11 +27,8 @@ def render(template: str, **content: Any) -> str:
 def write_page(out: Path | str, template: str, **content: Any) -> None:
     """Write a page, whole or not at all; its directory is made."""
     text = render(template, **content)
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(out)
+    with atomic_file(Path(out)) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 @cache

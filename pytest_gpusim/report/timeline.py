@@ -15,12 +15,12 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,18 +39,12 @@ def write_timeline(runs: Sequence[Run], out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"--out {out}: exists; name another file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     opener = gzip.open if out.suffix == ".gz" else open
-    try:
-        with opener(partial, "wt", encoding="utf-8") as stream:
-            stream.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
-            for number, event in enumerate(_events(runs)):
-                stream.write((",\n" if number else "") + json.dumps(event))
-            stream.write("\n]}\n")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(out) as partial, opener(partial, "wt", encoding="utf-8") as stream:
+        stream.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
+        for number, event in enumerate(_events(runs)):
+            stream.write((",\n" if number else "") + json.dumps(event))
+        stream.write("\n]}\n")
 
 
 def _events(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:

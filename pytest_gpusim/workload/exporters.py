@@ -14,12 +14,11 @@ Times are written with as many digits as they have, so that importing gives the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.workload.token_ids import sharing_token_ids, tokenizer_of
 from pytest_gpusim.workload.trace import Workload
@@ -41,17 +40,11 @@ def export_workload(kind: str, workload: Workload, file: Path | str) -> None:
     file = Path(file)
     if file.exists():
         raise UsageError(f"--out {file}: exists; name an absent file")
-    partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(line + "\n" for line in EXPORT_KINDS[kind](workload))
-        partial.rename(file)
-    except OSError as error:
-        raise UsageError(f"--out {file}: cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with (
+        atomic_file(file) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.writelines(line + "\n" for line in EXPORT_KINDS[kind](workload))
 
 
 def _vidur(workload: Workload) -> Iterator[str]:

@@ -79,9 +79,10 @@ def test_how_requests_arrive_is_told_by_their_gaps(gaps, how):
 
 def test_matplotlib_is_loaded_without_a_word(tmp_path: Path) -> None:
     """On a full disk, or in a home that is not ours, it logs what it cannot write."""
+    load = "from pytest_gpusim.report.charts import canvas; canvas.figure_class()"
     (tmp_path / "file").touch()
     done = subprocess.run(
-        [sys.executable, "-c", "from pytest_gpusim.report.charts import canvas; canvas.figure_class()"],
+        [sys.executable, "-c", load],
         env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "matplotlib")},
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.compare.series import ComparisonSeries
 
 if TYPE_CHECKING:
@@ -157,8 +158,11 @@ def save_svg(figure: Any, out: Any, name: str) -> None:
     """
     import matplotlib as mpl
 
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    with (
+        mpl.rc_context({"svg.hashsalt": name}),
+        atomic_file(out) if isinstance(out, Path) else nullcontext(out) as target,
+    ):
+        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def unit(*columns: np.ndarray) -> tuple[str, float]:
