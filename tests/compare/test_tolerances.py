@@ -127,3 +127,10 @@ def test_a_toml_file_that_cannot_be_used(tmp_path: Path, text: str, message: str
     assert "t.toml" in str(error.value)
     with pytest.raises(InputError, match="no such file"):
         read_tolerance_file(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e400", "nan"])
+def test_a_number_that_no_float_can_be_is_no_tolerance(tmp_path: Path, number: str) -> None:
+    (tmp_path / "t.toml").write_text(f"[tolerances]\nttft_p50 = {number}\n")
+    with pytest.raises(InputError, match=r"t\.toml: tolerances: tolerance ttft_p50=.*at least 0"):
+        read_tolerance_file(tmp_path / "t.toml")
