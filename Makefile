@@ -15,7 +15,7 @@ UPSTREAM_VENV := .venv-upstream
 VIDUR_UPSTREAM_URL :=
 UPSTREAM_GIT := git $(if $(VIDUR_UPSTREAM_URL),-c submodule.$(UPSTREAM).url=$(VIDUR_UPSTREAM_URL) -c protocol.file.allow=always)
 
-.PHONY: bench test bench-live docs lint clean help vidur-upstream
+.PHONY: bench test wheel-test bench-live docs lint clean help vidur-upstream
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ test: $(VENV)/.cpu ## Lint, type-check and run all tests, the real vLLM on CPU i
 
 bench-live: $(VENV)/.cpu ## Profile and measure everything anew on this machine, then compare
 	$(BIN)/python -m benchmarks.live
+
+wheel-test: $(VENV)/bin/python ## Build the wheel, install it elsewhere, run the quick start from it
+	PYTHON=$(abspath $(BIN)/python) .ci/wheel
 
 docs: $(VENV)/.docs ## Build the documentation into site/, broken links as errors
 	$(BIN)/mkdocs build --strict

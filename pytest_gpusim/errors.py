@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ class GpusimError(Exception):
 def shortly(value: object) -> str:
     """``value`` as messages show it: not more than a line's worth of it."""
     return reprlib.repr(value)
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` where one of the known names is close to ``name``, else nothing."""
+    from difflib import get_close_matches
+
+    by_small = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), by_small, n=1, cutoff=0.75)
+    return f" (did you mean {by_small[close[0]]}?)" if close else ""
 
 
 def printable(text: str) -> str:

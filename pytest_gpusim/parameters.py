@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, meant
 
 Kind = Literal["text", "integer", "number", "yes or no"]
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -96,7 +96,8 @@ def read_parameters(
     for name, value in params.items():
         if name not in declared:
             names = f"known are {', '.join(declared)}" if declared else "it takes none"
-            raise UsageError(f"parameter {name!r} is unknown to {owner}; {names}")
+            hint = meant(name, declared)
+            raise UsageError(f"parameter {name!r} is unknown to {owner}{hint}; {names}")
         if value is not None:
             read[name] = declared[name].read(value)
     return read

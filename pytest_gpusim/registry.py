@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_gpusim.deployment.hardware import BUILTIN_HARDWARE, Hardware
-from pytest_gpusim.errors import PluginError, UsageError, shortly
+from pytest_gpusim.errors import PluginError, UsageError, meant, shortly
 from pytest_gpusim.parameters import Parameter
 from pytest_gpusim.providers import (
     Backend,
@@ -70,7 +70,8 @@ class Names(Generic[T]):
         """Raise `UsageError`, with the known names, unless ``name`` is one; loads nothing."""
         if name not in self._entries:
             known = ", ".join(sorted(self._entries)) or "none"
-            raise UsageError(f"unknown {self.what} {name!r}; known are {known}")
+            hint = meant(name, self._entries)
+            raise UsageError(f"unknown {self.what} {name!r}{hint}; known are {known}")
 
     def get(self, name: str) -> T:
         self.require(name)
@@ -184,9 +185,10 @@ class Registry:
         found = self.find_model(name)
         if found is not None:
             return found
-        known = ", ".join(self.models.names())
+        known = self.models.names()
         raise UsageError(
-            f"unknown model {name!r}; known are {known}, or give the path of a config.json"
+            f"unknown model {name!r}{meant(name, known)}; known are {', '.join(known)}, or give "
+            "the path of a config.json"
         )
 
 

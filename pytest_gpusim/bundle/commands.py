@@ -21,6 +21,8 @@ def profile_command(meta: Mapping[str, Any], engine: Path | str | None = None) -
     source = meta.get("source")
     if not isinstance(source, str) or not source:
         source = "vllm"
+    if source == "aiconfigurator" and meta.get("dtype") not in (None, "bfloat16"):
+        source = "vllm"  # its tables of operators have no other
     if source not in _BUILT_IN:
         return f"gpusim profile {source}"
     words = [*_WORDS[source](meta), *_degree(meta, source)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import new_id
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload.store import store_workload
@@ -107,7 +106,7 @@ def read_given(
 
 def _read(path: Path, registry: Registry, store: Path, stated: Stated) -> Run:
     from pytest_gpusim.runs import read_run
-    from pytest_gpusim.runs.importers.load import recognise
+    from pytest_gpusim.runs.importers.load import id_of_file, recognise
     from pytest_gpusim.runs.importers.stated import import_stated
 
     if (path / "run_meta.json").exists():
@@ -116,7 +115,7 @@ def _read(path: Path, registry: Registry, store: Path, stated: Stated) -> Run:
             return run
     else:
         kind = recognise(path, registry)
-    out = store / new_id(kind)
+    out = store / id_of_file(path)
     import_stated(kind, registry.run_importers.get(kind), [path], out, stated)
     return read_run(out)
 

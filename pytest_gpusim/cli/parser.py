@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pytest_gpusim.artifacts import tool_version
+from pytest_gpusim.errors import meant
 
 EXIT_USAGE = 2
 _NOTHING: tuple[Any, ...] = (None, False, argparse.SUPPRESS, [], ())
@@ -39,6 +40,17 @@ class Parser(argparse.ArgumentParser):
         if self.closing is not None:
             self.epilog = self.closing()
         return super().format_help()
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """A command refuses what it does not know itself, and so under its own name."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [each for action in self._actions for each in action.option_strings]
+            hint = meant(unknown[0].partition("=")[0], options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)

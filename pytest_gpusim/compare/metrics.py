@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, meant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,6 +148,10 @@ def find_agreement(name: str) -> tuple[Metric, Agreement] | None:
     return None
 
 
+def _agreement_names() -> Iterator[str]:
+    return (f"{metric}_{each.name}" for metric in HEADLINES for each in AGREEMENTS)
+
+
 def figure_name(metric: Metric, statistic: Statistic) -> str:
     """The flat name of a metric under a statistic: ``ttft_p50``, ``makespan``."""
     return f"{metric.name}_{statistic.name}" if statistic.name else metric.name
@@ -171,9 +175,11 @@ def find_figure(name: str) -> tuple[Metric, Statistic]:
             return metric, statistic
     many = [metric.name for metric in METRICS.values() if metric.per != "run"]
     one = [metric.name for metric in METRICS.values() if metric.per == "run"]
+    hint = meant(name, (*(figure for figure, _, _ in all_figures()), *_agreement_names()))
     raise UsageError(
-        f"unknown tolerance {name!r}: expected <metric>_<stat> with a metric of {', '.join(many)} "
-        f"and a stat of {', '.join(each.name for each in STATISTICS)}; {', '.join(one)}; or "
+        f"unknown tolerance {name!r}{hint}: expected <metric>_<stat> with a metric of "
+        f"{', '.join(many)} and a stat of {', '.join(each.name for each in STATISTICS)}; "
+        f"{', '.join(one)}; or "
         f"<metric>_{', <metric>_'.join(each.name for each in AGREEMENTS)} of "
         f"{', '.join(HEADLINES)}"
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.sides import assumed
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, meant
 from pytest_gpusim.runs.run import stated_clock
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ def state(
     return ours, theirs
 
 
+def require_statable(statements: Mapping[str, Any]) -> None:
+    """Raise `UsageError` on a key that nothing can be stated by, before anything runs."""
+    for key in statements:
+        _addressed(key)
+
+
 def parse_statements(texts: Sequence[str]) -> dict[str, Any]:
     """Read ``KEY=VALUE`` of a command line; a value is JSON, or a text as it stands.
 
@@ -73,7 +79,8 @@ def _addressed(key: str) -> tuple[str | None, list[str]]:
     path = (rest if side in ("real", "sim") else key).split(".")
     known = (*OF_BOTH, *OF_MEASUREMENTS, *OF_SIMULATIONS)
     if path[0] not in known:
-        raise UsageError(f"cannot state {key!r}: known are {', '.join(known)}")
+        hint = meant(path[0], known)
+        raise UsageError(f"cannot state {key!r}{hint}: known are {', '.join(known)}")
     if side in ("real", "sim"):
         return side, path
     if path[0] in OF_SIMULATIONS:

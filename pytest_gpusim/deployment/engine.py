@@ -14,7 +14,7 @@ from pytest_gpusim.deployment.settings.command_line import is_command, read_comm
 from pytest_gpusim.deployment.settings.config_file import read_config_documents, settle_false
 from pytest_gpusim.deployment.settings.log import is_log, read_log
 from pytest_gpusim.deployment.settings.nested import unwrap
-from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.errors import InputError, UsageError, meant
 from pytest_gpusim.json_documents import read_json
 
 # vllm/entrypoints/cli/serve.py: what stands before all options goes before --model.
@@ -84,8 +84,12 @@ class EngineSettings:
             match = find(key)
             if match is None:
                 if strict:
-                    known = ", ".join(setting.name for setting in modelled())
-                    raise InputError(where, key, f"unknown engine setting; known are {known}")
+                    names = [setting.name for setting in modelled()]
+                    raise InputError(
+                        where,
+                        key,
+                        f"unknown engine setting{meant(key, names)}; known are {', '.join(names)}",
+                    )
                 continue
             setting, opposite = match
             if setting.name in MODEL_NAMES:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.planning.decision import student
+from pytest_gpusim.progress import counted
 from pytest_gpusim.report.charts.canvas import REAL, log_scale, make_room, row, save_svg
 from pytest_gpusim.report.inline import drawn
 
@@ -91,8 +92,12 @@ def known_by_load(
     return {load: values for load, values in found.items() if values}
 
 
-def chart_of(panel: Panel, unit: str) -> dict[str, str]:
-    """A panel as a chart of a page; ``unit`` is that of the load."""
+def charts_of(panels: Sequence[Panel], unit: str) -> list[dict[str, str]]:
+    """Panels as charts of a page; ``unit`` is that of the load."""
+    return [_chart(panel, unit) for panel in counted(panels, "draw", len(panels), "charts")]
+
+
+def _chart(panel: Panel, unit: str) -> dict[str, str]:
     svg = drawn(panel.name, panel.said, lambda axes: draw(axes, panel, unit))
     return {"title": panel.title, "caption": "", "svg": svg}
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError, meant
 from pytest_gpusim.planning.evidence import Evidence, Runs, examine, require_one_load
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.question import (
@@ -37,6 +37,7 @@ from pytest_gpusim.planning.question import (
     objective_names,
 )
 from pytest_gpusim.planning.slo import Limits, parse_limits
+from pytest_gpusim.progress import counted
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.toml_documents import read_toml
 
@@ -79,7 +80,10 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
     accepted = _texts(path, "accept", document.get("accept", []))
     points: dict[tuple[str, float], Runs] = {}
     evidence: list[Evidence] = []
-    for place, where, point in _points(path, document["point"]):
+    points_of = counted(
+        _points(path, document["point"]), "read and check", len(document["point"]), "points"
+    )
+    for place, where, point in points_of:
         if place in points:
             raise InputError(path, where, f"{place[0]} at load {place[1]:g} stands twice")
         runs = points[place] = _runs(path, where, point, registry, store)
@@ -103,7 +107,8 @@ def _document(path: Path) -> dict[str, Any]:
     document = read_toml(path, fix="give a decision in TOML")
     for key in document:
         if key not in _KEYS:
-            raise InputError(path, key, f"is unknown; known are {', '.join(sorted(_KEYS))}")
+            known = ", ".join(sorted(_KEYS))
+            raise InputError(path, key, f"is unknown{meant(key, _KEYS)}; known are {known}")
     if not isinstance(document.get("point"), list) or not document["point"]:
         raise InputError(path, "point", "expected tables [[point]]")
     if not isinstance(document.get("state", {}), dict):

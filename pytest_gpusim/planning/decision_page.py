@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import provenance, utc_now
-from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
+from pytest_gpusim.planning.curves import Curve, Panel, charts_of, known_by_load, legend_of
 from pytest_gpusim.planning.decided import (
     checks_against,
     choosers,
@@ -50,7 +50,7 @@ def write_decision_page(question: Question, decisions: Sequence[Decision], out: 
         limits=question.limits,
         decisions=[_shown(decision) for decision in decisions],
         legend=legend_of(panels[0].curves),
-        charts=[chart_of(panel, LOAD) for panel in panels],
+        charts=charts_of(panels, LOAD),
         bearings=[
             {
                 "setting": each.setting,

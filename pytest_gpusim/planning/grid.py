@@ -33,7 +33,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.errors import GpusimError, InputError, meant
 from pytest_gpusim.limits import GRID_POINTS
 from pytest_gpusim.toml_documents import read_toml
 from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
@@ -141,7 +141,8 @@ def read_grid(path: Path) -> Grid:
             flat.update({f"{key}.{name}": each for name, each in value.items()})
         else:
             known = ", ".join((*_SCALARS, *(f"[{name}]" for name in _TABLES)))
-            raise InputError(path, key, f"is unknown; known are {known}")
+            hint = meant(key, (*_SCALARS, *_TABLES))
+            raise InputError(path, key, f"is unknown{hint}; known are {known}")
     for key in ("model", "hardware", "profile"):
         if key not in flat:
             raise InputError(path, key, "is missing")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import provenance, utc_now
-from pytest_gpusim.planning.curves import Curve, Panel, chart_of, known_by_load, legend_of
+from pytest_gpusim.planning.curves import Curve, Panel, charts_of, known_by_load, legend_of
 from pytest_gpusim.planning.sweep import Row, Sweep
 from pytest_gpusim.report.page import write_page
 
@@ -43,7 +43,7 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
         out,
         "sweep.html.j2",
         title=f"Sweep: {len(done)} of {len(sweep.rows)} points simulated",
-        charts=[chart_of(panel, _LOADS[str(load)]) for panel in panels],
+        charts=charts_of(panels, _LOADS[str(load)]),
         legend=legend_of(panels[0].curves) if panels else [],
         over_seeds=_SEED in sweep.axes,
         axes=_short_names(sweep.axes),

@@ -164,6 +164,8 @@ def _announce_benchmark(item: pytest.Item) -> None:
         and item.config.pluginmanager.hasplugin("benchmark")
     ):
         names.append("benchmark")
+        # A test that fails before it simulates did not ask for it.
+        item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used at all"))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -84,8 +84,10 @@ class SimVsReal:
         """
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
+        from pytest_gpusim.compare.stating import require_statable
 
         try:
+            require_statable(stated or {})  # before what takes long
             settings = self._settings()
             case = self._case(
                 model=model,

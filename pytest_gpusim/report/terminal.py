@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.checks import Check
-from pytest_gpusim.compare.checks import remedy
+from pytest_gpusim.compare.checks import keys_of, may_accept, remedy
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.format import (
     LABELS,
@@ -202,18 +202,35 @@ def failure_lines(document: ComparisonDocument) -> list[str]:
                 f"{interval(item['interval'])}, tolerance {allowed(item)}, runs "
                 f"{runs_needed(item)}: {item['outcome']}, {item['reason']}"
             )
+    open_checks: list[Check] = []
     for check in comparison["checks"]:
         if check["status"] == "fail":
             lines.append(f"  check {check['name']} failed: {check['detail']}")
         elif check["status"] == "unknown" and check["needed"]:
             unknown = Check(check["name"], check["status"], check["detail"])
+            open_checks.append(unknown)
             lines.append(f"  check {check['name']} is unknown: {check['detail']}{remedy(unknown)}")
+    lines += _how_to_close(open_checks)
     # A check that failed, or is not known, says so itself, above.
     said = tuple(f"({check['name']}): " for check in comparison["checks"])
     further = [cause for cause in meta["causes"] if not any(name in cause for name in said)]
     lines += [f"  likely cause: {cause}" for cause in further[:3]]
     if document.path is not None:
         lines.append(f"  report: {document.path / 'report.html'}")
+    return lines
+
+
+def _how_to_close(unknown: Sequence[Check]) -> list[str]:
+    """How to state what these checks do not know, and how to accept them: to be copied."""
+    keys = list(dict.fromkeys(key for check in unknown for key in keys_of(check)))
+    names = [check.name for check in unknown if may_accept(check)]
+    lines = []
+    if keys:
+        stated = ", ".join(f'"{key}": …' for key in keys)
+        lines.append(f"  to state: sim_vs_real(…, stated={{{stated}}}), --state {keys[0]}=…")
+    if names:
+        quoted = ", ".join(f'"{name}"' for name in names)
+        lines.append(f"  to accept: check(…, accept=[{quoted}]), --accept {','.join(names)}")
     return lines
 
 

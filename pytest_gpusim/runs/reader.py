@@ -67,6 +67,9 @@ class _Found(NamedTuple):
 
     @classmethod
     def of(cls, directory: Path) -> _Found:
+        if directory.is_file():
+            fix = f"make one of it with 'gpusim import-run KIND {directory}'"
+            raise InputError(directory, "", "is a file, expected a run directory", fix)
         if not directory.is_dir():
             raise InputError(directory, "", "no such run directory")
         meta = _read_meta(directory)

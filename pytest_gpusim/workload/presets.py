@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, meant
 from pytest_gpusim.workload.generate import ARRIVALS, Arrivals, Lengths, Seconds, WorkloadSpec
 
 PRESETS = (*ARRIVALS, "sessions")
@@ -29,8 +29,8 @@ def preset(name: str, device_kind: str) -> WorkloadSpec:
     """The workload called ``name`` on a ``cpu`` or ``cuda`` device."""
     if name not in PRESETS:
         raise UsageError(
-            f"unknown workload {name!r}; known are {', '.join(PRESETS)}, a WorkloadSpec, or the "
-            "path of a workload directory"
+            f"unknown workload {name!r}{meant(name, PRESETS)}; known are {', '.join(PRESETS)}, a "
+            "WorkloadSpec, or the path of a workload directory"
         )
     prefill, decode = _LENGTHS[device_kind]
     spec = WorkloadSpec(

@@ -128,6 +128,9 @@ def read_workload(directory: Path | str) -> Workload:
         InputError: A file is missing, a row is wrong, or the digest is not that of the files.
     """
     directory = Path(directory)
+    if directory.is_file():
+        fix = f"make one of it with 'gpusim workload import KIND {directory}'"
+        raise InputError(directory, "", "is a file, expected a workload directory", fix)
     if not directory.is_dir():
         raise InputError(directory, "", "no such workload directory", _FIX)
     meta_path = directory / META

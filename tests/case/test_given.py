@@ -170,4 +170,4 @@ def test_prerequisites_judge_the_checks_of_the_comparison(
     found = failing_prerequisites(case, settings, True, accept, stated)
     assert [check.name for check in found] == expected
     if expected and device is None:
-        assert found[0].detail.endswith("; state it, or accept profile_matches")
+        assert found[0].detail.endswith("; state device_name, or accept profile_matches")

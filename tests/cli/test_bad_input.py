@@ -77,6 +77,9 @@ def test_no_command_shows_help(capsys):
         ({"profiling-root": "nowhere"}, ["nowhere", "no such profiling root", "gpusim profile"]),
         ({"engine": "nowhere.json"}, ["nowhere.json", "no such file"]),
         ({"param": "speed"}, ["--param speed", "NAME=VALUE"]),
+        ({"simulator": "refernce"}, ["unknown simulator 'refernce' (did you mean reference?)"]),
+        ({"workload": __file__}, ["is a file, expected a workload", "gpusim workload import KIND"]),
+        ({"engnie": "x"}, ["gpusim simulate: unrecognized", "(did you mean --engine?)"]),
     ],
 )
 def test_simulate_with_a_wrong_name(capsys, parts, change, says):
@@ -140,6 +143,20 @@ def compare_arguments(parts):
 def test_compare_with_a_missing_run(capsys, parts):
     shutil.rmtree(parts / "simulated")
     assert_refused(capsys, *compare_arguments(parts), says=["simulated", "no such"])
+
+
+def test_compare_with_a_result_that_was_cut_off(capsys, parts):
+    whole = (parts / "case" / "workload" / "workload_meta.json").read_text()
+    (parts / "cut.json").write_text(whole[: len(whole) // 2])
+    (parts / "empty").mkdir()
+    for name, says in (("cut.json", "cut.json: line 10: not JSON"), ("empty", "empty: is empty")):
+        assert_refused(capsys, "compare", parts / name, parts / "simulated", says=[says])
+
+
+def test_record_of_a_result_file(capsys, parts):
+    arguments = ("record", "--workload", parts / "case" / "workload", "--profile")
+    arguments = (*arguments, parts / "case" / "profile", __file__, "--out", parts / "out")
+    assert_refused(capsys, *arguments, says=["is a file, expected a run", "gpusim import-run KIND"])
 
 
 def test_compare_with_a_half_written_run(capsys, parts):

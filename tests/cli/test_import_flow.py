@@ -72,7 +72,7 @@ def compared(gpusim, real, sim):
 def test_a_result_is_compared_without_a_word_about_it(gpusim, material):
     result = material / "result.json"
     made = gpusim("workload", "import", "run", result)
-    assert made[0].startswith("run: tmp/real_runs/vllm-bench-")
+    assert made[0].startswith("run: tmp/real_runs/result-")
     sim = simulate_like(gpusim, material, made[-1], material / "engine.json")
     for real in (result, made[0].removeprefix("run: ")):
         compared(gpusim, real, sim)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pytest_gpusim import progress
 from pytest_gpusim.cli import main
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.planning.decided import lines_of
@@ -120,11 +121,19 @@ def test_capacity_and_figures_of_real_and_simulated_runs(grid: Path, tmp_path: P
     assert others[3].real_choice.name == "16 seats"
 
 
-def test_the_command_writes_document_text_and_chart(
-    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_writes_document_text_and_chart_and_says_how_far_it_is(
+    grid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
-    assert main(["decide", str(grid), "--regret", "0.2", "--out", str(out), "--json"]) == 0
+    monkeypatch.setattr(progress, "QUIET_S", 0.0)
+    said: list[str] = []
+    with progress.lines_to(said.append):
+        assert main(["decide", str(grid), "--regret", "0.2", "--out", str(out), "--json"]) == 0
+    for words in ("read and check: 1 of 4 points", "draw: 1 of 4 charts"):
+        assert any(line.startswith(words) for line in said), said
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((out / "decision.json").read_text())
     assert document["decisions"][0]["verdict"] == "same"

@@ -128,6 +128,16 @@ def test_an_unknown_tolerance_fails_in_one_line(session):
     assert "Traceback" not in result.stdout.str()
 
 
+def test_what_is_misspelt_is_said_before_anything_runs_and_without_a_warning(session):
+    pytester = session()
+    test = next(pytester.path.glob("test_*.py"))
+    test.write_text(test.read_text().replace('name="tiny"', 'stated={"warmpu": True}'))
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1, warnings=0)
+    result.stdout.fnmatch_lines(["cannot state 'warmpu' (did you mean warmup[?]): known are *"])
+    assert not (pytester.path / "tmp").exists()
+
+
 def test_an_archive_replays_like_the_folder_and_without_benchmark_too(session):
     pytester = session()
     folder = pytester.path / "recordings" / "tiny"

@@ -192,8 +192,8 @@ def test_what_nobody_may_accept_is_not_offered(tmp_path: Path) -> None:
     document = document_of(judged(tmp_path / "a", profile=None).judged())
     (check,) = [c for c in document.comparison["checks"] if c["name"] == "not_calibrated_on"]
     check["status"] = "unknown"
-    (line,) = [line for line in failure_lines(document) if "not_calibrated_on" in line]
-    assert line.endswith("; state it")
+    (line,) = [line for line in failure_lines(document) if "check not_calibrated_on" in line]
+    assert line.endswith("; state calibrated_on")
 
 
 def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
@@ -201,7 +201,9 @@ def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
     assert silent.judged().verdict == "inconclusive"
     text = "\n".join(failure_lines(document_of(silent.judged())))
     assert "check profile_matches is unknown" in text
-    assert "state it, or accept profile_matches" in text
+    assert "state device_name, or accept profile_matches" in text
+    assert 'to state: sim_vs_real(…, stated={"device_name": …}), --state device_name=…' in text
+    assert 'to accept: check(…, accept=["profile_matches"]), --accept profile_matches' in text
     accept = ["profile_matches"]
     accepted = silent.judged(accept=accept)
     assert accepted.verdict == "pass"

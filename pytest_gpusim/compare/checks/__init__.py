@@ -31,13 +31,15 @@ from pytest_gpusim.compare.checks.declaration import (
     Protects,
 )
 from pytest_gpusim.compare.sides import Sides
-from pytest_gpusim.errors import UsageError
+from pytest_gpusim.errors import UsageError, meant
 
 __all__ = [
     "CHECKS",
     "ComparisonCheck",
     "Declaration",
     "Protects",
+    "keys_of",
+    "may_accept",
     "remedy",
     "require_acceptable",
     "run_checks",
@@ -53,7 +55,8 @@ def require_acceptable(names: Collection[str]) -> None:
     """Raise `UsageError` on a name that is no check, or one of which nothing can be accepted."""
     for name in names:
         if name not in CHECKS:
-            raise UsageError(f"unknown check {name!r}; known are {', '.join(CHECKS)}")
+            hint = meant(name, CHECKS)
+            raise UsageError(f"unknown check {name!r}{hint}; known are {', '.join(CHECKS)}")
         if CHECKS[name].accept is Accept.NEVER:
             raise UsageError(
                 f"check {name!r} cannot be accepted: without it the figures say nothing; state "
@@ -65,9 +68,24 @@ def remedy(check: Check) -> str:
     """What can be done about a check that is unknown, to be put behind its detail; else nothing."""
     if check.status != "unknown":
         return ""
+    what = " and ".join(keys_of(check)) or "it"
+    return f"; state {what}, or accept {check.name}" if may_accept(check) else f"; state {what}"
+
+
+def may_accept(check: Check) -> bool:
+    """Whether a user may accept that it is unknown."""
     known = CHECKS.get(check.name)
-    may = known is not None and known.accept is not Accept.NEVER
-    return f"; state it, or accept {check.name}" if may else "; state it"
+    return known is not None and known.accept is not Accept.NEVER
+
+
+def keys_of(check: Check) -> list[str]:
+    """By which keys a user states what a check does not know: those that it names, else its first.
+
+    A key ``engine.NAME`` stands for each setting.
+    """
+    known = CHECKS.get(check.name)
+    keys = known.states if known is not None else ()
+    return [key for key in keys if key in check.detail] or list(keys[:1])
 
 
 def run_checks(sides: Sides, accept: Collection[str] = ()) -> tuple[ComparisonCheck, ...]:

@@ -25,6 +25,7 @@ CLIENT_SHARE_NS = 20e6
     of_limits=True,
     accept=Accept.FAILURE,
     cause="the times lie between different clocks",
+    states=("clock",),
 )
 def clock_counted(sides: Sides) -> Finding:
     """What lies between a client and the engine is counted on both sides, or on neither.

@@ -58,6 +58,7 @@ class Declaration:
         judge: Looks at the two sides.
         each_seed: Whether it must hold for each seed of a stochastic simulation by itself.
         of_limits: Whether what it finds depends on what is judged.
+        states: Keys of ``run_meta.json`` by which a user states what it does not know.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Declaration:
     judge: CheckFunction
     each_seed: bool = False
     of_limits: bool = False
+    states: tuple[str, ...] = ()
 
     def run(self, sides: Sides, accepted: bool = False) -> ComparisonCheck:
         """What it finds; ``accepted``: the user accepts what may be accepted of it."""
@@ -104,12 +106,13 @@ def check(
     cause: str = "",
     each_seed: bool = False,
     of_limits: bool = False,
+    states: tuple[str, ...] = (),
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Declare a function as the check of its name."""
 
     def declare(judge: CheckFunction) -> CheckFunction:
         name = judge.__name__
-        how = (each_seed, of_limits)
+        how = (each_seed, of_limits, states)
         DECLARED.append(Declaration(name, protects, rank, needed, accept, cause, judge, *how))
         return judge
 

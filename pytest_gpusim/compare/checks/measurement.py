@@ -25,6 +25,7 @@ MIN_TREND = 6
     needed=True,
     accept=Accept.FAILURE,
     cause="the load was not the one that was asked for",
+    states=("lateness",),
 )
 def generator_on_time(sides: Sides) -> Finding:
     """Requests were sent when the workload says.
@@ -91,6 +92,7 @@ def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
     needed=True,
     accept=Accept.FAILURE,
     cause="the real engine was cold",
+    states=("warmup",),
 )
 def warmed_up(sides: Sides) -> Finding:
     """Each real run was preceded by a warm-up, and its first request shows no first use.

@@ -27,6 +27,7 @@ _VOCAB = 2**31
     needed=True,
     accept=Accept.FAILURE,
     cause="the prefix cache was warm",
+    states=("prefix_cache_reset",),
 )
 def prefix_cache_cold(sides: Sides) -> Finding:
     """No cached token that the workload does not explain.

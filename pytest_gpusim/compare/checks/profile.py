@@ -24,6 +24,7 @@ COVERED, UNCOVERED = 0.01, 0.10
     each_seed=True,
     accept=Accept.UNKNOWN,
     cause="the profile is of another case",
+    states=("device_name", "hardware"),
 )
 def profile_matches(sides: Sides) -> Finding:
     """Model, device, dtype, engine mode and parallelism of the profile are those of the real run.
@@ -79,6 +80,7 @@ def _silent(fields: list[str], profile: dict[str, Any], settings: dict[str, Any]
     each_seed=True,
     accept=Accept.FAILURE,
     cause="the run went beyond what was profiled",
+    states=("extrapolated_share",),
 )
 def profile_covers(sides: Sides) -> Finding:
     """Hardly any simulated time lies outside the profiled ranges.
@@ -103,6 +105,7 @@ def profile_covers(sides: Sides) -> Finding:
     each_seed=True,
     accept=Accept.FAILURE,
     cause="the simulated steps hold no engine time",
+    states=("counts_engine_time",),
 )
 def overhead_counted(sides: Sides) -> Finding:
     """The engine's own time per iteration is part of the simulated step.
@@ -152,7 +155,14 @@ def engine_time_stated(profile: Any) -> str | None:
     return None
 
 
-@check(Protects.CASE, rank=45, needed=True, accept=Accept.NEVER, each_seed=True)
+@check(
+    Protects.CASE,
+    rank=45,
+    needed=True,
+    accept=Accept.NEVER,
+    each_seed=True,
+    states=("calibrated_on",),
+)
 def not_calibrated_on(sides: Sides) -> Finding:
     """No real run of this workload was used to tune the profile or the simulator.
 

@@ -22,6 +22,7 @@ _OF_ALL_SEEDS = ("run_type", "model", "profiling_digest", "engine")
     needed=True,
     accept=Accept.NEVER,
     cause="a run is not what it was given for",
+    states=("run_type",),
 )
 def roles(sides: Sides) -> Finding:
     """Real runs against a simulated one, none of them twice, none a copy of another.

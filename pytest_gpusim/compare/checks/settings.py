@@ -21,6 +21,7 @@ _ESSENTIAL = frozenset(s.name for s in modelled() if s.essential)
     needed=True,
     each_seed=True,
     cause="the simulated engine was set up otherwise",
+    states=("engine.NAME",),
 )
 def settings_mirrored(sides: Sides) -> Finding:
     """Every engine setting that must be the same is stated on both sides and is, KV blocks apart.
@@ -36,6 +37,7 @@ def settings_mirrored(sides: Sides) -> Finding:
     needed=True,
     each_seed=True,
     cause="the simulated engine had another KV cache",
+    states=("engine.num_gpu_blocks",),
 )
 def kv_blocks_mirrored(sides: Sides) -> Finding:
     """Both sides have the same number of KV blocks of the same size.

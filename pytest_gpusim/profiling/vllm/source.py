@@ -111,7 +111,10 @@ def profile_vllm(
 
     require_vacant(out)
     if hardware.present_device() is None:
-        raise UsageError(f"no {hardware.name} in this machine")
+        raise UsageError(
+            f"no {hardware.name} in this machine ('gpusim doctor' lists what is); of a GPU that is "
+            "not here 'gpusim profile aiconfigurator' makes a bundle from tables"
+        )
     asked = LaunchSpec.resolve(model, settings, hardware.kind, weights=weights, threads=threads)
     plain, cached = engines_to_time(asked)
     number = passes or (QUICK_PASSES if quick else FULL_PASSES)

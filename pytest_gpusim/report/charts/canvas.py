@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.compare.series import ComparisonSeries
+from pytest_gpusim.progress import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +80,8 @@ def write_charts(
     """
     with style() as figure:
         axes = figure.subplots()
-        for chart in charts:
+        several = list(charts)
+        for chart in counted(several, "draw", len(several), "charts"):
             if chart.draw(axes, series, tolerances):
                 save_svg(figure, out / f"{chart.name}.svg", chart.name)
                 _empty(axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
-from pytest_gpusim.documents import forget_documents
+from pytest_gpusim.documents import forget_documents, read_documents
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
 from pytest_gpusim.runs.importers.files import split_index
@@ -69,7 +70,7 @@ def load_real_run(
     if not split_index(path)[0].exists():
         raise InputError(path, "", "no such run directory or file")
     kind = "csv" if (options or {}).get("columns") else recognise(path, registry)
-    out = store / new_id(kind)
+    out = store / id_of_file(path)
     return call_importer(kind, registry.run_importers.get(kind), [path], out, options or {})
 
 
@@ -96,10 +97,16 @@ def load_simulated_run(
     kind = recognise(path, registry)
     importer = registry.run_importers.get(kind)
     simulator = getattr(importer, "simulator", None)
-    out = store / safe_name(f"{simulator or 'simulated'}_runs") / new_id(kind)
+    out = store / safe_name(f"{simulator or 'simulated'}_runs") / id_of_file(path)
     # A table of one's own may be of either side; it stands where a simulation is asked for.
     own = {"simulator": "simulated"} if kind == "csv" else {}
     return call_importer(kind, importer, [path], out, own)
+
+
+def id_of_file(path: Path) -> str:
+    """A new directory's name that says which file an imported run is of: ``bench-1-2026…``."""
+    name = re.sub(r"(\.(jsonl?|csv|gz|xz))+(?=#|$)", "", path.name)
+    return new_id(name.replace("#", "-"))
 
 
 def is_run_directory(path: Path, registry: HasRunImporters) -> bool:
@@ -151,6 +158,8 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
     what = "directory" if path.is_dir() else "file"
     known = ", ".join(registry.run_importers.names())
     fix = "import it by name with gpusim import-run KIND"
+    if path.is_dir() and not any(path.iterdir()):
+        raise InputError(path, "", "is empty, expected a run directory or another tool's result")
     if path.is_dir():
         inside = _inside(path, registry)
         fix = f"name one that is in it: {', '.join(map(str, inside))}" if inside else fix
@@ -159,6 +168,9 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
             for _ in iter(lambda: stream.read(_PIECE), ""):
                 if stream.buffer.tell() > _MOST_UNPACKED:
                     break
+            else:
+                if ".json" in path.suffixes:
+                    read_documents(path)  # one that was cut off says where
     raise InputError(
         path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix
     )
