@@ -155,9 +155,8 @@ def _first(ratio: np.ndarray, sim: np.ndarray, head: int, runs: int) -> Iterator
     size = first.shape[1]
     if size < max(min(HEADS), head // 2) or rest.shape[1] < 2 * size:
         return
-    starts = range(0, rest.shape[1] - size + 1, max(1, size // 4))
-    windows = np.array([np.median(rest[:, at : at + size], axis=1) for at in starts])
-    most = windows.max(axis=0)
+    windows = np.lib.stride_tricks.sliding_window_view(rest, size, axis=1)
+    most = np.median(windows[:, :: max(1, size // 4)], axis=2).max(axis=1)
     most[:runs] = most[:runs].max()
     for place, (ours, others) in enumerate(zip(first, rest, strict=True)):
         excess = float(np.median(ours))
