@@ -1,9 +1,11 @@
 """The clients that made the loads of measured points, as far as they are known.
 
 A row does not name its client. Rows without a release are of InferenceX's, whose load is public
-(``benchmark_serving.py`` there). Of the rows of vLLM 0.12.0 nobody says, but two differ: figures
-of full precision are means over ten whole requests a client (their digits end where such a mean's
-of whole ns do), and rounded ones come with so little prefill that prompts were sent again.
+(``benchmark_serving.py`` there). The others are AIConfigurator's, whose sources have a client and
+the flags of the server: figures of full precision are GenAI-Perf's, which alone rounds each
+request's TPOT to whole ns (``llm_profile_data_parser.py``; the digits of all these rows end where
+means of ten such requests a client do). Rounded ones come with so little prefill that prompts were
+sent again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from pytest_gpusim.profiling.silicon_fusions import Fusions, up_to_mib
 
 _SEED = 0
 _HOPPER, _BLACKWELL_SEATS = ("h100", "h200"), 512
+# AIConfigurator's generator: ``max_batch_size`` of fewer, and what a server takes beside a prompt
+# (``generator/rule_plugin/vllm.rule``, ``backend_config_mapping.yaml``).
+_GENERATED_SEATS, _GENERATED_MARGIN = 512, 1500
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Client:
         distinct_prompts: How many prompts there are, sent in turn; None: each is sent once.
         prefix_caching: Whether the server was told to cache prefixes; None: its default.
         async_scheduling: The same.
+        generated: Whether AIConfigurator's generator wrote the server's flags.
         fused_on_blackwell: MiB of the largest fused all-reduce by degree, which the server was told
             on Blackwell, with attention quantizing its output; None: the release's defaults.
         seats_are_clients: Whether ``max_num_seqs`` is the number of clients (on Blackwell 512).
@@ -47,6 +53,7 @@ class Client:
     seats_are_clients: bool
     statistic: str
     source: str
+    generated: bool = False
     fused_on_blackwell: Mapping[int, float] | None = None
 
     def fusions(self, point: Point) -> Fusions | None:
@@ -56,11 +63,18 @@ class Client:
         limits = dict(self.fused_on_blackwell)
         return up_to_mib(limits, point.tensor_parallel, attention_quantizes=True)
 
-    def seats(self, point: Point) -> int | None:
-        """``max_num_seqs`` of the server; None: its default."""
-        if not self.seats_are_clients:
-            return None
-        return point.concurrency if point.hardware in _HOPPER else _BLACKWELL_SEATS
+    def limits(self, point: Point) -> dict[str, int]:
+        """The server's limits that are not its release's defaults, as engine settings."""
+        if self.generated:
+            return {
+                "max_num_seqs": _GENERATED_SEATS,
+                "max_num_batched_tokens": _GENERATED_SEATS + point.isl + _GENERATED_MARGIN,
+                "max_model_len": point.isl + point.osl + _GENERATED_MARGIN,
+            }
+        if self.seats_are_clients:
+            seats = point.concurrency if point.hardware in _HOPPER else _BLACKWELL_SEATS
+            return {"max_num_seqs": seats}
+        return {}
 
     def lengths(self, point: Point) -> list[tuple[int, int, int]]:
         """(prompt id, prompt tokens, answer tokens) of each request, in order of sending."""
@@ -96,6 +110,10 @@ INFERENCEX = Client(
     "attention that quantizes",
     fused_on_blackwell=MappingProxyType({2: 32, 4: 32, 8: 8}),
 )
+_GENERATED = (
+    "the server's flags as AIConfigurator's generator writes them (512 sequences, 512 + prompt + "
+    "1500 batched tokens), else vLLM's defaults"
+)
 EXACT = Client(
     name="exact figures",
     shortest=1.0,
@@ -105,7 +123,10 @@ EXACT = Client(
     async_scheduling=None,
     seats_are_clients=False,
     statistic="mean",
-    source="assumed: stated lengths, every prompt once, 10 requests a client, vLLM's defaults",
+    source="GenAI-Perf, by its digits, as AIConfigurator runs it (eval/benchmarks/"
+    "genai_perf_runner.py): stated lengths, ignore_eos, every prompt once, 10 requests a client "
+    f"after a warm-up that is waited for; {_GENERATED}",
+    generated=True,
 )
 ROUNDED = Client(
     name="rounded figures",
@@ -116,9 +137,11 @@ ROUNDED = Client(
     async_scheduling=None,
     seats_are_clients=False,
     statistic="mean",
-    source="assumed: as GenAI-Perf and AIPerf unless told otherwise (100 unique prompts, used "
-    "again until the run ends), 10 requests a client, vLLM's defaults, prefix caching among them; "
-    "with prompts of their own, some of these rows would have computed more than the device can",
+    source="assumed: AIPerf as AIConfigurator runs it since (bench_run.sh.j2): stated lengths, 100 "
+    "unique prompts, used again until the run ends, here 10 requests a client; with prompts of "
+    "their own, some of these rows would have computed more than the device can; "
+    f"{_GENERATED}, prefix caching among them",
+    generated=True,
 )
 CLIENTS = (INFERENCEX, EXACT, ROUNDED)
 _ROUNDED_DECIMALS = 2

@@ -68,14 +68,15 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
     _refuse_data_parallel(point, shape)
     hardware = registry.hardware.get(point.hardware)
     expert_parallel = shape.experts is not None and point.expert_parallel > 1
-    version = point.vllm_version or _RELEASE
+    version, limits = point.vllm_version or _RELEASE, client.limits(point)
     deployment = Deployment(
         release=release_of(version),
         memory_gib=hardware.usable_memory_gib,
         device_name=tables.device_name,
         world_size=point.tensor_parallel,
-        max_model_len=shape.max_position,
-        max_num_seqs=client.seats(point),
+        max_model_len=limits.get("max_model_len", shape.max_position),
+        max_num_seqs=limits.get("max_num_seqs"),
+        max_num_batched_tokens=limits.get("max_num_batched_tokens"),
     )
     settings = EngineSettings(
         **{
@@ -90,7 +91,7 @@ def served_by(point: Point, client: Client, registry: Registry, tables: SiliconT
             )
         },
         max_num_seqs=deployment.max_num_seqs or default("max_num_seqs", deployment),
-        max_model_len=max(shape.max_position, point.isl + point.osl),
+        max_model_len=limits.get("max_model_len", max(shape.max_position, point.isl + point.osl)),
         block_size=BLOCK_SIZE,
         dtype="bfloat16",
         tensor_parallel_size=point.tensor_parallel,

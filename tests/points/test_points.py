@@ -15,6 +15,7 @@ from pytest_gpusim.cli import main
 from pytest_gpusim.deployment import ModelShape
 from pytest_gpusim.deployment.models import QWEN3_32B, QWEN3_235B_A22B
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.points import simulation
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
 from pytest_gpusim.points.report import judge_points, no_measurement, points_lines
@@ -135,7 +136,9 @@ def test_what_is_not_modelled_is_refused(
 def test_settings_are_the_releases_defaults_or_the_clients(tmp_path: Path) -> None:
     with PointSimulator(builtin_registry()) as simulator:
         old = simulator.served(point(tmp_path)).settings
-        assert (old.max_num_batched_tokens, old.max_num_seqs) == (8192, 1024)
+        # What AIConfigurator's generator writes for a prompt of 128 and an answer of 16 tokens.
+        assert (old.max_num_batched_tokens, old.max_num_seqs) == (512 + 128 + 1500, 512)
+        assert old.max_model_len == 128 + 16 + 1500
         # Before 0.14 planned after the step, before 0.19 admitted by the first chunk.
         assert (old.async_scheduling, old.scheduler_reserve_full_isl) == (False, False)
         recipe = simulator.served(
@@ -145,10 +148,24 @@ def test_settings_are_the_releases_defaults_or_the_clients(tmp_path: Path) -> No
         assert recipe.settings.async_scheduling is True
         assert recipe.settings.enable_prefix_caching is False
         assert recipe.settings.max_num_seqs == 2
+        assert recipe.settings.max_num_batched_tokens == 8192
         experts = simulator.served(
             point(tmp_path, **EXPERTS | {"moe_tensor_parallel": "1", "expert_parallel": "2"})
         )
         assert experts.expert_parallel
+
+
+@needs_tables
+def test_a_request_reaches_the_engine_after_the_front_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = point(tmp_path, concurrency="1")
+    with PointSimulator(builtin_registry()) as simulator:
+        with_it = simulator.simulate(one)
+        monkeypatch.setattr(simulation, "FRONT_END_NS", 0)
+        without = simulator.simulate(one)
+    assert with_it.ttft_ms - without.ttft_ms == pytest.approx(9.5)
+    assert with_it.tpot_ms == pytest.approx(without.tpot_ms)
 
 
 def kernels(one: Point, shape: ModelShape, sequences: float, missing: float) -> Kernels:
