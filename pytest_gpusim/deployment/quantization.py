@@ -139,7 +139,12 @@ class Quantization:
     @property
     def weight_bytes(self) -> float:
         """Bytes of one quantized weight, scales included."""
-        return _WEIGHT_BYTES[self.scheme]
+        return weight_bytes(self.scheme)
+
+
+def weight_bytes(scheme: str) -> float:
+    """Bytes of one weight of a scheme, scales included."""
+    return _WEIGHT_BYTES[scheme]
 
 
 def method_has(method: str, scheme: str | None) -> bool:

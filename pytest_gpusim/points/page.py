@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_gpusim.artifacts import package_version, provenance, sha256_file, utc_now
 from pytest_gpusim.compare.format import milliseconds, signed_percent
-from pytest_gpusim.profiling.silicon_tables import PACKAGE
+from pytest_gpusim.profiling.silicon_files import PACKAGE
 from pytest_gpusim.report.bars import common_reach, error_marks
 from pytest_gpusim.report.charts.canvas import (
     BAND,

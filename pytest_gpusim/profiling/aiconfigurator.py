@@ -33,7 +33,7 @@ from pytest_gpusim.profiling.silicon_collectives import collectives
 from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions, default_fusions
 from pytest_gpusim.profiling.silicon_layers import WIDTH, dense_ms
 from pytest_gpusim.profiling.silicon_moe import DISTRIBUTION, moe_rows
-from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
+from pytest_gpusim.profiling.silicon_tables import PLAIN, SiliconTables, open_tables
 from pytest_gpusim.profiling.silicon_trust import distrusted
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pytest_gpusim.deployment import ModelShape
     from pytest_gpusim.registry import Registry
 
-_DTYPE = "bfloat16"
 _NS = 1e6
 
 
@@ -127,7 +126,7 @@ def compose(
         "token of context as that of fewer",
         "times are those of kernels alone: no time of the engine, none between kernels",
     ]
-    cache = shape.kv_cache_dtype(_DTYPE, kv_cache_dtype)
+    cache = shape.kv_cache_dtype(PLAIN, kv_cache_dtype)
     tokens, dense = dense_ms(tables, shape, tensor_parallel, fusions)
     heads = shape.num_q_heads // tensor_parallel
     kv_heads = max(1, shape.num_kv_heads // tensor_parallel)
@@ -183,7 +182,7 @@ def compose(
             "engine": tables.framework,
             "engine_version": tables.version,
             "engine_mode": "compiled",
-            "dtype": _DTYPE,
+            "dtype": PLAIN,
             "quantization": shape.quantization.scheme if shape.quantization else None,
             "kv_cache_dtype": cache,
             "block_size": block_size,

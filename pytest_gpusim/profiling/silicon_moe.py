@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.silicon_rows import without_contradictions
-from pytest_gpusim.profiling.silicon_tables import SiliconTables
+from pytest_gpusim.profiling.silicon_tables import PLAIN, SiliconTables
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pytest_gpusim.deployment import ModelShape
 
-_PLAIN = "bfloat16"
 DISTRIBUTION = "power_law_1.2"
 """Tokens over experts: a power law of exponent 1.2, which AIConfigurator takes for these models
 unless told otherwise (``sdk/config.py: workload_distribution``, ``sdk/models/moe.py:
@@ -57,7 +56,7 @@ def routed_ms(
     experts = shape.experts
     assert experts is not None
     quantization = shape.quantization
-    dtype = _PLAIN
+    dtype = PLAIN
     if quantization is not None and quantization.covers("experts"):
         dtype = quantization.scheme
     frame = tables.moe_rows()
@@ -85,7 +84,7 @@ def routed_ms(
     series = without_contradictions(medians.to_frame())[0]["latency"]
     # One token's experts, as the devices share them.
     numbers = 3 * experts.per_token * shape.hidden_size * experts.width // workers
-    weight = quantization.weight_bytes if dtype != _PLAIN and quantization is not None else 2.0
+    weight = quantization.weight_bytes if dtype != PLAIN and quantization is not None else 2.0
     least = tables.reading_ms(numbers * weight)
     return [int(n) for n in series.index], [max(least, float(t)) for t in series], kernel
 

@@ -1,10 +1,8 @@
-"""Rows and releases of the silicon tables: looked up, and held against rows of more work."""
+"""Rows of the silicon tables: looked up, and held against rows of more work."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.errors import UsageError
@@ -105,15 +103,3 @@ def rows_with(frame: pd.DataFrame, column: str, wanted: Any, where: str) -> pd.D
         have = ", ".join(str(value) for value in sorted(frame[column].unique())) or "none"
         raise UsageError(f"{where}: has no {column} {wanted}, measured are {have}")
     return found
-
-
-def releases(folder: Path) -> list[Path]:
-    """The folders of releases, oldest first."""
-    return sorted(
-        (p for p in folder.glob("*") if p.is_dir()), key=lambda path: release_order(path.name)
-    )
-
-
-def release_order(version: str) -> tuple[int, ...]:
-    """A release's numbers, by which releases are ordered."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -7,19 +7,16 @@ measured sizes we interpolate along the tables' own dimensions; outside them not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_gpusim.errors import InputError, UsageError, require_package
+from pytest_gpusim.deployment.quantization import weight_bytes
+from pytest_gpusim.errors import UsageError
+from pytest_gpusim.profiling.silicon_files import SiliconFiles
 from pytest_gpusim.profiling.silicon_rows import (
     Contradictions,
     bracket,
-    release_order,
-    releases,
     rows_with,
     with_longer_contexts,
     without_contradictions,
@@ -29,44 +26,19 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-PACKAGE = "aiconfigurator_core"
-_DTYPE = "bfloat16"
-_WEIGHT_BYTES = {_DTYPE: 2.0, "fp8": 1.0, "fp8_block": 1.0, "nvfp4": 0.5, "int8": 1.0}
-_ALL_REDUCE = "custom_allreduce_perf.parquet"
+PLAIN = "bfloat16"
+"""The dtype of what is not quantized: the one that is measured of everything."""
 # Rows of other variants than the plain one that a decoder runs.
-_PLAIN = {"beam_width": 1, "window_size": 0, "attn_dtype": _DTYPE}
+_DECODER = {"beam_width": 1, "window_size": 0, "attn_dtype": PLAIN}
 
 
-@dataclass(frozen=True)
-class SiliconTables:
-    """The tables of one system and framework release.
-
-    Attributes:
-        root: The package's ``systems`` folder.
-        system: Such as ``a100_sxm``.
-        framework: Such as ``vllm``.
-        version: The framework's release; of the collectives, the nearest earlier one that there is.
-    """
-
-    root: Path
-    system: str
-    framework: str
-    version: str
-
-    @cached_property
-    def spec(self) -> Mapping[str, Any]:
-        """The system's own figures (``<system>.yaml``)."""
-        import yaml
-
-        document: Mapping[str, Any] = yaml.safe_load(
-            (self.root / f"{self.system}.yaml").read_text(encoding="utf-8")
-        )
-        return document
+class SiliconTables(SiliconFiles):
+    """The tables of one system and framework release."""
 
     @cached_property
     def device_name(self) -> str:
         """The device that was measured, by its own name."""
-        return str(self._gemm(_DTYPE)["device"].iloc[0])
+        return str(self._gemm(PLAIN)["device"].iloc[0])
 
     def memory_ms(self, num_bytes: float, *, kernel: bool = True) -> float:
         """Time to move bytes through the device's memory, by AIConfigurator's own rule.
@@ -86,7 +58,7 @@ class SiliconTables:
         """
         return float(1e3 * num_bytes / self.spec["gpu"]["mem_bw"])
 
-    def gemm_ms(self, n: int, k: int, dtype: str = _DTYPE) -> tuple[list[int], list[float]]:
+    def gemm_ms(self, n: int, k: int, dtype: str = PLAIN) -> tuple[list[int], list[float]]:
         """(m, time) of the product of an m x k with a k x n matrix, for all measured m.
 
         Between measured n and k by bilinear interpolation, at each m. ``dtype`` is ``bfloat16`` or
@@ -119,7 +91,9 @@ class SiliconTables:
         total = np.zeros(len(ms))
         for weight, a, b in corners:
             total += weight * indexed[a, b].reindex(ms).to_numpy()
-        total = np.maximum(total, self.reading_ms(n * k * _WEIGHT_BYTES[dtype]))
+        total = np.maximum(
+            total, self.reading_ms(n * k * (2 if dtype == PLAIN else weight_bytes(dtype)))
+        )
         return [int(m) for m in ms], [float(t) for t in total]
 
     def wide_gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float], int]:
@@ -127,14 +101,14 @@ class SiliconTables:
 
         Also returns the width that was looked up.
         """
-        widest = int(self._gemm(_DTYPE)["n"].max())
+        widest = int(self._gemm(PLAIN)["n"].max())
         if n <= widest:
             return *self.gemm_ms(n, k), n
         ms, times = self.gemm_ms(widest, k)
         return ms, [time * n / widest for time in times], widest
 
     def prefill_ms(
-        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
+        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = PLAIN
     ) -> tuple[pd.Series, str]:
         """Time by length of a single prompt's attention in one layer, and the kernel's name."""
         frame, kernel = self._attention("context", heads, kv_heads, head_dim, kv_cache_dtype)
@@ -143,7 +117,7 @@ class SiliconTables:
         return mended["latency"], kernel
 
     def decode_ms(
-        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = _DTYPE
+        self, heads: int, kv_heads: int, head_dim: int, kv_cache_dtype: str = PLAIN
     ) -> tuple[pd.DataFrame, str]:
         """Rows of ``sequences, context, time_ms`` of one layer, and the kernel's name.
 
@@ -160,12 +134,8 @@ class SiliconTables:
 
     def collective_ms(self, operation: str, workers: int) -> tuple[np.ndarray, np.ndarray]:
         """(bytes, time) of ``all_reduce`` (the framework's own, else NCCL's) or ``all_gather``."""
-        path = None
-        if operation == "all_reduce":
-            path = self._family("comm", _ALL_REDUCE, required=False)
-        if path is None:
-            path = self._nccl()
-        return self._collective(path, operation, workers)
+        own = self.all_reduce() if operation == "all_reduce" else None
+        return self._collective(own or self.nccl(), operation, workers)
 
     def fused_all_reduce_ms(self, workers: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(bytes, time) of TensorRT-LLM's all-reduce, without a norm; None where there is none.
@@ -173,10 +143,8 @@ class SiliconTables:
         FlashInfer's ``trtllm_allreduce_fusion``, which vLLM runs for an all-reduce and the norm
         after it, is that kernel.
         """
-        folder = self.root / str(self.spec["data_dir"]) / "comm" / "trtllm"
-        found = [path / _ALL_REDUCE for path in releases(folder)]
-        found = [path for path in found if path.is_file()]
-        return self._collective(found[-1], "all_reduce", workers) if found else None
+        path = self.fused_all_reduce()
+        return self._collective(path, "all_reduce", workers) if path else None
 
     def _collective(
         self, path: Path, operation: str, workers: int
@@ -185,7 +153,7 @@ class SiliconTables:
 
         frame = pd.read_parquet(path)
         frame = frame[frame["op_name"] == operation]
-        for column, wanted in (("nccl_dtype", "half"), ("allreduce_dtype", _DTYPE)):
+        for column, wanted in (("nccl_dtype", "half"), ("allreduce_dtype", PLAIN)):
             if column in frame.columns:
                 frame = frame[frame[column] == wanted]
         if "backend" in frame.columns:  # as captured in a CUDA graph, which is how it is run
@@ -206,7 +174,7 @@ class SiliconTables:
     @property
     def narrowest(self) -> int:
         """The least n of the plain products."""
-        return int(self._gemm(_DTYPE)["n"].min())
+        return int(self._gemm(PLAIN)["n"].min())
 
     def block_gemm_ms(self, n: int, k: int) -> tuple[list[int], list[float]]:
         """`gemm_ms` of fp8 in blocks, with what the host takes to launch it taken out.
@@ -250,7 +218,7 @@ class SiliconTables:
             raise UsageError(f"{self.where} gemm: has no {dtype} products, only {known}")
         return found
 
-    def product_contradictions(self, dtype: str = _DTYPE) -> Contradictions:
+    def product_contradictions(self, dtype: str = PLAIN) -> Contradictions:
         """How many products of a dtype take far longer than products of more rows."""
         self._gemm_by_shape(dtype)
         return self._contradictions[dtype]
@@ -281,7 +249,7 @@ class SiliconTables:
     def _read(self, family: str, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        path = self._family(family, name)
+        path = self.table(family, name)
         if path not in self._frames:
             self._frames[path] = pd.read_parquet(path)
         return self._frames[path]
@@ -292,7 +260,7 @@ class SiliconTables:
         path = f"{self.where} {phase} attention"
         frame = self._read("attention", f"{phase}_attention_perf.parquet")
         for column, wanted in {
-            **_PLAIN,
+            **_DECODER,
             "kv_cache_dtype": kv_cache_dtype,
             "head_dim": head_dim,
         }.items():
@@ -319,65 +287,7 @@ class SiliconTables:
         mixed = (parts[0][0] * low + parts[1][0] * high).dropna()
         return mixed.reset_index(), kernel
 
-    def _family(self, family: str, name: str, *, required: bool = True) -> Any:
-        folder = self.root / str(self.spec["data_dir"]) / family / self.framework
-        exact = folder / self.version / name
-        if exact.is_file():
-            return exact
-        if family == "comm":
-            earlier = [path for path in releases(folder) if (path / name).is_file()]
-            earlier = [p for p in earlier if release_order(p.name) <= release_order(self.version)]
-            if earlier:
-                return earlier[-1] / name
-        if not required:
-            return None
-        known = ", ".join(p.name for p in releases(folder) if (p / name).is_file()) or "none"
-        raise InputError(exact, "", f"no such table; releases that have it: {known}")
-
-    def _nccl(self) -> Path:
-        folder = self.root / str(self.spec["data_dir"]) / "comm" / "nccl"
-        found = [p / "nccl_perf.parquet" for p in releases(folder)]
-        found = [path for path in found if path.is_file()]
-        if not found:
-            raise InputError(folder, "", "no table of collectives for this system")
-        return found[-1]
-
-    @property
-    def where(self) -> str:
-        """What these tables are of, for messages."""
-        return f"aiconfigurator {self.system} {self.framework} {self.version}"
-
 
 def open_tables(system: str, framework: str, version: str | None) -> SiliconTables:
-    """The tables of a system; ``version`` None: the newest release with products and attention.
-
-    Raises:
-        EngineError: The package is not installed.
-        UsageError: No such system, framework or release; names those that there are.
-    """
-    require_package(PACKAGE, "silicon", "gpusim profile aiconfigurator")
-    require_package("pyarrow", "silicon", "gpusim profile aiconfigurator")
-    spec = find_spec(PACKAGE)
-    assert spec is not None
-    assert spec.submodule_search_locations
-    root = Path(next(iter(spec.submodule_search_locations))) / "systems"
-    systems = sorted(
-        path.stem for path in root.glob("*.yaml") if (root / "data" / path.stem).is_dir()
-    )
-    if system not in systems:
-        raise UsageError(f"--system {system}: known are {', '.join(systems)}")
-    data = root / "data" / system
-    frameworks = sorted(path.name for path in (data / "gemm").glob("*"))
-    if framework not in frameworks:
-        raise UsageError(f"--framework {framework}: {system} has {', '.join(frameworks)}")
-    complete = [
-        path.name
-        for path in releases(data / "gemm" / framework)
-        if (data / "attention" / framework / path.name / "context_attention_perf.parquet").is_file()
-    ]
-    if version is None and complete:
-        version = complete[-1]
-    if version not in complete:
-        have = ", ".join(complete) or "none"
-        raise UsageError(f"--version {version}: {system} {framework} has {have}")
-    return SiliconTables(root, system, framework, version)
+    """The tables of a system; errors as of `SiliconFiles.find`."""
+    return SiliconTables.find(system, framework, version)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.profiling.silicon_moe import routed_ms
 from pytest_gpusim.profiling.silicon_rows import LIMIT
-from pytest_gpusim.profiling.silicon_tables import SiliconTables
+from pytest_gpusim.profiling.silicon_tables import PLAIN, SiliconTables
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import ModelShape
 
-_PLAIN = "bfloat16"
 _SHARE = 0.01
 
 
@@ -25,8 +24,8 @@ def distrusted(
     fewer bits they take far longer than in bfloat16, half of the bytes at twice the rate.
     """
     found, where = [], tables.where
-    scheme = shape.quantization.scheme if shape.quantization is not None else _PLAIN
-    for dtype in dict.fromkeys((_PLAIN, scheme)):
+    scheme = shape.quantization.scheme if shape.quantization is not None else PLAIN
+    for dtype in dict.fromkeys((PLAIN, scheme)):
         wrong = tables.product_contradictions(dtype)
         if wrong.replaced > _SHARE * wrong.rows:
             found.append(
@@ -36,7 +35,7 @@ def distrusted(
     slower = _experts_over_plain(tables, shape, workers, expert_parallel)
     if slower is not None and slower > LIMIT:
         found.append(
-            f"{where} moe: experts in {scheme} take {slower:.1f} times as long as in {_PLAIN}"
+            f"{where} moe: experts in {scheme} take {slower:.1f} times as long as in {PLAIN}"
         )
     return found
 

@@ -30,9 +30,10 @@ from pytest_gpusim.profiling.aiconfigurator import (
     compose,
 )
 from pytest_gpusim.profiling.silicon_collectives import all_reduce_ms, collectives
+from pytest_gpusim.profiling.silicon_files import PACKAGE
 from pytest_gpusim.profiling.silicon_fusions import NOTHING, Fusions, default_fusions
 from pytest_gpusim.profiling.silicon_rows import with_longer_contexts, without_contradictions
-from pytest_gpusim.profiling.silicon_tables import PACKAGE, SiliconTables, open_tables
+from pytest_gpusim.profiling.silicon_tables import SiliconTables, open_tables
 from pytest_gpusim.profiling.silicon_trust import distrusted
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
