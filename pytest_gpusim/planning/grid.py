@@ -172,4 +172,6 @@ def _axis(path: Path, key: str, value: Any) -> tuple[Any, ...]:
             raise InputError(
                 path, key, f"expected a text, a number or a list of them, found {each!r}"
             )
+        if isinstance(each, float) and not math.isfinite(each):
+            raise InputError(path, key, f"expected a finite number, found {each!r}")
     return tuple(values)

@@ -26,6 +26,8 @@ ARRIVALS: tuple[str, ...] = get_args(Arrivals)
 RampUp = Literal["linear", "exponential"]
 RAMP_UPS: tuple[str, ...] = get_args(RampUp)
 _LONGEST_THINK_TIME_S = 1e6
+LARGEST = 1e300
+"""Of a rate or a factor: a whole number beyond may be none that a float can be."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class WorkloadSpec:
             raise UsageError("--arrivals closed: give --concurrency N, the number of clients")
         if self.rate is None and self.arrivals != "closed":
             raise UsageError(f"--arrivals {self.arrivals}: give --rate R, requests per second")
-        if self.rate is not None and not 0 < self.rate < float("inf"):
+        if self.rate is not None and not 0 < self.rate < LARGEST:
             raise UsageError(
                 f"--rate {self.rate}: expected requests per second, above 0; for all at once give "
                 "--arrivals burst --burst-size N, or --arrivals closed"
@@ -149,13 +151,13 @@ class WorkloadSpec:
 
     def _check_shape(self) -> None:
         """What is said of Poisson's gaps and of a rate that changes."""
-        if self.burstiness is not None and not 0 < self.burstiness < float("inf"):
+        if self.burstiness is not None and not 0 < self.burstiness < LARGEST:
             raise UsageError(f"--burstiness {self.burstiness}: expected a number above 0")
         if (self.ramp_up is None) != (self.ramp_up_to is None):
             raise UsageError("--ramp-up and --ramp-up-to go together")
         if self.ramp_up is not None and self.ramp_up not in RAMP_UPS:
             raise UsageError(f"--ramp-up {self.ramp_up}: known are {', '.join(RAMP_UPS)}")
-        if self.ramp_up_to is not None and not 0 < self.ramp_up_to < float("inf"):
+        if self.ramp_up_to is not None and not 0 < self.ramp_up_to < LARGEST:
             raise UsageError(f"--ramp-up-to {self.ramp_up_to}: expected requests per second")
         shaped = {"--burstiness": self.burstiness, "--ramp-up": self.ramp_up}
         for option, value in shaped.items():

@@ -35,6 +35,10 @@ def test_every_list_is_an_axis(tmp_path: Path) -> None:
         ('model = "m"\nhardware = "cpu"\nprofile = "p"\nworkload = [["w"]]', "expected a text"),
         ('model = 5\nhardware = "cpu"\nprofile = "p"\nworkload = "w"', "model: expected a text"),
         (
+            'model = "m"\nhardware = "cpu"\nprofile = "p"\nworkload = "w"\n[params]\nx = -inf',
+            "params.x: expected a finite number, found -inf",
+        ),
+        (
             'model = "m"\nhardware = "cpu"\nprofile = "p"\nworkload = "w"\n[params]\n'
             + "".join(f"{name} = {list(range(100))}\n" for name in "abcdefghi"),
             "1,000,000,000,000,000,000 points of one grid are too many; the limit is 100,000",
@@ -53,6 +57,7 @@ def test_a_grid_that_makes_no_sense_is_refused(tmp_path: Path, text: str, says: 
     [
         ("rat = 2", "load.rat: is unknown"),
         ("burst_size = 0", "--burst-size 0"),
+        ("burstiness = 1" + "0" * 400, "--burstiness 10.*: expected a number above 0"),
         ('decode = "many"', "expected N or MIN:MAX"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.workload.generate import ARRIVALS, Arrivals, Seconds
+from pytest_gpusim.workload.generate import ARRIVALS, LARGEST, Arrivals, Seconds
 
 _LATEST_S = 9e9
 SELECTION = ("start", "end", "first", "only_model", "skip_bad", "columns", "tokenizer")
@@ -98,7 +98,7 @@ class ImportOptions:
                 raise UsageError(f"{_flag(name)} {value}: expected at least {least}")
         for name in ("rate", "rate_scale"):
             value = getattr(made, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value is not None and not 0 < value < LARGEST:
                 raise UsageError(f"{_flag(name)} {value}: expected a number above 0")
         if made.rate is not None and made.rate_scale is not None:
             raise UsageError("--rate and --rate-scale: give one of them")
