@@ -6,10 +6,17 @@ _INTERRUPTED = 130
 _THREAD_SECONDS = 1.0
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a CI sends it before it kills: what was begun is cleared away as by Ctrl-C."""
+
+    exit_code = 143
+
+
 def run() -> int:
     """The command, from its first import on: an interrupt is quiet whenever it comes."""
     try:
         sys.unraisablehook = interrupted_elsewhere
+        _take_termination()
         from pytest_gpusim.cli import main
 
         code = main()
@@ -18,11 +25,21 @@ def run() -> int:
     except SystemExit as end:  # --help, --version
         _end_threads(end.code if isinstance(end.code, int) else 0)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("gpusim: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return int(getattr(error, "exit_code", _INTERRUPTED))
     finally:
         _end_quietly()
+
+
+def _take_termination() -> None:
+    import signal
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def interrupted_elsewhere(failure: "sys.UnraisableHookArgs") -> None:
@@ -65,6 +82,7 @@ def _end_quietly() -> None:
     """From here on an interrupt ends the process at once: there is nothing left to clean up."""
     import signal
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

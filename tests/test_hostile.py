@@ -123,7 +123,7 @@ def test_what_is_no_plugin(here: Path, capsys: pytest.CaptureFixture[str], modul
         ("raises", "failed: ValueError: boom second line \\x1b[2J"),
         ("nothing", "did not write a run as it must: o: no such run directory"),
         ("half", "did not write a run as it must: o: incomplete: no run_meta.json"),
-        ("a_file", "did not write a run as it must: o: no such run directory"),
+        ("a_file", "did not write a run as it must: o: is a file, expected a run"),
         ("exits", "ended the process (exit code 0)"),
     ],
 )
@@ -362,6 +362,17 @@ def test_a_thread_that_a_plugin_left_does_not_keep_the_command(here: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=here)
     assert done.returncode == 0
     assert done.stderr == "gpusim: a thread was left running and is ended: 'lingers'\n"
+
+
+def test_a_termination_is_an_interrupt_with_its_own_exit_code(here: Path) -> None:
+    (here / "ends.py").write_text(
+        "import os, signal\n"
+        "def pytest_gpusim_register(registry):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    command = [sys.executable, "-m", "pytest_gpusim", "-p", "ends", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=here)
+    assert (done.returncode, done.stderr) == (143, "gpusim: interrupted\n")
 
 
 def test_a_plugin_may_skip_a_test() -> None:

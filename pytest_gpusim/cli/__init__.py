@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GpusimError as error:
         tell(f"gpusim: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         tell("gpusim: interrupted")
-        return EXIT_INTERRUPTED
+        return int(getattr(error, "exit_code", EXIT_INTERRUPTED))
     except BrokenPipeError:
         return EXIT_FAILED
     except OSError as error:
