@@ -214,7 +214,11 @@ def test_engine_settings_from_json_yaml_and_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", '{"max_num_sequences": 8}', "max_num_sequences: unknown engine setting; known"),
+        (
+            "a.json",
+            '{"max_num_sequences": 8}',
+            "max_num_sequences: unknown .*did you mean max_num_seqs.*known",
+        ),
         ("a.json", '{"max_num_seqs": 0}', "max_num_seqs: expected a valid int, found 0"),
         ("a.json", '{"max_num_seqs": true}', "max_num_seqs: expected a valid int"),
         ("a.json", '{"enforce_eager": "yes"}', "enforce_eager: expected a valid bool"),

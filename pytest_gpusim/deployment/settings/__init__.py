@@ -9,8 +9,8 @@ from pytest_gpusim.deployment.settings.lookup import (
     modelled,
     unmodelled,
 )
-from pytest_gpusim.deployment.settings.setting import Setting, brief
-from pytest_gpusim.deployment.settings.table import SECTIONS, SETTINGS
+from pytest_gpusim.deployment.settings.setting import SECTIONS, Setting, brief
+from pytest_gpusim.deployment.settings.table import SETTINGS
 
 __all__ = [
     "SECTIONS",

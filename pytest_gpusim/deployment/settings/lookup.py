@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_gpusim.deployment.settings.defaults import Deployment
 from pytest_gpusim.deployment.settings.names import FLAGS
-from pytest_gpusim.deployment.settings.setting import Setting
-from pytest_gpusim.deployment.settings.table import MODELLED, SECTIONS, SETTINGS
+from pytest_gpusim.deployment.settings.setting import SECTIONS, Setting
+from pytest_gpusim.deployment.settings.table import MODELLED, SETTINGS
 
 _BY_NAME = {name: setting for setting in SETTINGS for name in setting.spellings}
 _BY_FLAG = {flag: setting for setting in SETTINGS for flag in setting.flags} | {

@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_gpusim.deployment.settings.command_line import is_command, read_command, words_of
 from pytest_gpusim.deployment.settings.lookup import by_name, find
-from pytest_gpusim.deployment.settings.table import SECTIONS
+from pytest_gpusim.deployment.settings.setting import SECTIONS
 from pytest_gpusim.errors import InputError, UsageError
 
 _AROUND = frozenset(

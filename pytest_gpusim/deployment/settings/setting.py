@@ -15,6 +15,8 @@ from pytest_gpusim.limits import KV_BLOCKS
 
 Kind = Literal["int", "float", "bool", "str", "any"]
 Role = Literal["modelled", "refused", "profiled", "ignored"]
+SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config")
+"""The parts of vLLM's resolved configuration that are read."""
 _UNITS = {
     **{letter.lower(): 1000**power for power, letter in enumerate("KMGT", 1)},
     **{letter: 1024**power for power, letter in enumerate("KMGT", 1)},
