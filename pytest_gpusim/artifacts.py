@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import secrets
 import shutil
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     target = Path(out).resolve()
     _sweep_partials(target.parent)
     absent = [path for path in target.parents if not path.exists()]
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}-{secrets.token_hex(3)}"
+    partial = target.parent / f".{target.name}.partial-{os.getpid()}-{os.urandom(3).hex()}"
     try:
         _make(partial)
     except OSError as error:
@@ -225,7 +224,7 @@ def utc_now() -> str:
 def new_id(prefix: str) -> str:
     """A directory name that sorts by time and does not collide."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return f"{safe_name(prefix)}-{stamp}-{secrets.token_hex(3)}"
+    return f"{safe_name(prefix)}-{stamp}-{os.urandom(3).hex()}"
 
 
 def tool_version() -> str:

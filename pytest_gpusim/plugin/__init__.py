@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 import pytest
 
-from pytest_gpusim import hookspec
 from pytest_gpusim.errors import GpusimError, UsageError
 from pytest_gpusim.faults import plugin_call
 from pytest_gpusim.plugin import judging
@@ -91,7 +91,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    pluginmanager.add_hookspecs(hookspec)
+    # `from pytest_gpusim import hookspec` would look it up among the public names, and read them.
+    pluginmanager.add_hookspecs(import_module("pytest_gpusim.hookspec"))
 
 
 @pytest.hookimpl(tryfirst=True)
