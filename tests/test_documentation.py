@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from pytest_gpusim.cli import command_parser, main
+from pytest_gpusim.compare.checks import run_checks
+from pytest_gpusim.compare.comparison import sides_of
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.architectures import REFUSED_FEATURES
 from pytest_gpusim.deployment.settings import SETTINGS
@@ -114,7 +116,12 @@ def test_the_simulator_on_its_page_simulates(tmp_path, monkeypatch):
     bundle = make_bundle(tmp_path / "bundle")
     inputs = SimulationInputs(TINY, CPU, workload, bundle, ENGINE, tmp_path / "run")
     registry.simulators.get("mine").load()(inputs)
-    assert len(read_run(tmp_path / "run").tokens) == 5
+    run = read_run(tmp_path / "run")
+    assert len(run.tokens) == 5
+    # What the page says that the checks ask for.
+    found = run_checks(sides_of([run], run, workload=workload))
+    silent = {check.name for check in found if check.status == "unknown"}
+    assert not silent & {"not_calibrated_on", "overhead_counted", "profile_covers"}
 
 
 @pytest.mark.parametrize("page", ["deployment/model.md", "deployment/gpu.md"])

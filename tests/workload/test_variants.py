@@ -215,6 +215,14 @@ def test_pictures_of_azures_trace_are_said_to_be_left_out(tmp_path: Path) -> Non
     assert notes == ["NumImages is passed over: pictures are not simulated"]
 
 
+def test_shared_prefixes_that_azures_kind_does_not_read_are_said_to_be_left_out(
+    tmp_path: Path,
+) -> None:
+    text = "arrived_at,num_prefill_tokens,num_decode_tokens,block_hash_ids\n0,100,5,[1]\n"
+    (note,) = load("azure", text, tmp_path).meta["generator"]["notes"]
+    assert note.startswith("block_hash_ids is passed over: the kind vidur reads")
+
+
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
     text = VIDUR.replace("num_decode_tokens", "num_decode_tokens,arrived_at", 1)
     with pytest.raises(GpusimError, match="column arrived_at: comes twice"):

@@ -169,7 +169,7 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
                 if stream.buffer.tell() > _MOST_UNPACKED:
                     break
             else:
-                if ".json" in path.suffixes:
+                if {".json", ".jsonl"} & {*path.suffixes}:
                     read_documents(path)  # one that was cut off says where
     raise InputError(
         path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix

@@ -51,7 +51,10 @@ def import_azure(file: Path, out: Path, options: Mapping[str, Any]) -> None:
     """Import an Azure LLM inference trace, as published or as Vidur processed it."""
     chosen = ImportOptions.of(options)
     trace = Trace("azure", Path(file), ())
-    if "NumImages" in _header(trace.file):
+    header = _header(trace.file)
+    if _HASHES in header:
+        trace.notes.append(f"{_HASHES} is passed over: the kind vidur reads what prompts share")
+    if "NumImages" in header:
         trace.notes.append("NumImages is passed over: pictures are not simulated")
     if _is_processed(trace.file):
         trace.source["form"] = "processed"
