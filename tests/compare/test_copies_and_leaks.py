@@ -147,6 +147,13 @@ def repeats(*makers: Callable[[Run], Run]) -> Plant:
     return lambda real, sim: ([real[0], *(make(real[0]) for make in makers)], sim)
 
 
+def imported(run: Run, *, part: int | None = None, result: int = 0) -> Run:
+    """As an importer says it: of the first result in a file, or the part of a minute of it."""
+    notes = [] if part is None else [f"--start {part * 60}", f"--end {part * 60 + 60}"]
+    found = {"sha256": "a" * 64, "tool": {"result": result}, "notes": notes}
+    return of_meta(run, params={"import": found})
+
+
 def part_of_another(column: str) -> Plant:
     """The first tokens of the first run, or how long after them its requests ended."""
 
@@ -209,6 +216,10 @@ FRAUDS: dict[str, tuple[Plant, str, str, str]] = {
             of_rows(sim, num_prefill_tokens=0),
         ),
         "same_workload", "unknown", "inconclusive",
+    ),
+    "parts of one run as repeats": (
+        lambda real, sim: ([imported(run, part=k) for k, run in enumerate(real)], sim),
+        "roles", "fail", "fail",
     ),
     "the simulation is a run, stretched": (
         lambda real, sim: (real, times_of(sim, later(real[1], "x", factor=1.01))),
@@ -301,6 +312,15 @@ def test_a_fraud_is_named_and_no_pass(fraud: str) -> None:
     plant, name, expected, verdict = FRAUDS[fraud]
     comparison = compare_runs(*plant(*Planted().runs())).judged()
     assert (status(comparison, name), comparison.verdict) == (expected, verdict), comparison.checks
+
+
+def test_several_results_of_one_file_are_repeats() -> None:
+    real, sim = Planted().runs()
+    runs = [imported(run, result=number) for number, run in enumerate(real)]
+    assert compare_runs(runs, sim).judged().verdict == "pass"
+    # What was cut alike of several results is, too.
+    runs = [imported(run, part=0, result=number) for number, run in enumerate(real)]
+    assert compare_runs(runs, sim).judged().verdict == "pass"
 
 
 def few_runs(copies: Sequence[Callable[[Run], Run]] = ()) -> Runs:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 from pytest_gpusim.compare.checks.declaration import Accept, Finding, Protects, check, listed
 from pytest_gpusim.compare.likeness import alike_pair, is_copy
@@ -13,6 +15,8 @@ from pytest_gpusim.runs.identity import run_digest
 _NO_SIMULATOR = ("real", "compare", "profile")
 _OF_SIMULATIONS = ("operator_shares", "scheduler_rules", "counts_engine_time", "profiling_digest")
 _OF_MEASUREMENTS = ("lateness", "interference", "prefix_cache_reset")
+_PARTS = ("--start", "--end", "--first")
+"""How the note of an imported run begins that is a part of its file."""
 _OF_ALL_SEEDS = ("run_type", "model", "profiling_digest", "engine")
 
 
@@ -92,6 +96,11 @@ def _copies(sides: Sides, simulated: list[str]) -> list[str]:
             wrong.append(
                 f"{_named(run)} has the times of {_named(first)} {how}: one run, given twice"
             )
+        elif _parts_of_one(first, run):
+            wrong.append(
+                f"{_named(first)} and {_named(run)} are parts of one run in the same file: repeats "
+                "are whole runs"
+            )
     for sim, own, others in zip(sides.sims, simulated, sides.sims_metrics, strict=True):
         for first, digest, metrics in real:
             how = "" if own == digest else is_copy(metrics, others)
@@ -103,6 +112,27 @@ def _copies(sides: Sides, simulated: list[str]) -> list[str]:
                     f"the simulation {_named(sim)} has {times}: a run is compared with itself"
                 )
     return wrong
+
+
+def _parts_of_one(one: Run, other: Run) -> bool:
+    """Whether two imported runs are stretches of one; requests of one run are no repeats."""
+    ours, theirs = (_import_of(run) for run in (one, other))
+    cut = any(str(note).startswith(_PARTS) for found in (ours, theirs) for note in _notes(found))
+    same = ours.get("sha256") is not None and all(
+        ours.get(key) == theirs.get(key) for key in ("sha256", "tool")
+    )
+    return cut and same
+
+
+def _import_of(run: Run) -> Mapping[str, Any]:
+    params = run.meta.get("params")
+    found = params.get("import") if isinstance(params, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _notes(found: Mapping[str, Any]) -> list[Any]:
+    notes = found.get("notes")
+    return notes if isinstance(notes, list) else []
 
 
 def _seeds(sides: Sides, simulated: list[str]) -> list[str]:
