@@ -85,6 +85,7 @@ def test_another_simulators_file_is_the_simulated_side(
         key: [value[i] for i in served] if isinstance(value, list) and len(value) == 24 else value
         for key, value in document.items()
     }
+    document |= {"completed": len(served), "failed": 0}
     Path("result.json").write_text(json.dumps(document))
     before = None
     for i, start in enumerate(document["start_times"]):
@@ -96,6 +97,6 @@ def test_another_simulators_file_is_the_simulated_side(
     Path("request_metrics.csv").write_text("\n".join(rows) + "\n")
     main(["compare", "result.json", "request_metrics.csv", "--json"])
     compared = json.loads(capsys.readouterr().out)
-    assert compared["sim_run"].startswith("vidur-metrics-")
+    assert compared["sim_run"].startswith("request_metrics-")
     for name in ("ttft", "tpot", "e2e"):
         assert compared["metrics"][name]["p50"]["error"] == pytest.approx(0.1, abs=1e-5)

@@ -199,7 +199,7 @@ def in_one_piece(tokens: int) -> dict[str, Any]:
 
 
 def test_answers_in_one_piece_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="of up to 64 tokens, came in one piece, so neither TTFT"):
+    with pytest.raises(InputError, match="of up to 64 tokens, came in one piece, so neither their"):
         load(saved(tmp_path, "a.json", in_one_piece(64)), tmp_path)
     # A server that is ahead of its client may put two tokens into one chunk.
     assert ms(load(saved(tmp_path, "b.json", in_one_piece(2)), tmp_path), "ttft_ns") == [500, 500]
