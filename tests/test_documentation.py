@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,24 @@ def test_every_option_of_pytest_on_the_pages_exists():
         said = set(re.findall(r"`(--gpusim-[a-z-]+)", text_of(page)))
         said -= {"--gpusim-tolerance"}  # architecture.md: one that there might be
         assert {word.partition("=")[0] for word in used | said} - {"--junitxml"} <= known, page
+
+
+def test_the_architecture_is_that_of_the_house():
+    """Its paths are there, and its layers are the contract's, which holds for every module."""
+    text = text_of("architecture.md")
+    paths = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / "pytest_gpusim" / path).exists()] == []
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    place = {name: number for number, layer in enumerate(layers) for name in layer}
+    shown = [sorted(place.pop(name) for name in re.findall(r"`(\w+)`", row)) for row in rows]
+    assert place == {}
+    order = [number for row in shown for number in row]
+    assert order == sorted(order)
 
 
 def test_every_page_is_in_the_navigation():
