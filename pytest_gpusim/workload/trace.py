@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,6 @@ from pytest_gpusim.artifacts import digest_files, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import check_schema_version, digest_json, read_json
 from pytest_gpusim.tables import integer_rows, line_of
-from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.load import (
     SESSIONS,
     Load,
@@ -176,18 +174,6 @@ def digest_of(directory: Path, load: Load, refused: Collection[int] = ()) -> str
     if refused:
         more.append(digest_json(sorted(refused)))
     return digest_files((directory / file for file in (LENGTHS, INTERVALS, PROMPTS)), more)
-
-
-def read_outputs(workload: Workload) -> list[list[int]] | None:
-    """Token ids that each request generated where the workload was recorded; None where unknown."""
-    path = workload.path / OUTPUTS
-    if not path.exists():
-        return None
-    with open_text(path) as stream:
-        try:
-            return [json.loads(line)["token_ids"] for line in stream]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise InputError(path, "", "expected JSON lines with token_ids") from None
 
 
 def _read_requests(directory: Path) -> list[WorkloadRequest]:

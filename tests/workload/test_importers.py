@@ -22,7 +22,7 @@ from pytest_gpusim.workload.importers.options import (
 )
 from pytest_gpusim.workload.prompts import Prompt
 from pytest_gpusim.workload.token_ids import continuations, token_ids
-from pytest_gpusim.workload.trace import read_outputs
+from pytest_gpusim.workload.trace import OUTPUTS
 from tests.factories import make_workload
 from tests.runs.factory import META, REQUESTS, TOKENS
 from tests.workload.tokenizer import make_tokenizer
@@ -224,6 +224,11 @@ def test_turns_of_a_conversation_wait_a_think_time(write: Any, tmp_path: Path) -
         run_import("sharegpt", path, tmp_path / "x", think_time="2:1", **options)
 
 
+def outputs_of(workload: Workload) -> list[list[int]]:
+    text = (workload.path / OUTPUTS).read_text()
+    return [json.loads(line)["token_ids"] for line in text.splitlines()]
+
+
 def test_llmservingsim_keeps_all_token_ids(published_data: Path, tmp_path: Path) -> None:
     path = published_data / "rtx4090_llama-3.1-8b" / "workload.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -233,9 +238,9 @@ def test_llmservingsim_keeps_all_token_ids(published_data: Path, tmp_path: Path)
     ]
     ids = token_ids(workload, 128_256)
     assert [ids[n] for n in range(len(lines))] == [line["input_tok_ids"] for line in lines]
-    assert read_outputs(workload) == [line["output_tok_ids"] for line in lines]
+    assert outputs_of(workload) == [line["output_tok_ids"] for line in lines]
     clipped = run_import("llmservingsim", path, tmp_path / "c", first=20, clip_decode=9)
-    assert [len(ids) for ids in read_outputs(clipped) or []] == [9] * 20
+    assert [len(ids) for ids in outputs_of(clipped)] == [9] * 20
 
 
 def test_a_real_trace_to_the_nanosecond(trace_data: Path, tmp_path: Path) -> None:
