@@ -73,6 +73,7 @@ def test_a_slow_start_is_a_first_use(tmp_path: Path) -> None:
 
 def test_the_first_requests_excess_is_named(tmp_path: Path) -> None:
     real = run_of(tmp_path / "real", SIMULATED)
+    real.requests = real.requests.copy()  # what was read is read-only
     for name in ("first_token_time_ns", "ttft_ns", "completion_time_ns"):
         real.requests.loc[0, name] += 400 * MS
     real.tokens = None
@@ -81,7 +82,7 @@ def test_the_first_requests_excess_is_named(tmp_path: Path) -> None:
     assert first == {"excess_ns": 400 * MS, "others_ns": 0}
     assert any("the first request waits 400" in text for text in comparison.attribution["findings"])
     titles = [table.title for table in attribution_tables(comparison.attribution)]
-    assert "The real run's own state against the profile, by period" in titles
+    assert "Real steps against the profile, by time" in titles
 
 
 def test_without_the_profile_nothing_is_said(tmp_path: Path) -> None:
