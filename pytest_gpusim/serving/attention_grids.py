@@ -81,7 +81,7 @@ def attention_grids(
         path: The bundle, for messages.
 
     Raises:
-        InputError: Prefill or decode has no times.
+        InputError: Prefill or decode has no times, or has several at one point.
     """
     alone: Table = ([], [])
     decoding: Table = ([], [])
@@ -94,6 +94,10 @@ def attention_grids(
             _append(decoding, (sequences, decode_context), time)
         else:
             _append(both, point, time)
+    for kind, (points, _) in (("prefill", alone), ("decodes", decoding)):
+        if len(set(points)) < len(points):
+            problem = f"has rows of the same {kind} that differ in the context of none"
+            raise InputError(path / MIXED_ATTENTION, "", problem, "let that context be 0")
     return AttentionGrids(
         alone if alone[0] else _required(prefill, "attn_prefill", path),
         decoding if decoding[0] else _required(decode, "attn_decode", path),

@@ -13,6 +13,7 @@ import pytest
 from pytest_gpusim.bundle import Bundle
 from pytest_gpusim.bundle.skew import COLUMNS
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.serving.attention_grids import attention_grids
 from pytest_gpusim.serving.interpolation import Scattered
 from pytest_gpusim.serving.steptime import StepFeatures, StepTimeModel
 from tests.factories import (
@@ -281,3 +282,18 @@ def test_two_kernels_where_the_grid_has_no_mixed_points(tmp_path):
     assert (both.prefill_ns, both.decode_ns) == (alone.prefill_ns, decodes.decode_ns)
     # One chunk of 128 at context 256 + 32 - 64.
     assert alone.prefill_ns == pytest.approx(TINY.num_layers * mixed_attention_ns(128, 224, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([(16, 0, 0, 0), (16, 0, 0, 5), (0, 0, 1, 8)], "prefill"),
+        ([(16, 0, 0, 0), (0, 0, 1, 8), (0, 7, 1, 8)], "decodes"),
+    ],
+)
+def test_a_context_of_nothing_makes_no_second_point(
+    rows: list[tuple[float, ...]], kind: str
+) -> None:
+    table = (rows, [float(number) for number in range(len(rows))])
+    with pytest.raises(InputError, match=rf"mixed_attention\.csv: has rows of the same {kind}"):
+        attention_grids(None, None, table, Path("bundle"))
