@@ -15,7 +15,7 @@ from typing import cast
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.deployment.resolution import resolve_settings
-from pytest_gpusim.errors import EngineError
+from pytest_gpusim.errors import EngineError, UsageError
 from pytest_gpusim.progress import Progress
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.serving import BlockKeys, Request, Scheduler, SchedulingRules, Step
@@ -165,7 +165,13 @@ class ServingEngine:
     def _complete(self, timed: TimedStep, end_ns: int) -> Sequence[Request]:
         """Deliver a step's tokens; returns the requests that finished, in batch order."""
         timed.end_ns = end_ns
-        self.ended_at.append(end_ns)
+        try:
+            self.ended_at.append(end_ns)
+        except OverflowError:
+            raise UsageError(
+                "simulated time goes beyond 292 years (64 bits of ns): look for the profile's "
+                "steps that take so long with 'gpusim check'"
+            ) from None
         return self.scheduler.complete(timed.step).finished
 
 

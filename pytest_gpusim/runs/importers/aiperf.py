@@ -103,7 +103,10 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
                 warmups += 1
                 continue
             request = _request(record, metadata)
-            sent = prompts.get((metadata.fields.get("conversation_id"), _turn(metadata)))
+            conversation = metadata.fields.get("conversation_id")
+            if isinstance(conversation, list | dict):
+                raise metadata.fail("conversation_id", "expected a string")
+            sent = prompts.get((conversation, _turn(metadata)))
             if sent is not None:
                 request.prompt, request.model = sent
             by_phase.setdefault(_phase(metadata), []).append(request)

@@ -128,3 +128,13 @@ def test_a_file_without_requests_is_refused(tmp_path: Path, text: str, message: 
     with pytest.raises(InputError) as caught:
         import_changed(import_run, tmp_path, "profile_export.jsonl", text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[], {}, [["x"]]])
+def test_a_conversation_is_named_by_a_text(tmp_path: Path, value: Any) -> None:
+    entries = records()
+    entries[1]["metadata"]["conversation_id"] = value
+    (tmp_path / "x.jsonl").write_text(lines(entries))
+    with pytest.raises(InputError, match="line 2, metadata, conversation_id: expected a string"):
+        import_run([tmp_path / "x.jsonl"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
