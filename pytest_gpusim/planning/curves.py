@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.planning.decision import student
 from pytest_gpusim.progress import counted
-from pytest_gpusim.report.charts.canvas import REAL, log_scale, make_room, row, save_svg
+from pytest_gpusim.report.charts.canvas import REAL, few_ticks, log_scale, make_room, row, save_svg
 from pytest_gpusim.report.inline import drawn
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def draw(axes: Any, panel: Panel, unit: str) -> None:
     if panel.limit is not None:
         axes.axhline(panel.limit, color=REAL, lw=1, ls=":")
     axes.set_xlabel(unit)
+    few_ticks(axes)
     if shown and 0 < min(shown) < max(shown) / _FAR_APART:
         log_scale(axes, "y")
     else:

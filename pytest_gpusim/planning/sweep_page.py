@@ -43,7 +43,7 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
         out,
         "sweep.html.j2",
         title=f"Sweep: {len(done)} of {len(sweep.rows)} points simulated",
-        charts=charts_of(panels, _LOADS[str(load)]),
+        charts=charts_of(panels, _LOADS.get(str(load), "")),
         legend=legend_of(panels[0].curves) if panels else [],
         over_seeds=_SEED in sweep.axes,
         axes=_short_names(sweep.axes),
@@ -62,7 +62,8 @@ def _is_load(sweep: Sweep, name: str) -> bool:
 
 def _panels(sweep: Sweep, load: str) -> Iterable[Panel]:
     """Each figure against the load; a curve for each combination of the other axes, seeds in it."""
-    others = [name for name in sweep.axes if name not in (load, _SEED)]
+    varying = [name for name in sweep.axes if len({row.place[name] for row in sweep.rows}) > 1]
+    others = [name for name in varying if name not in (load, _SEED)]
     short = dict(zip(sweep.axes, _short_names(sweep.axes), strict=True))
     runs: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
     for row in sweep.rows:
