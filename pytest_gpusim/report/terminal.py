@@ -74,7 +74,7 @@ def comparison_lines(document: ComparisonDocument, width: int | None = None) -> 
         *(line for one in found for line in _rendered(_rich(one), width)),
         *_wrapped(attribution["findings"], width),
         *_rendered(checks, width),
-        *(_rendered(_judgements(document), width) if document.judgements else ()),
+        *(_judged_lines(document, width) if document.judgements else ()),
         *(f"not judged: {name}: {why}" for name, why in document.meta.get("left_out", {}).items()),
         f"verdict: {document.verdict}",
     ]
@@ -100,12 +100,18 @@ def _wrapped(lines: Sequence[str], width: int) -> list[str]:
     ]
 
 
-def _judgements(document: ComparisonDocument) -> Table:
-    """What was judged: interval, what was allowed, and how many runs decide."""
-    names = ("figure", "error", "interval", "allowed", "runs", "outcome", "why")
+def _judged_lines(document: ComparisonDocument, width: int) -> list[str]:
+    """What was judged: interval, tolerance and how many runs decide; reasons below where a column
+    of them would squeeze the others.
+    """
+    wide = width >= _WIDE
+    names = ("figure", "error", "interval", "allowed", "runs", "outcome")
     table = _table("Judged", *names)
-    for name in ("outcome", "why"):
-        table.columns[names.index(name)].justify = "left"
+    for column in table.columns:
+        column.no_wrap = True
+    table.columns[-1].justify = "left"
+    if wide:
+        table.add_column("why", overflow="fold")
     for item in document.judgements:
         table.add_row(
             item["name"],
@@ -114,9 +120,12 @@ def _judgements(document: ComparisonDocument) -> Table:
             allowed(item),
             runs_needed(item),
             item["outcome"],
-            item["reason"],
+            *([item["reason"]] if wide else ()),
         )
-    return table
+    reasons = [
+        f"{item['name']}: {item['reason']}" for item in document.judgements if item["reason"]
+    ]
+    return [*_rendered(table, width), *_wrapped([] if wide else reasons, width)]
 
 
 def beside_lines(document: ComparisonDocument) -> list[str]:
