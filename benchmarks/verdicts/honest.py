@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Setting:
         return f"{self.kind} | {self.requests} | {self.sigma:.0%} | {self.runs}"
 
 
-VARIED = (
+VARIED: tuple[Mapping[str, Any], ...] = (
     {"sigma": 0.01},
     {},
     {"runs": 5},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,10 +55,12 @@ def steady(sides: Sides) -> Finding:
     The first requests are slower where their median is, by more than 10% and five standard errors,
     and by half as much again as that of so many requests in a row anywhere else, in any run: slow
     moments and bursts are no warm-up. The same of the median over the runs, by itself. A run drifts
-    whose last third is that much slower than its first one, with the second between them. Warns
-    from 10% on, and fails from 25% on.
+    where both are longer in its last third than in its first, and one that surely, with the second
+    between. Warns from 10% on, and fails from 25% on.
     """
-    found = [each for series in _series(sides) for each in _unsteady(sides, series)]
+    looked_at = list(_series(sides))
+    found = [each for series in looked_at for each in _slow_at_first(sides, series)]
+    found += _slower_and_slower(sides, looked_at)
     if not found:
         return "pass", "the first requests are like the others, and no run becomes slower"
     excess, text = max(found)
@@ -116,8 +118,8 @@ def _magnified(sides: Sides) -> bool:
     )
 
 
-def _unsteady(sides: Sides, series: _Series) -> Iterator[tuple[float, str]]:
-    """How much longer something takes, as a ratio, and what, in words."""
+def _slow_at_first(sides: Sides, series: _Series) -> Iterator[tuple[float, str]]:
+    """How much longer something takes at first, as a ratio, and what, in words."""
     import numpy as np
 
     names = [run.run_id for run in sides.real]
@@ -129,21 +131,28 @@ def _unsteady(sides: Sides, series: _Series) -> Iterator[tuple[float, str]]:
     heads = {*HEADS, *(count // share for share in HEAD_SHARES)}
     for head in sorted(head for head in heads if min(HEADS) <= head <= count // 3):
         for place, excess in _first(ratio, series.sim, head, len(sides.real)):
-            yield (
-                excess,
-                (
-                    f"{series.name} of the first {head} requests of {names[place]} is {excess:.0%} "
-                    "longer, against the simulated, than of others alike: warm up longer"
-                ),
+            text = (
+                f"{series.name} of the first {head} requests of {names[place]} is {excess:.0%} "
+                "longer, against the simulated, than of others alike: warm up longer"
             )
-    for place, excess in _last_third(ratio, series.sim):
-        yield (
-            excess,
-            (
-                f"{series.name} in the last third of {names[place]} is {excess:.0%} longer, "
-                "against the simulated, than in the first: the machine became slower"
-            ),
-        )
+            yield excess, text
+
+
+def _slower_and_slower(sides: Sides, looked_at: Sequence[_Series]) -> Iterator[tuple[float, str]]:
+    """The same of the last third of a run against its first; of all that is looked at, for a
+    machine that becomes slower does so at everything.
+    """
+    grown = [_last_third(series.ratio, series.sim) for series in looked_at]
+    for place, run in enumerate(sides.real):
+        known = [(*each[place], s.name) for s, each in zip(looked_at, grown, strict=True) if each]
+        if not known or min(known)[0] <= math.log1p(UNSTEADY_WARN):
+            continue
+        for excess, sure, name in known:
+            if sure:
+                yield math.expm1(excess), (
+                    f"{name} in the last third of {run.run_id} is {math.expm1(excess):.0%} "
+                    "longer, against the simulated, than in the first: the machine became slower"
+                )  # fmt: skip
 
 
 def _first(ratio: np.ndarray, sim: np.ndarray, head: int, runs: int) -> Iterator[tuple[int, float]]:
@@ -155,6 +164,8 @@ def _first(ratio: np.ndarray, sim: np.ndarray, head: int, runs: int) -> Iterator
     size = first.shape[1]
     if size < max(min(HEADS), head // 2) or rest.shape[1] < 2 * size:
         return
+    usual = np.median(rest, axis=1, keepdims=True)
+    first, rest = first - usual, rest - usual
     windows = np.lib.stride_tricks.sliding_window_view(rest, size, axis=1)
     most = np.median(windows[:, :: max(1, size // 4)], axis=2).max(axis=1)
     most[:runs] = most[:runs].max()
@@ -164,18 +175,23 @@ def _first(ratio: np.ndarray, sim: np.ndarray, head: int, runs: int) -> Iterator
             yield place, math.expm1(excess)
 
 
-def _last_third(ratio: np.ndarray, sim: np.ndarray) -> Iterator[tuple[int, float]]:
+def _last_third(ratio: np.ndarray, sim: np.ndarray) -> list[tuple[float, bool]]:
+    """Of each run, by how much the last third is above the first, and whether that is sure; empty
+    where too few requests have peers.
+    """
     import numpy as np
 
     own, alike = _against_alike(ratio, sim, np.ones(len(sim), dtype=bool))
-    for place, values in enumerate(own):
-        thirds = [part[kept] for part, kept in zip(
-            np.array_split(values, 3), np.array_split(alike, 3), strict=True)]  # fmt: skip
-        if min(map(len, thirds)) < min(HEADS):
-            continue
-        first, second, third = (float(np.median(part)) for part in thirds)
-        if first < second < third and _sure(thirds[2], thirds[0]):
-            yield place, math.expm1(third - first)
+    places = [part[alike[part]] for part in np.array_split(np.arange(len(sim)), 3)]
+    if min(map(len, places)) < min(HEADS):
+        return []
+    found = []
+    for values in own:
+        first, second, third = (values[part] for part in places)
+        middle = [float(np.median(part)) for part in (first, second, third)]
+        sure = middle == sorted(middle) and _sure(third, first)
+        found.append((middle[2] - middle[0], sure))
+    return found
 
 
 def _sure(ours: np.ndarray, others: np.ndarray) -> bool:
