@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -138,10 +139,32 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json({"ok": ok, "checks": [check.to_json() for check in checks]})
     else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            print(f"{check.status:5} {check.name:{width}} {check.detail}")
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in check_lines(checks, columns):
+            print(line)
     return 0 if ok else 1
+
+
+def check_lines(checks: Sequence[Check], columns: int | None) -> list[str]:
+    """A line for each check; within ``columns``, a long one goes on below its detail."""
+    import textwrap
+
+    width = max(len(check.name) for check in checks)
+    found = []
+    for check in checks:
+        line = f"{check.status:5} {check.name:{width}} {check.detail}"
+        below = " " * (len(line) - len(check.detail))
+        if columns is None or columns < 2 * len(below):
+            found.append(line)
+        else:
+            found += textwrap.wrap(
+                line,
+                columns,
+                subsequent_indent=below,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return found
 
 
 def _interpolation(path: Path, root: Path | None) -> Check:

@@ -152,14 +152,14 @@ class Capacity:
             found.append(f"knee: {knee} {unit} (greatest throughput over latency)")
         columns = [name.removesuffix("_ns") for name in _SHOWN]
         found.append(
-            f"{self.axis.name:>9}{'served/s':>10}{'goodput':>9}"
-            + "".join(f"{c:>10}" for c in columns)
+            f"{self.axis.name:>8}{'served/s':>9}{'goodput':>9}"
+            + "".join(f"{c:>9}" for c in columns)
         )
         for load in self.curve:
             cells = [load.figures.get(name) for name in _SHOWN]
-            times = "".join(f"{'-' if c is None else f'{c / 1e6:.1f}':>10}" for c in cells)
+            times = "".join(f"{'-' if c is None else f'{c / 1e6:.1f}':>9}" for c in cells)
             served = load.figures["requests_per_s"] or 0.0
-            found.append(f"{load.at:>9.4g}{served:>10.4g}{load.goodput:>9.1%}{times}")
+            found.append(f"{load.at:>8.4g}{served:>9.4g}{load.goodput:>9.1%}{times}")
         return [*found, "latencies in ms, medians over the seeds"]
 
 

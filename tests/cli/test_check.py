@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_gpusim.checks import Check
 from pytest_gpusim.cli import main
+from pytest_gpusim.cli.profiles import check_lines
 from tests.bundle_checks.planting import scale_cell
 from tests.case.recording import make_recording
 from tests.factories import TINY, make_bundle, make_workload
@@ -201,3 +203,11 @@ def test_the_path_in_a_saved_config_is_no_name(capsys, tmp_path, path):
     make_bundle(tmp_path / "bundle", model=shape)
     code, out, _ = gpusim(capsys, "check", tmp_path / "bundle", "--model", tmp_path / "mine")
     assert code == 0, out
+
+
+def test_long_details_go_on_below_themselves_on_a_terminal():
+    checks = [Check("files", "pass", "short"), Check("digest", "fail", "word " * 30)]
+    lines = check_lines(checks, 80)
+    assert max(map(len, lines)) <= 80
+    assert {line.index("word") for line in lines[1:]} == {len("fail  digest ")}
+    assert len(check_lines(checks, None)) == 2
