@@ -54,7 +54,12 @@ class SiliconFiles:
         products, attention = (root / "data" / system / family for family in ("gemm", "attention"))
         frameworks = sorted(path.name for path in products.glob("*"))
         if framework not in frameworks:
-            raise UsageError(f"--framework {framework}: {system} has {', '.join(frameworks)}")
+            have = ", ".join(frameworks) or "none"
+            with_it = [
+                each for each in systems if (root / "data" / each / "gemm" / framework).is_dir()
+            ]
+            others = f"; systems that have it: {', '.join(with_it)}" if with_it else ""
+            raise UsageError(f"--framework {framework}: {system} has {have}{others}")
         complete = [
             path.name
             for path in _releases(products / framework)

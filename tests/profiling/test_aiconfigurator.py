@@ -217,6 +217,7 @@ def test_key_heads_may_be_split_or_copied() -> None:
     ("system", "framework", "version", "words"),
     [
         ("a100", "vllm", None, "--system a100: known are a100_pcie, a100_sxm"),
+        ("l4", "vllm", None, "--framework vllm: l4 has none; systems that have it: a100_sxm, "),
         ("a100_sxm", "tgi", None, "--framework tgi: a100_sxm has sglang, trtllm, vllm"),
         ("a100_sxm", "vllm", "0.19.0", "--version 0.19.0: a100_sxm vllm has 0.14.0"),
     ],
