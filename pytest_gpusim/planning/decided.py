@@ -79,12 +79,12 @@ def _decision_lines(decision: Decision) -> Iterator[str]:
     yield from (f"  {note}" for note in decision.notes)
     tied = [setting.name for setting in decision.simulated_best]
     if len(tied) > 1:
-        yield f"  the simulator tells {', '.join(tied)} not apart; taken is the worst in reality"
+        yield f"  equal in the simulator: {', '.join(tied)}; the worst in reality is taken"
     apart, right = decision.pairs
     tau = decision.rank_correlation
     yield (
-        f"  rank correlation {'-' if tau is None else f'{tau:.2f}'}; of {apart} pairs that the "
-        f"repeats tell apart {right} are in the right order"
+        f"  rank correlation {'-' if tau is None else f'{tau:.2f}'}; {right} of {apart} pairs that "
+        "differ in reality are in order"
     )
     why = ", by the checks below" if decision.doubts else ""
     yield f"  {decision.verdict}{why}: regret {decision.regret_text}"
