@@ -176,9 +176,11 @@ class Registry:
         from pytest_gpusim.deployment.model import ModelShape
 
         path = Path(name)
-        if path.is_file() or (path / "config.json").is_file():
-            return ModelShape.from_config_file(path)
-        return None
+        try:
+            is_there = path.is_file() or (path / "config.json").is_file()
+        except OSError:  # a name that no file can have
+            return None
+        return ModelShape.from_config_file(path) if is_there else None
 
     def model(self, name: str) -> ModelShape:
         """A registered model, or the shape in a ``config.json`` (or its directory) by path."""

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.deployment import EngineSettings
-from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError, printable
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
 from pytest_gpusim.planning.figures import FIGURES, run_figures
 from pytest_gpusim.planning.grid import Coordinates, Grid
@@ -146,6 +146,10 @@ def _plan(grid: Grid, registry: Registry, out: Path) -> tuple[list[Row], dict[st
             point = inputs.point(coordinates)
         except GpusimError as error:
             rows.append(Row(coordinates.place, status="failed", reason=str(error)))
+            continue
+        except OSError as error:  # a path that cannot be looked at
+            reason = printable(f"{error.filename}: {error.strerror}")
+            rows.append(Row(coordinates.place, status="failed", reason=reason))
             continue
         points[point.key] = point
         rows.append(Row(coordinates.place, point.key))
