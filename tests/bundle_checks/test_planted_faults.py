@@ -330,11 +330,21 @@ def _shortened(column: pd.Series) -> pd.Series:
         ({"engine_settings": None}, "vllm --model tiny/model --hardware cpu"),
         ({"quick": True}, "vllm --model tiny/model --hardware cpu --engine FILE --quick"),
         (
-            {"source": "aiconfigurator", "system": "a100_sxm", "tensor_parallel_sizes": [2]},
+            {
+                "source": "aiconfigurator",
+                "dtype": "bfloat16",
+                "system": "a100_sxm",
+                "tensor_parallel_sizes": [2],
+            },
             "aiconfigurator --system a100_sxm --model tiny/model --tensor-parallel-size 2",
         ),
         (
-            {"source": "aiconfigurator", "block_size": 64, "tensor_parallel_sizes": [1]},
+            {
+                "source": "aiconfigurator",
+                "dtype": "bfloat16",
+                "block_size": 64,
+                "tensor_parallel_sizes": [1],
+            },
             "aiconfigurator --system SYSTEM --model tiny/model --block-size 64",
         ),
         (

@@ -86,6 +86,15 @@ def test_a_number_that_is_none_ends_what_is_believed(tmp_path: Path, number: str
         json.loads(line)
 
 
+@pytest.mark.parametrize("blocks", [0, -1, 10**400])
+def test_blocks_that_no_engine_has_are_not_believed(tmp_path: Path, blocks: int):
+    first = campaign(tmp_path)
+    run(first, FakeEngine())
+    lines = first.path.read_text().splitlines(keepends=True)
+    first.path.write_text("".join([json.dumps({"num_gpu_blocks": blocks}) + "\n", *lines[1:]]))
+    assert campaign(tmp_path).measured == 0
+
+
 def test_two_kills_in_the_middle_of_a_line_lose_two_lines(tmp_path: Path):
     first = campaign(tmp_path, passes=4)
     with pytest.raises(Stopped):

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.json_documents import digest_json
+from pytest_gpusim.limits import KV_BLOCKS
 from pytest_gpusim.profiling.vllm.estimate import duration, from_first_steps
 from pytest_gpusim.profiling.vllm.grid import Shape
 from pytest_gpusim.vllm_runtime import EngineProcess
@@ -177,7 +178,10 @@ class Campaign:
             try:
                 entry = json.loads(line)
                 if "num_gpu_blocks" in entry:
-                    self._blocks = int(entry["num_gpu_blocks"])
+                    blocks = int(entry["num_gpu_blocks"])
+                    if not 0 < blocks <= KV_BLOCKS.value:
+                        return
+                    self._blocks = blocks
                 else:
                     self._take(int(entry["pass"]), _shape(entry["shape"]), entry["rows"])
             except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError,
