@@ -41,7 +41,7 @@ def test_values_come_in_their_kinds_from_a_shell_and_from_a_test() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"theads": 1}, "'theads' is unknown to the toy provider; known are url, threads, warmup"),
+        ({"theads": 1}, "toy provider (did you mean threads?); known are url, threads, warmup"),
         ({"threads": "many"}, "threads=many: expected a positive whole number"),
         ({"threads": 0}, "threads=0: expected a positive whole number"),
         ({"threads": 1.5}, "threads=1.5: expected a positive whole number"),
