@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import random
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -120,6 +121,15 @@ class WorkloadSpec:
         """Raise `UsageError` for values that make no workload."""
         if self.arrivals not in ARRIVALS:
             raise UsageError(f"--arrivals {self.arrivals}: known are {', '.join(ARRIVALS)}")
+        counts: dict[str, Any] = {  # a grid's file and a test may hold anything
+            "--requests": self.requests,
+            "--seed": self.seed,
+            "--concurrency": self.concurrency,
+            "--burst-size": self.burst_size,
+        }
+        for option, count in counts.items():
+            if count is not None and (isinstance(count, bool) or not isinstance(count, Integral)):
+                raise UsageError(f"{option} {count}: expected a whole number")
         if self.requests < 1:
             raise UsageError(f"--requests {self.requests}: expected at least 1")
         REQUESTS.check_option("--requests", self.requests)

@@ -175,6 +175,8 @@ def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
     [
         ({"arrivals": "bursty"}, "--arrivals bursty: known are spaced, poisson, burst, fixed"),
         ({"requests": 0}, "--requests 0"),
+        ({"requests": 2.0}, "--requests 2.0: expected a whole number"),
+        ({"concurrency": 1.5}, "--concurrency 1.5: expected a whole number"),
         ({"burstiness": 0.0}, "--burstiness 0.0: expected a number above 0"),
         ({"burstiness": 2.0, "arrivals": "fixed"}, "--burstiness: is for --arrivals poisson"),
         ({"ramp_up": "linear"}, "--ramp-up and --ramp-up-to go together"),
