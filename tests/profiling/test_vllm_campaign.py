@@ -124,6 +124,7 @@ def test_two_kills_in_the_middle_of_a_line_lose_two_lines(tmp_path: Path):
         b'{"pass": null, "shape": null, "rows": null}\n',
         b'{"num_gpu_blocks": null}\n',
         b"\xff\xfe\n",
+        b'{"num_gpu_blocks": 8, "of": "\xed\xa0\x80"}\n',  # half of a surrogate pair
     ],
 )
 def test_an_odd_line_ends_what_is_read(tmp_path: Path, line: bytes):

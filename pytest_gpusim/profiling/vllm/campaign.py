@@ -176,7 +176,7 @@ class Campaign:
             return
         for line in self.path.read_bytes().splitlines(keepends=True):
             try:
-                entry = json.loads(line)
+                entry = json.loads(line.decode("utf-8"))
                 if "num_gpu_blocks" in entry:
                     blocks = int(entry["num_gpu_blocks"])
                     if not 0 < blocks <= KV_BLOCKS.value:
