@@ -160,9 +160,8 @@ def _read_requests(path: Path) -> pd.DataFrame:
 def _read_steps(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    frame = read_table(
-        path, required=STEP_COLUMNS[:3], integers=STEP_COLUMNS, nullable=STEP_COLUMNS
-    )
+    required = STEP_COLUMNS[:3]
+    frame = read_table(path, required=required, integers=STEP_COLUMNS, nullable=STEP_COLUMNS[2:])
     for column in STEP_COLUMNS:
         if column not in frame.columns:
             frame[column] = pd.Series(pd.NA, index=frame.index, dtype="Int64")

@@ -142,9 +142,13 @@ def test_a_bad_batch_line_is_named(folder: Path) -> None:
         read_run(folder).batches()
 
 
-def test_a_bad_step_is_named(folder: Path) -> None:
-    (folder / "step_metrics.csv").write_text("step,start_ns,duration_ns\n0,0,5\n1,5,soon\n")
-    with pytest.raises(InputError, match=r"line 3, column duration_ns: .*'soon'"):
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("1,5,soon", "duration_ns: .*'soon'"), ("1,,5", "start_ns: "), (",5,5", "step: ")],
+)
+def test_a_bad_step_is_named(folder: Path, row: str, message: str) -> None:
+    (folder / "step_metrics.csv").write_text(f"step,start_ns,duration_ns\n0,0,5\n{row}\n")
+    with pytest.raises(InputError, match=rf"line 3, column {message}"):
         read_run(folder)
 
 
