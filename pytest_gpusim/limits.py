@@ -47,6 +47,9 @@ class Limit:
             raise InputError(path, where, f"{found:,} {self.what} are too many", self.advice)
 
 
+LARGEST = 1e300
+"""Of a rate, a factor or a tolerance: a whole number beyond may be none that a float can be."""
+
 DOCUMENT_BYTES = Limit("GPUSIM_MAX_DOCUMENT_BYTES", 2 * 2**30, "bytes of one JSON document")
 YAML_BYTES = Limit("GPUSIM_MAX_YAML_BYTES", 2**20, "bytes of one YAML document")
 YAML_NODES = Limit("GPUSIM_MAX_YAML_NODES", 100_000, "values of one YAML document")

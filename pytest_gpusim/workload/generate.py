@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.limits import REQUEST_TOKENS, REQUESTS
+from pytest_gpusim.limits import LARGEST, REQUEST_TOKENS, REQUESTS
 from pytest_gpusim.texts import open_text
 from pytest_gpusim.workload.arrivals import arrival_gaps
 from pytest_gpusim.workload.load import Load, SessionTurn
@@ -27,8 +27,6 @@ ARRIVALS: tuple[str, ...] = get_args(Arrivals)
 RampUp = Literal["linear", "exponential"]
 RAMP_UPS: tuple[str, ...] = get_args(RampUp)
 _LONGEST_THINK_TIME_S = 1e6
-LARGEST = 1e300
-"""Of a rate or a factor: a whole number beyond may be none that a float can be."""
 
 
 @dataclass(frozen=True)

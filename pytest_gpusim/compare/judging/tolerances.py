@@ -32,13 +32,13 @@ from pytest_gpusim.compare.metrics import (
 )
 from pytest_gpusim.compare.tolerance import Given, Tolerance
 from pytest_gpusim.errors import UsageError, shortly
+from pytest_gpusim.limits import LARGEST
 
 DEFAULT_RELATIVE = 0.10
 FEW_RUNS, STRICT_RUNS, STRICT = 3, 5, 0.05
 """How many real runs are worth starting with, in general and where a tolerance is `STRICT`."""
 _EXAMPLE = "such as ttft_p50=0.10,tpot_p50=5%:0.1ms"
 _UNITS_NS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-_LARGEST = 1e300
 _GONE = {
     "noise_factor": "noise never widens a tolerance: measure more runs, or allow more",
     "floor_ms": "give each figure its floor, such as ttft_p50=0.10:2ms",
@@ -182,6 +182,6 @@ def _number(name: str, value: Any) -> float:
             number = None
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise UsageError(f"tolerance {name}={value!r}: expected a number, {_EXAMPLE}")
-    if not 0 <= number < _LARGEST:  # a whole number may be none that a float can be
+    if not 0 <= number < LARGEST:
         raise UsageError(f"tolerance {name}={shortly(value)}: expected a number of at least 0")
     return float(number)

@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_gpusim.columns import UNITS_NS
 from pytest_gpusim.errors import UsageError
-from pytest_gpusim.workload.generate import ARRIVALS, LARGEST, Arrivals, Seconds
+from pytest_gpusim.limits import LARGEST
+from pytest_gpusim.workload.generate import ARRIVALS, Arrivals, Seconds
 
 _LATEST_S = 9e9
 SELECTION = ("start", "end", "first", "only_model", "skip_bad", "columns", "tokenizer")
