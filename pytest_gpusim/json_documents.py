@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import atomic_file
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, shortly
 from pytest_gpusim.limits import DEPTH, DOCUMENT_BYTES
 from pytest_gpusim.progress import announce
 from pytest_gpusim.texts import read_text_within
@@ -19,6 +20,8 @@ from pytest_gpusim.texts import read_text_within
 SCHEMA_VERSION = 1
 _SUSPECT = re.compile(r"NaN|Infinity|\\u[dD]|\d[eE]\+?\d{3}|\d{309}")
 """What may be no value of JSON, or a number beyond those of 64 bits, which Python reads as inf."""
+_BEYOND = 1 << 1023
+"""Whole numbers from here on are none that Python can add to others: as a float they may not be."""
 _LONG = 1 << 27  # characters from which on parsing takes seconds
 
 
@@ -32,12 +35,13 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str, *, fix: str = "", plain: bool = False) -> Any:
     """Read a JSON document; raises `InputError` with the line where it breaks.
 
-    NaN, infinities and half surrogates, which could not be written again, are errors; with
-    ``plain`` they are taken for null and question marks (see `plain_json`).
+    A key that stands twice in one object is an error: of its two values one would be dropped. So
+    are NaN, infinities, whole numbers that no float can be, and half surrogates; with ``plain``
+    they are taken for null and question marks (see `plain_json`).
     """
     path = Path(path)
     text = read_text_within(path, DOCUMENT_BYTES, expected="a JSON file", fix=fix)
-    document = parse_json(text, path, fix=fix)
+    document = parse_json(text, path, fix=fix, unique=True)
     if plain:
         return plain_json(document)
     if _SUSPECT.search(text):
@@ -55,8 +59,8 @@ def _require_plain(document: Any, path: Path, fix: str) -> None:
             waiting += [(where, key) for key in value]
         elif isinstance(value, list):
             waiting += [(f"{where}[{number}]", item) for number, item in enumerate(value)]
-        elif isinstance(value, float | str) and plain_json(value) != value:
-            found = repr(value) if isinstance(value, float) else "half a surrogate pair"
+        elif isinstance(value, int | float | str) and plain_json(value) != value:
+            found = "half a surrogate pair" if isinstance(value, str) else shortly(value)
             raise InputError(path, plain_json(where), f"{found} is no value of JSON", fix)
 
 
@@ -67,16 +71,28 @@ def parse_json(
     *,
     fix: str = "",
     parse_float: Callable[[str], Any] | None = None,
+    unique: bool = False,
 ) -> Any:
     """The JSON document ``text``, found in ``path`` at ``where`` (default: the line it breaks at).
 
     Raises:
-        InputError: It is not JSON, or nested or numbered beyond what Python reads.
+        InputError: It is not JSON, or nested or numbered beyond what Python reads; with ``unique``
+            also where a key stands twice in one object, of which the last value would count.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(k for k, n in Counter(key for key, _ in pairs).items() if n > 1)
+            raise InputError(path, where, f"the key {shortly(twice)} stands twice", fix)
+        return found
+
     if len(text) > _LONG:
         announce(f"read {Path(path).name}: {len(text) >> 20:,} MiB of JSON in one piece")
     try:
-        document = json.loads(text, parse_float=parse_float)
+        document = json.loads(
+            text, parse_float=parse_float, object_pairs_hook=once if unique else None
+        )
         if text.count("[") + text.count("{") > DEPTH.value:
             _check_depth(document, path, where)
         return document
@@ -110,11 +126,13 @@ def _check_depth(document: Any, path: Path | str, where: str) -> None:
 def plain_json(value: Any, *, depth: int = 64) -> Any:
     """``value``, read from a foreign JSON file, as it can be written again.
 
-    NaN, infinities and what is nested deeper than ``depth`` become null; half surrogates, which no
-    file can hold, become question marks.
+    NaN, infinities, whole numbers that no float can be and what is nested deeper than ``depth``
+    become null; half surrogates, which no file can hold, become question marks.
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if -_BEYOND < value < _BEYOND else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, shortly
 from pytest_gpusim.limits import DEPTH, YAML_BYTES, YAML_NODES
 from pytest_gpusim.texts import read_text_within
 
@@ -15,7 +16,8 @@ def read_yaml(path: Path | str) -> Any:
 
     Raises:
         InputError: It is no YAML, larger or deeper than the limits, its aliases unfold to more
-            values than the limit, or a value is none of its type (``!!int ''``); names the line.
+            values than the limit, a key stands twice in one mapping, or a value is none of its
+            type (``!!int ''``); names the line.
     """
     documents = read_yaml_documents(path)
     if len(documents) > 1:
@@ -31,7 +33,7 @@ def read_yaml_documents(path: Path | str) -> list[Any]:
     text = read_text_within(path, YAML_BYTES)
     try:
         # Events are read without recursion: depth and aliases are known before anything is built.
-        _check_size(path, yaml.parse(text, Loader=_parser()))
+        _check_events(path, yaml.parse(text, Loader=_parser()))
         return list(yaml.load_all(text, Loader=_loader(path)))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -45,17 +47,38 @@ def read_yaml_documents(path: Path | str) -> list[Any]:
         raise InputError(path, "", "not usable YAML: it is nested too deeply") from None
 
 
-def _check_size(path: Path, events: Any) -> None:
-    """Hold depth and the number of values, those behind aliases counted each time."""
+@dataclass(slots=True)
+class _Open:
+    """A collection that has not ended: its anchor, its values so far, a mapping's keys so far."""
+
+    anchor: str | None
+    size: int
+    keys: set[str] | None = None
+    key_is_next: bool = True
+
+
+def _check_events(path: Path, events: Any) -> None:
+    """Hold depth, the number of values (those behind aliases each time), and that no key of a
+    mapping stands twice: PyYAML would take the last.
+    """
     import yaml
 
     most, deepest = YAML_NODES.value, DEPTH.value
     sizes: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    open_nodes = [_Open(None, 0)]
     for event in events:
         line = f"line {event.start_mark.line + 1}"
+        owner = open_nodes[-1]
+        if isinstance(event, yaml.NodeEvent) and owner.keys is not None:
+            if owner.key_is_next and isinstance(event, yaml.ScalarEvent):
+                # A merge key may: each brings the keys of another mapping.
+                if event.value in owner.keys and event.value != "<<":
+                    raise InputError(path, line, f"the key {shortly(event.value)} stands twice")
+                owner.keys.add(event.value)
+            owner.key_is_next = not owner.key_is_next
         if isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((event.anchor, 1))
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            open_nodes.append(_Open(event.anchor, 1, set() if is_mapping else None))
             if len(open_nodes) > deepest + 1:
                 raise InputError(path, line, f"is nested deeper than {deepest}", DEPTH.advice)
             continue
@@ -66,15 +89,15 @@ def _check_size(path: Path, events: Any) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = open_nodes.pop()
+            ended = open_nodes.pop()
+            anchor, size = ended.anchor, ended.size
         else:
             continue
         if anchor is not None:
             sizes[anchor] = size
-        owner, total = open_nodes[-1]
-        if total + size > most:
+        open_nodes[-1].size += size
+        if open_nodes[-1].size > most:
             raise InputError(path, line, f"holds more than {most:,} values", YAML_NODES.advice)
-        open_nodes[-1] = (owner, total + size)
 
 
 def _parser() -> Any:

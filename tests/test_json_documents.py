@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.json_documents import check_schema_version, read_json, write_json
+from pytest_gpusim.json_documents import check_schema_version, parse_json, read_json, write_json
 
 
 def test_nan_is_not_written(tmp_path: Path) -> None:
@@ -20,6 +20,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b'{"a": 1,\n"b" 2}', "line 2: not JSON"),
+        (b'{"a": {"b": 1, "c": {}, "b": 1}}', "the key 'b' stands twice"),
         (b"\xff\xfe", "is UTF-16, not a text: save it as UTF-8"),
         (b"", "line 1: not JSON"),
         (None, "no such file"),
@@ -45,6 +46,13 @@ def test_a_number_beyond_those_of_64_bits_is_found_when_read(tmp_path: Path, num
     assert read_json(tmp_path / "a.json") == {"a": 1e300, "b": "1e999"}
 
 
+def test_a_whole_number_that_no_float_can_be_is_found_when_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"a": [0, -1{"0" * 400}], "b": {2**62}}}')
+    with pytest.raises(InputError, match=r"a\.json: a\[1\]: -10+\.\.\.0+ is no value of JSON"):
+        read_json(tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json", plain=True) == {"a": [0, None], "b": 2**62}
+
+
 @pytest.mark.parametrize("version", [0, "1", None, True, 1.0])
 def test_a_schema_version_is_an_integer(version: object) -> None:
     with pytest.raises(InputError, match="expected the integer 1"):
@@ -54,6 +62,10 @@ def test_a_schema_version_is_an_integer(version: object) -> None:
 def test_a_newer_schema_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"meta.json: schema_version: 2 is newer than the 1"):
         check_schema_version("meta.json", {"schema_version": 2})
+
+
+def test_of_a_tools_records_the_last_of_two_keys_counts() -> None:
+    assert parse_json('{"a": 1, "a": 2}', "results.json") == {"a": 2}
 
 
 def test_json_may_be_gzipped(tmp_path: Path) -> None:

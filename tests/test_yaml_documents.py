@@ -33,6 +33,8 @@ BOMB = "a: &a0 [x, x]\n" + "".join(
         ("a: \x07\n", "not YAML"),
         ("a: !!python/object/apply:os.system [x]\n", "not YAML"),
         ("? [a]\n: 1\n", "not YAML"),
+        ("a: {b: 1}\nc: 2\n'a': 3\n", "line 3: the key 'a' stands twice"),
+        ("- {b: {}, c: [b, b], b: 1}\n", "line 1: the key 'b' stands twice"),
         ("a: 1\n---\nb: 2\n", "expected one YAML document, has 2"),
         ("x: " + "y" * 2**20, "has more than 1,048,576 bytes"),
     ],
@@ -57,3 +59,11 @@ def test_aliases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "engine.yaml"
     path.write_text("a: &x {b: [1, 2]}\nc: *x\n")
     assert read_yaml(path) == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}}
+
+
+def test_merged_keys_are_no_doubles(tmp_path: Path) -> None:
+    path = tmp_path / "engine.yaml"
+    path.write_text("a: &x {b: 1, c: 2}\nd: &y {b: 3, <<: *x}\ne: {<<: *x, <<: *y, b: 4}\n")
+    read = read_yaml(path)
+    assert read["d"] == {"b": 3, "c": 2}
+    assert read["e"] == {"b": 4, "c": 2}

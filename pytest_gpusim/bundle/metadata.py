@@ -9,7 +9,9 @@ from typing import Any
 from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command
 from pytest_gpusim.bundle.schema import META, META_KEYS
 from pytest_gpusim.deployment import EngineSettings
+from pytest_gpusim.deployment.fitted import check_fitted
 from pytest_gpusim.deployment.model import dtype_bytes
+from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
 from pytest_gpusim.json_documents import check_schema_version, read_json
 
@@ -82,7 +84,11 @@ def _check_kinds(path: Path, meta: Mapping[str, Any], fix: str) -> None:
     sizes = meta["tensor_parallel_sizes"]
     if sizes is not None and not (isinstance(sizes, list) and all(map(_is_count, sizes))):
         refuse("tensor_parallel_sizes", "a list of positive integers")
+    texts = meta.get("calibrated_on") or []
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        refuse("calibrated_on", "a list of texts")
     try:
+        check_fitted(JsonObject(path, "", dict(meta)))
         EngineSettings.from_mapping(
             meta.get("engine_settings") or {}, f"{path}: engine_settings", strict=False
         )

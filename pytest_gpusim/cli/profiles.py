@@ -24,7 +24,6 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import EngineError
-from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT
 from pytest_gpusim.registry import Registry
 
@@ -186,5 +185,7 @@ def _device_of(run: Path | None) -> str | None:
     """The device that the run directory of ``--engine`` was measured on; a file names none."""
     if run is None:
         return None
-    device = read_json(run / "run_meta.json").get("device_name")
-    return device if isinstance(device, str) else None
+    from pytest_gpusim.runs.meta import read_meta
+
+    device: str | None = read_meta(run).get("device_name")
+    return device

@@ -169,14 +169,14 @@ def _bundle(options: argparse.Namespace, registry: Registry) -> Bundle:
 
 def _clock(options: argparse.Namespace) -> Clock:
     """What ``--clock`` says, else the clock of the run that ``--engine`` names."""
-    from pytest_gpusim.json_documents import read_json
     from pytest_gpusim.runs import clock_of
+    from pytest_gpusim.runs.meta import read_meta
 
     if options.clock is not None:
         clock: Clock = options.clock
         return clock
     run = engine_run_of(options)
-    return "engine" if run is None else clock_of(read_json(run / "run_meta.json"))
+    return "engine" if run is None else clock_of(read_meta(run))
 
 
 def nanoseconds(text: str, option: str) -> int:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.compare.sides import assumed
-from pytest_gpusim.errors import UsageError, meant
+from pytest_gpusim.errors import InputError, UsageError, meant, shortly
+from pytest_gpusim.runs.meta import check_meta
 from pytest_gpusim.runs.run import stated_clock
 
 if TYPE_CHECKING:
@@ -106,7 +108,12 @@ def _stated(run: Run, path: Sequence[str], value: Any, key: str) -> Run:
             )
         return run
     meta = _with(run.meta, path, value)
-    return replace(run, meta={**meta, "stated": {**meta.get("stated", {}), ".".join(path): value}})
+    try:
+        check_meta(Path("--state"), meta)
+    except InputError as error:
+        raise UsageError(f"{key}={shortly(value)} cannot be stated: {error}") from None
+    stated = {**(meta.get("stated") or {}), ".".join(path): value}
+    return replace(run, meta={**meta, "stated": stated})
 
 
 def _with(meta: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

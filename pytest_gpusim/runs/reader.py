@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.json_documents import check_schema_version, read_json
+from pytest_gpusim.runs.meta import read_meta
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
     ASKED_COLUMNS,
     ENGINE_COLUMNS,
     INTEGER_REQUEST_COLUMNS,
-    META,
     NULLABLE_REQUEST_COLUMNS,
     OPTIONAL_REQUEST_COLUMNS,
     REQUEST_COLUMNS,
@@ -72,7 +71,7 @@ class _Found(NamedTuple):
             raise InputError(directory, "", "is a file, expected a run directory", fix)
         if not directory.is_dir():
             raise InputError(directory, "", "no such run directory")
-        meta = _read_meta(directory)
+        meta = read_meta(directory)
         requests_path = find_table(directory, REQUESTS)
         if requests_path is None:
             raise InputError(directory, "", f"incomplete: no {REQUESTS}")
@@ -84,22 +83,6 @@ class _Found(NamedTuple):
             reason = f"incomplete: no {TOKENS}, and token_times is not false"
             raise InputError(directory, "", reason)
         return cls(directory, meta, requests, tokens, find_table(directory, STEPS))
-
-
-def _read_meta(directory: Path) -> dict[str, Any]:
-    path = directory / META
-    if not path.exists():
-        raise InputError(
-            directory, "", f"incomplete: no {META}; the run did not end, or is not a run directory"
-        )
-    meta = read_json(path, plain=True)
-    if not isinstance(meta, dict):
-        raise InputError(path, "", "expected a JSON object")
-    check_schema_version(path, meta)
-    if not isinstance(meta.get("engine", {}), dict | None):
-        raise InputError(path, "engine", "expected a JSON object")
-    meta.setdefault("run_id", directory.name)
-    return meta
 
 
 def _read_requests(path: Path) -> pd.DataFrame:

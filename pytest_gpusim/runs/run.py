@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.runs.schema import BATCHES, META, PREDICTION
 from pytest_gpusim.tables import find_table
 from pytest_gpusim.texts import open_text
@@ -94,12 +96,25 @@ class Run:
         return self.load.is_open and not turns_followed(self.sessions)
 
     def prediction(self) -> dict[str, Any] | None:
-        """``prediction.json`` beside a simulated run; None where it was made without."""
-        from pytest_gpusim.json_documents import read_json
+        """``prediction.json`` beside a simulated run; None where it was made without.
 
+        Raises:
+            InputError: It is no such document.
+        """
         path = self.path / PREDICTION
-        document = read_json(path) if path.is_file() else None
-        return document if isinstance(document, dict) else None
+        if not path.is_file():
+            return None
+        document = JsonObject(
+            path, "", read_json(path, fix="make it with 'gpusim simulate --samples N'")
+        )
+        document.number("level")
+        metrics = document.record("metrics")
+        for metric in metrics.fields:
+            figures = metrics.record(metric)
+            for name in figures.fields:
+                for key in ("ns", "low_ns", "high_ns"):
+                    figures.record(name).number(key)
+        return document.fields
 
     def batches(
         self, known: dict[str, dict[int, int]] | None = None

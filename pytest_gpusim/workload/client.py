@@ -48,7 +48,7 @@ class LoadClient:
         # When each free slot became free, the longest free first; None without a limit.
         self._free: deque[int] | None = None
         if load.max_concurrency is not None:
-            self._free = deque([0] * load.max_concurrency)
+            self._free = deque([0] * min(load.max_concurrency, len(requests)))
 
     @classmethod
     def of(cls, workload: Workload) -> LoadClient:

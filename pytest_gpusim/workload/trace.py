@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_gpusim.artifacts import digest_files, sha256_file
+from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import check_schema_version, digest_json, read_json
 from pytest_gpusim.tables import integer_rows, line_of
@@ -141,6 +142,13 @@ def read_workload(directory: Path | str) -> Workload:
     for key in ("workload_id", "digest"):
         if not isinstance(meta.get(key), str):
             raise InputError(meta_path, key, "is missing")
+    said = JsonObject(meta_path, "", meta)
+    for key in ("tokenizer_ref", "model"):
+        said.text_or_none(key)
+    generator = said.record_or_empty("generator")
+    generator.record_or_empty("counts")
+    if "notes" in generator:
+        generator.array("notes")
     prompts_path = directory / PROMPTS
     prompts = read_prompts(prompts_path) if prompts_path.exists() else None
     requests = _read_requests(directory)

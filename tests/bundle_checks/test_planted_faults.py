@@ -153,6 +153,36 @@ BROKEN: dict[str, tuple[Plant, str, str]] = {
         "metadata",
         r"engine_settings: expected an object, found 'x'",
     ),
+    "names that are no list": (
+        set_meta(calibrated_on="run-1"),
+        "metadata",
+        r"calibrated_on: expected a list of texts, found 'run-1'",
+    ),
+    "a calibration without its width": (
+        set_meta(calibration={"parameters": [{"name": "engine_time", "time_ns": 5}]}),
+        "metadata",
+        r"profile_meta\.json: calibration, parameters\[0\], low_ns: is missing",
+    ),
+    "a calibration that draws nothing": (
+        set_meta(
+            calibration={
+                "profile_bias": 0.1,
+                "joint": {"names": ["profile"], "mean": [0], "covariance": [[0]]},
+            }
+        ),
+        "metadata",
+        r"calibration, joint, covariance: the variance of profile is not above 0",
+    ),
+    "a calibration of another shape": (
+        set_meta(
+            calibration={
+                "profile_bias": 0.1,
+                "joint": {"names": ["profile"], "mean": [0], "covariance": [[1, 2]]},
+            }
+        ),
+        "metadata",
+        r"covariance: expected 1 rows of 1 numbers",
+    ),
     "a setting in words": (
         set_meta(engine_settings={"max_num_seqs": "x"}),
         "metadata",

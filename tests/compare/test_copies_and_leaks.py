@@ -379,6 +379,16 @@ def test_a_clock_that_an_importer_states_is_not_stated_anew() -> None:
         compare_runs(told, sim, stated={"clock": "engine"})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("profile", 5), ("clock", "wall"), ("sim.profile.engine_time", 3)]
+)
+def test_what_no_run_can_say_is_not_stated(key: str, value: object) -> None:
+    real, sim = Planted().runs()
+    silent = [of_meta(run, clock=None, profile=None) for run in (*real, sim)]
+    with pytest.raises(UsageError, match=f"{key}=.* cannot be stated: .*expected "):
+        compare_runs(silent[:-1], silent[-1], stated={key: value})
+
+
 def test_what_was_assumed_can_be_stated() -> None:
     real, sim = Planted().runs()
     assumed = [of_meta(run, assumed={"async_scheduling": "default of vLLM 0.32"}) for run in real]

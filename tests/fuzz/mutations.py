@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -20,12 +21,20 @@ _VALUES: tuple[Any, ...] = (
     None, True, False, "", 0, -1, 1, 0.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"),
     10**30, -(10**30), 2**63, "x", "NaN", "\x1b[2J", "../../evil", "/etc/passwd", "\ud800",
     "a" * 5000, [], {}, [[]], [None], {"": None}, ["x"], [[["x"]]], {"x": {"y": [1]}}, "1", "1.5",
-    "torch.float32", "<img src=x onerror=y>", 1.5, 3.0,
+    "torch.float32", "<img src=x onerror=y>", 1.5, 3.0, 2**31, 2**53 + 1, 2**62, -0.5, 1e-9, 1e18,
+    "2ms", "\u0660", "a\nb", "a\0b", "a/b", ".", {"time_ns": "x"}, [{"name": 1}],
 )  # fmt: skip
 _CELLS = (
     "", " ", "nan", "inf", "-inf", "-1", "0", "0.5", "1e999", "1e30", "9" * 400, "x", '"', "None",
     "9223372036854775808", "-9223372036854775809", "1_0", "0x1", "٣", "\x1b[2J", "=1+1", "1,5",
-    "1e-320", "\0", "true", "2026-01-01", "../../x", "<b>", "1.0", "1e3",
+    "1e-320", "\0", "true", "2026-01-01", "../../x", "<b>", "1.0", "1e3", "4611686018427387904",
+    "9007199254740993", "9223372036854775807", "-0.5", "1e18", "1e-9", "NaN", "Infinity", "\ufeff",
+)  # fmt: skip
+_WORDS = (
+    "[]", "{}", "[[1]]", "{a: [b]}", "9" * 5000, "-" * 3000, "07:32:00", "1:30", "0o17", "017",
+    "1979-05-27T07:32:00Z", "{a = 1}", "[[1], 2]", '"x"', "'x'", "&a x", "*a", "<<",
+    "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!float 1", "!!str 1", "~", "no", "2**3", "$X",
+    "${X:-1}", "a=b", '"\\ud800"', "+inf", ".inf", ".nan", "-inf", "|", ">",
 )  # fmt: skip
 
 
@@ -39,6 +48,8 @@ def mutate(content: bytes, suffix: str, draw: random.Random) -> bytes:
             content = _table(content, draw)
         elif suffix not in (".json", ".jsonl", ".csv", ".tar", ".npz") and kind < 0.6:
             content = _word(content, draw)
+        elif suffix not in (".tar", ".npz") and kind < 0.7:
+            content = _lines(content, draw)
         else:
             content = _bytes(content, draw)
     return content
@@ -60,13 +71,24 @@ def _bytes(content: bytes, draw: random.Random) -> bytes:
     return content[:place] + draw.choice(_TOKENS) + content[end:]
 
 
+def _lines(content: bytes, draw: random.Random) -> bytes:
+    """A line twice, none of it, or at another place."""
+    lines = content.splitlines(keepends=True) or [b""]
+    at, to = draw.randrange(len(lines)), draw.randrange(len(lines))
+    how = draw.randrange(3)
+    line = lines[at] if how == 0 else lines.pop(at)
+    if how != 1:
+        lines.insert(to, line)
+    return b"".join(lines)
+
+
 def _word(content: bytes, draw: random.Random) -> bytes:
     """Another value in the place of a word or a number of a text: TOML, YAML, a log, a script."""
     words = list(re.finditer(rb"[\w.+-]+", content))
     if not words:
         return _bytes(content, draw)
     at = draw.choice(words)
-    value = draw.choice((*_CELLS, "[]", "{}", "[[1]]", "{a: [b]}", "9" * 5000, "-" * 3000))
+    value = draw.choice((*_CELLS, *_WORDS))
     return content[: at.start()] + value.encode() + content[at.end() :]
 
 
@@ -94,9 +116,11 @@ def _changed(document: Any, draw: random.Random) -> Any:
     if not path:
         return draw.choice(_VALUES)
     owner, key = path[-1]
-    how = draw.randrange(8)
+    how = draw.randrange(10)
     if how == 0:
         del owner[key]
+    elif how in (8, 9):
+        owner[key] = _elsewhere(document, draw)
     elif how == 1 and isinstance(owner, list):
         owner.insert(key, owner[key])
     elif how == 2 and isinstance(owner, dict):
@@ -113,6 +137,14 @@ def _changed(document: Any, draw: random.Random) -> Any:
     return document
 
 
+def _elsewhere(document: Any, draw: random.Random) -> Any:
+    """A copy of some value of the document: what is right at one place may not be at another."""
+    node = document
+    while isinstance(node, dict | list) and node and draw.random() < 0.8:
+        node = draw.choice(list(node.values()) if isinstance(node, dict) else node)
+    return copy.deepcopy(node)
+
+
 def _table(content: bytes, draw: random.Random) -> bytes:
     try:
         rows = list(csv.reader(io.StringIO(content.decode())))
@@ -120,7 +152,7 @@ def _table(content: bytes, draw: random.Random) -> bytes:
         return _bytes(content, draw)
     if not rows:
         return _bytes(content, draw)
-    how, at = draw.randrange(9), draw.randrange(len(rows))
+    how, at = draw.randrange(10), draw.randrange(len(rows))
     column = draw.randrange(max(1, len(rows[0])))
     if how == 0:
         rows = rows[:1]
@@ -137,6 +169,10 @@ def _table(content: bytes, draw: random.Random) -> bytes:
     elif how == 6:
         value = draw.choice(_CELLS)
         rows = rows[:1] + [[*row[:column], value, *row[column + 1 :]] for row in rows[1:]]
+    elif how == 7:  # a cell of another row or column
+        other = rows[draw.randrange(len(rows))]
+        if other and column < len(rows[at]):
+            rows[at][column] = draw.choice(other)
     elif column < len(rows[at]):
         rows[at][column] = draw.choice(_CELLS)
     out = io.StringIO()

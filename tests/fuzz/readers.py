@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.json_documents import read_json
 from pytest_gpusim.registry import Registry, builtin_registry
+
+if TYPE_CHECKING:
+    from tests.fuzz.carried import Carriers
 
 ROOT = Path(__file__).parents[2]
 DATA, CASES = ROOT / "tests" / "data", ROOT / "tests" / "data" / "cases"
@@ -25,26 +31,31 @@ class Reader:
         seeds: Genuine files or directories; of a directory one file is mutated.
         read: Called with the mutated file or directory, and with an empty directory to write in.
         changed: Which files of a directory are mutated.
+        share: How much of the time it gets, against others.
     """
 
     name: str
     seeds: Sequence[Path]
     read: Callable[[Path, Path], Any]
     changed: str = "*"
+    share: int = 1
 
 
 def readers(scratch: Path) -> list[Reader]:
     """All readers; files of our own that are no fixtures are made in ``scratch``."""
+    from tests.fuzz.carried import carriers
+    from tests.fuzz.deployments import deployment_readers
     from tests.fuzz.folders import folder_readers
     from tests.fuzz.statements import statement_readers
 
+    carried = carriers(scratch)
     return [
         *statement_readers(scratch),
         *folder_readers(scratch),
-        *_run_importers(scratch),
-        *_workload_importers(scratch),
-        *_own_directories(),
-        *_files(scratch),
+        *_run_importers(scratch, carried),
+        *_workload_importers(scratch, carried),
+        *_own_directories(scratch, carried),
+        *deployment_readers(scratch, carried),
     ]
 
 
@@ -93,7 +104,7 @@ instance id,request id,model,input,output,arrival,end_time,latency,queuing_delay
 """Small results in forms of which no genuine file is among the fixtures."""
 
 
-def _run_importers(scratch: Path) -> Iterator[Reader]:
+def _run_importers(scratch: Path, carried: Carriers) -> Iterator[Reader]:
     registry = builtin_registry()
     made = {name: scratch / name for name in _REQUESTS}
     for name, path in made.items():
@@ -118,10 +129,17 @@ def _run_importers(scratch: Path) -> Iterator[Reader]:
         yield Reader(f"run {kind}", files, partial(_import_run, importer))
     every = [file for files in seeds.values() for file in files]
     yield Reader("run of any kind", every, partial(_any_run, registry))
+    yield Reader("imported run, used", every, partial(_used_run, registry, carried), share=8)
 
 
 def _import_run(importer: Callable[..., None], path: Path, out: Path) -> None:
     importer([path], out / "run", {})
+
+
+def _used_run(registry: Registry, carried: Carriers, path: Path, out: Path) -> None:
+    from pytest_gpusim.runs.importers import load_real_run
+
+    carried.run(load_real_run(path, registry, store=out).path, out)
 
 
 def _any_run(registry: Registry, path: Path, out: Path) -> None:
@@ -131,7 +149,7 @@ def _any_run(registry: Registry, path: Path, out: Path) -> None:
     load_real_runs(path.with_name(f"{path.name}#all"), registry, store=out)
 
 
-def _workload_importers(scratch: Path) -> Iterator[Reader]:
+def _workload_importers(scratch: Path, carried: Carriers) -> Iterator[Reader]:
     registry = builtin_registry()
     tokenizer = _tokenizer(scratch / "tokenizer")
     lengths = scratch / "lengths.csv"
@@ -159,43 +177,50 @@ def _workload_importers(scratch: Path) -> Iterator[Reader]:
     }
     for kind, (files, options) in seeds.items():
         importer = registry.workload_importers.get(kind)
-        yield Reader(f"workload {kind}", files, partial(_import_workload, importer, options))
+        yield Reader(f"workload {kind}", files, partial(_import_workload, None, importer, options))
 
 
 def _import_workload(
-    importer: Callable[..., None], options: dict[str, Any], path: Path, out: Path
+    carried: Carriers | None,
+    importer: Callable[..., None],
+    options: dict[str, Any],
+    path: Path,
+    out: Path,
 ) -> None:
     importer(path, out / "workload", options)
+    if carried is not None:
+        carried.workload(out / "workload", out)
 
 
-def _own_directories() -> Iterator[Reader]:
-    yield Reader("run directory", [RECORDING / "real" / "1"], _run)
-    yield Reader("workload directory", [RECORDING / "workload"], _workload)
+def _own_directories(scratch: Path, carried: Carriers) -> Iterator[Reader]:
+    yield Reader("run directory", [RECORDING / "real" / "1"], carried.run, share=2)
+    turns = RECORDING.with_name("qwen3-0.6b-cpu-poisson-turns-202")
+    workloads = [RECORDING / "workload", turns / "workload"]
+    yield Reader("workload directory", workloads, partial(_workload, carried))
     yield Reader("bundle", [RECORDING / "profile"], _bundle)
     yield Reader("check of a bundle", [RECORDING / "profile"], _check)
     yield Reader("recording", [RECORDING], _recording)
     yield Reader("recording.json", [RECORDING], _recording, changed="recording.json")
 
 
-def _run(path: Path, out: Path) -> None:
-    from pytest_gpusim.report.timeline import write_timeline
-    from pytest_gpusim.runs import read_run
-    from pytest_gpusim.runs.as_workload import import_run
-    from pytest_gpusim.runs.writer import rewrite_run
-
-    run = read_run(path)
-    rewrite_run(run, out / "again", run.meta)
-    import_run(path, out / "workload", {})
-    write_timeline([run], out / "timeline.json")
-
-
-def _workload(path: Path, out: Path) -> None:
+def _workload(carried: Carriers, path: Path, out: Path) -> None:
+    """Past the digest, which refuses every changed file: who changes one can write that as well."""
+    from pytest_gpusim.errors import InputError
     from pytest_gpusim.workload import read_workload
+    from pytest_gpusim.workload.load import Load
     from pytest_gpusim.workload.store import store_workload
+    from pytest_gpusim.workload.trace import META, digest_of
 
-    workload = read_workload(path)
+    with suppress(InputError):
+        meta = read_json(path / META)
+        if isinstance(meta, dict) and isinstance(meta.get("digest"), str):
+            refused = meta.get("refused")
+            known = refused if isinstance(refused, list) else []
+            meta["digest"] = digest_of(path, Load.from_json(meta.get("load"), path), known)
+            (path / META).write_text(json.dumps(meta))
+    assert read_workload(path).requests
     store_workload(out / "workloads", lambda made: shutil.copytree(path, made) and None)
-    assert workload.requests
+    carried.workload(path, out)
 
 
 def _bundle(path: Path, out: Path) -> None:
@@ -239,86 +264,6 @@ def _recording(path: Path, out: Path) -> None:
         workload_digest="0" * 64,
     )
     open_recording(path)
-
-
-def _files(scratch: Path) -> Iterator[Reader]:
-    engine = sorted((ROOT / "tests" / "data" / "cases").glob("63*/*.yaml"))
-    yaml = scratch / "engine.yaml"
-    yaml.write_text(
-        "max-num-seqs: 32\nmax_num_batched_tokens: 512\nmax_model_len: 640\nblock_size: 32\n"
-        "num_gpu_blocks: 300\nenforce_eager: true\ndtype: float32\ncompilation_config: {level: 0}\n"
-    )
-    as_json = scratch / "engine.json"
-    as_json.write_text('{"max_num_seqs": 32, "block_size": 16, "num_gpu_blocks": 300}')
-    deployment = scratch / "deployment.yaml"
-    deployment.write_text(
-        "kind: Deployment\nspec:\n  containers:\n  - image: vllm/vllm-openai:v0.11.0\n"
-        "    command: [vllm, serve, m]\n    args: [--max-num-seqs=64, --max-model-len, 8K]\n"
-        "    env:\n    - {name: VLLM_CPU_KVCACHE_SPACE, value: '4'}\n---\nkind: Service\n"
-    )
-    values = scratch / "values.yaml"
-    values.write_text(
-        "modelSpec:\n- name: q\n  vllmConfig: {v1: 1, maxModelLen: 8k, tensorParallelSize: 2, "
-        "extraArgs: ['--max-num-seqs=64', --enforce-eager]}\n"
-    )
-    script = scratch / "serve.sh"
-    script.write_text(
-        "# vllm serve\nVLLM_CPU_KVCACHE_SPACE=4 vllm serve org/m --max-num-seqs=64 \\\n"
-        "  --max-model-len 8K -tp 2 -O3 --no-enable-prefix-caching \\\n"
-        "  --compilation-config.level 3 --dtype ${DTYPE:-float16}\n"
-    )
-    yield Reader("engine log", [DATA / "vllm_0.32.0_cpu.log"], _engine)
-    yield Reader("engine script", [script], _engine)
-    yield Reader("engine settings", [*engine, yaml, as_json, deployment, values], _engine)
-    yield Reader("config.json", [CASES / "hostile" / "config_layer_types.json", *_configs(scratch)],
-                 _config)  # fmt: skip
-    points = scratch / "points.csv"
-    points.write_text(
-        "model,hardware,precision,vllm_version,tensor_parallel,moe_tensor_parallel,expert_parallel,"
-        "data_parallel,isl,osl,concurrency,ttft_ms,tpot_ms\n"
-        "Qwen/Qwen3-0.6B,h100,bf16,0.19.0,1,1,1,1,1024,128,4,35.5,2.25\n"
-    )
-    yield Reader("points", [points], _points)
-
-
-def _configs(scratch: Path) -> list[Path]:
-    import json
-
-    good = json.loads((CASES / "hostile" / "config_layer_types.json").read_text())
-    good["layer_types"] = ["full_attention"] * 28
-    sparse = {
-        **good, "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe",
-        "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 768,
-        "norm_topk_prob": True, "mlp_only_layers": [], "decoder_sparse_step": 1,
-        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
-    }  # fmt: skip
-    made = []
-    for name, document in (("dense.json", good), ("sparse.json", sparse)):
-        path = scratch / name
-        path.write_text(json.dumps(document))
-        made.append(path)
-    return made
-
-
-def _engine(path: Path, out: Path) -> None:
-    from pytest_gpusim.deployment import EngineSettings
-
-    settings = EngineSettings.load(path)
-    settings.merged(EngineSettings()).to_json()
-
-
-def _config(path: Path, out: Path) -> None:
-    from pytest_gpusim.deployment import ModelShape
-
-    shape = ModelShape.from_config_file(path)
-    shape.num_parameters()
-    ModelShape.from_json(shape.to_json(), path)
-
-
-def _points(path: Path, out: Path) -> None:
-    from pytest_gpusim.points.rows import read_points
-
-    assert read_points(path) is not None
 
 
 def _cases(*numbers: str, suffix: str = "") -> list[Path]:

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.registry import Registry, builtin_registry
+from pytest_gpusim.runs import read_run
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
+from tests.fuzz.carried import show, simulate
 from tests.fuzz.readers import RECORDING, Reader
 
 
@@ -21,6 +24,14 @@ def statement_readers(scratch: Path) -> Iterator[Reader]:
     registry = _registry()
     yield Reader("decision", [place], _decision, changed="decision.toml")
     yield Reader("decision's runs", [place], _decision, changed="run_meta.json")
+    sides = scratch / "sides"
+    for side in ("real", "simulated"):
+        shutil.copytree(place / f"{side}-16-9.5", sides / side)
+    add_prediction(sides / "simulated")
+    yield Reader("compared run", [sides], _compared, share=5)
+    yield Reader("its metadata", [sides], _compared, changed="run_meta.json", share=5)
+    profile = place / "bundle"
+    yield Reader("bundle's metadata", [profile], _profile, changed="profile_meta.json", share=2)
     grid = scratch / "grid"
     grid.mkdir()
     shutil.copytree(place / "bundle", grid / "bundle")
@@ -98,6 +109,29 @@ def _make_history(place: Path) -> None:
             )  # fmt: skip
             lines.append(json.dumps(entry.to_json()))
         (place / f"{session}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def add_prediction(run: Path) -> None:
+    """As a simulation has that was predicted with an interval."""
+    figure = {"ns": 5, "low_ns": 4, "high_ns": 6}
+    metrics = {"ttft": {"p50": figure, "mean": figure}, "tpot": {"p50": figure}}
+    document = {"schema_version": 1, "metrics": metrics, "level": 0.9, "samples": 20, "sources": []}
+    (run / "prediction.json").write_text(json.dumps(document))
+
+
+def _compared(path: Path, out: Path) -> None:
+    real, sim = read_run(path / "real"), read_run(path / "simulated")
+    show(real, sim, out)
+
+
+def _profile(path: Path, out: Path) -> None:
+    from pytest_gpusim.bundle import read_bundle
+
+    bundle = read_bundle(path)
+    workload = make_workload(out / "workload", [(16, 3, 0), (20, 2, 5_000_000)])
+    simulate(bundle, workload, EngineSettings(), out)
+    run = read_run(out / "simulated")
+    show(run, run, out)
 
 
 def _decision(path: Path, out: Path) -> None:

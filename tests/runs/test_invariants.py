@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ REQUEST, TOKEN = "request_metrics.csv", "token_metrics.csv"
         ("run_meta.json", '"schema_version": 1', '"schema_version": 2', "2 is newer than the 1"),
         ("run_meta.json", '"schema_version": 1,', "", "schema_version: expected the integer 1"),
         ("run_meta.json", "{", "[", "not JSON"),
+        ("run_meta.json", "{", '{"engine": {}, ', "the key 'engine' stands twice"),
     ],
 )
 def test_a_broken_invariant_is_named(
@@ -134,6 +136,51 @@ def test_nan_in_the_metadata_is_refused(tmp_path: Path) -> None:
             tmp_path / "r", requests=REQUESTS, tokens=TOKENS, meta={"params": {"x": float("nan")}}
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("run_type", ["real"], "run_type: expected a string, found ['real']"),
+        ("workload_dir", 3, "workload_dir: expected a string, found 3"),
+        ("engine", [], "engine: expected a JSON object, found []"),
+        ("profile", "p", "profile: expected a JSON object, found 'p'"),
+        ("clock", "wall", "clock: expected one of engine, client"),
+        ("load", {"kind": "closed"}, "load, max_concurrency: expected a whole number"),
+        ("frontend", {"ingress_ns": 1}, "frontend, egress_ns: is missing"),
+        ("frontend", {"ingress_ns": "x", "egress_ns": 1}, "frontend, ingress_ns: expected a finit"),
+        ("profile", {"engine_time": {}}, "profile, engine_time, time_ns: is missing"),
+        (
+            "profile",
+            {"calibration": {"parameters": [1]}},
+            "profile, calibration, parameters[0]: expected a",
+        ),
+    ],
+)
+def test_metadata_of_another_kind_are_named(
+    folder: Path, key: str, value: object, message: str
+) -> None:
+    path = folder / "run_meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputError) as found:
+        read_run(folder)
+    assert f"{path}: {message}" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "expected a JSON object"),
+        ({"level": 0.9}, "metrics: is missing"),
+        ({"level": 0.9, "metrics": {"ttft": {"p50": {"ns": 1}}}}, "p50, low_ns: is missing"),
+        ({"level": "x", "metrics": {}}, "level: expected a finite number, found 'x'"),
+    ],
+)
+def test_a_prediction_that_is_none_is_named(folder: Path, document: Any, message: str) -> None:
+    (folder / "prediction.json").write_text(json.dumps(document))
+    with pytest.raises(InputError) as found:
+        read_run(folder).prediction()
+    assert message in str(found.value)
 
 
 def test_a_bad_batch_line_is_named(folder: Path) -> None:

@@ -76,7 +76,7 @@ class Server:
             raise UsageError(
                 f"{self.root} serves {', '.join(names)}; name one with --param served_model=NAME"
             )
-        length = next(entry for entry in models if entry.get("id") == name).get("max_model_len")
+        length = models[names.index(name)].get("max_model_len")
         version = (await self._json("/version") or {}).get("version")
         version = version if isinstance(version, str) else None
         # Only vLLM answers at /version in this form; so its version picks the scheduling rules.
@@ -119,7 +119,8 @@ class Server:
             entries = json.loads(text)["data"] if status == 200 else []
         except (ValueError, KeyError, TypeError, RecursionError):
             entries = []
-        models = [entry for entry in entries if isinstance(entry, dict) and entry.get("id")]
+        listed = entries if isinstance(entries, list) else []
+        models = [entry for entry in listed if isinstance(entry, dict) and entry.get("id")]
         if not models:
             raise EngineError(
                 f"{url}: HTTP {status}: not the models of an OpenAI-compatible server"

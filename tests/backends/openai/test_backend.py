@@ -439,6 +439,19 @@ def test_the_served_model_must_be_unmistakable(stub: StubServer, tmp_path: Path)
     assert stub.asked[-1]["model"] == "two"
 
 
+@pytest.mark.parametrize("models", [5, "tiny", {"id": "tiny"}, [5, None], []])
+def test_models_that_are_none_are_said_so(stub: StubServer, tmp_path: Path, models: Any) -> None:
+    stub.models = models
+    with pytest.raises(EngineError, match="not the models of an OpenAI-compatible server"):
+        run_on(stub, tmp_path, [(4, 2, 0)])
+
+
+def test_a_model_may_be_called_by_a_number(stub: StubServer, tmp_path: Path) -> None:
+    stub.models = [{"id": 5}]
+    run_on(stub, tmp_path, [(4, 2, 0)])
+    assert stub.asked[-1]["model"] == "5"
+
+
 def test_a_request_longer_than_the_server_allows_is_refused_beforehand(
     stub: StubServer, tmp_path: Path
 ) -> None:
