@@ -25,7 +25,7 @@ def read_real_run(path: str | Path, *, registry: Registry | None = None) -> Run:
     Args:
         path: A run directory, or a file that an importer recognises; an imported run is written
             below ``tmp/real_runs``.
-        registry: Whose importers may be used; default: those that ship.
+        registry: Where importers are looked up. Default: those that ship.
 
     Raises:
         InputError: The file cannot be used.
@@ -110,7 +110,7 @@ def compare_results(
         tolerances: Such as ``{"ttft_p50": 0.10}``; then the comparison has a verdict on figures.
             What does not hold is not raised; `Comparison.require_pass` raises.
         out: Write the comparison's directory there.
-        registry: Whose importers may be used.
+        registry: Where importers are looked up. Default: those that ship.
 
     Raises:
         UsageError: No real run, or an impossible tolerance.

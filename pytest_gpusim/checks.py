@@ -10,9 +10,13 @@ Status = Literal["pass", "fail", "warn", "skip", "unknown", "accepted"]
 
 @dataclass(frozen=True)
 class Check:
-    """A finding.
+    """The result of one check of a bundle or of a comparison.
 
-    ``detail`` is one line: for a failure what is wrong, where, and the command that mends it.
+    Attributes:
+        name: The check's name.
+        status: ``pass``, ``fail``, ``warn``, ``skip`` (does not apply), ``unknown`` (a side does
+            not say) or ``accepted``.
+        detail: One line; for a failure what is wrong, where, and the command that mends it.
     """
 
     name: str

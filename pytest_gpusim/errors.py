@@ -14,7 +14,7 @@ _LONGEST = 1500
 class GpusimError(Exception):
     """Base of all user-facing errors.
 
-    ``exit_code`` is what the command line returns for it (see the exit codes in the contract).
+    ``exit_code`` is what the command line returns for it.
     """
 
     exit_code = 2
@@ -107,7 +107,7 @@ class PluginError(EngineError):
 
 
 class CheckFailed(GpusimError):
-    """A comparison or a check did not hold."""
+    """A comparison did not pass, or a check of a profile failed."""
 
     exit_code = 1
 

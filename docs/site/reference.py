@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
+from functools import cached_property
 from typing import Any
 
 
@@ -86,6 +87,7 @@ def pytest_surface() -> str:
     """Options, fixtures, markers and what the fixtures take."""
     from pytest_gpusim import plugin
     from pytest_gpusim.hookspec import pytest_gpusim_register
+    from pytest_gpusim.plugin.judging import MARKER
     from pytest_gpusim.plugin.sim_vs_real import CheckedComparison, SimVsReal
     from pytest_gpusim.registry import builtin_registry
 
@@ -96,11 +98,17 @@ def pytest_surface() -> str:
         for name, given in found.options
     ]
     fixtures = [
-        (f"`{name}`", inspect.getdoc(value) or "")
+        (f"`{name}`", " ".join((inspect.getdoc(value) or "").split()).replace("``", "`"))
         for name, value in vars(plugin).items()
         if type(value).__name__ == "FixtureFunctionDefinition"
     ]
     hardware = ", ".join(f"`{name}`" for name in builtin_registry().hardware.names())
+    markers = [
+        ("`prereq`", "Checks of what a run needs: no GPU, no engine, no network."),
+        ("`sim_vs_real`", "Set on every test that uses the fixture, for `-m sim_vs_real`."),
+        (f"`{MARKER}(**tolerances)`", "What `check()` judges where it states no tolerances."),
+        (hardware, "The hardware that the test is about; at most one for each test."),
+    ]
     return "\n".join(
         [
             "# In pytest",
@@ -129,7 +137,7 @@ def pytest_surface() -> str:
             "",
             "## Markers",
             "",
-            f"`prereq`, `sim_vs_real`, and one for each hardware: {hardware}.",
+            *_table(("marker", "what it is"), markers),
             "",
             "## The hook",
             "",
@@ -145,7 +153,8 @@ def _spelling(name: str, given: dict[str, Any]) -> str:
 
 
 def _default(given: dict[str, Any]) -> str:
-    return f" (default: {given['default']})" if given.get("default") else ""
+    said = given.get("default") and "(default:" not in given["help"]
+    return f" (default: {given['default']})" if said else ""
 
 
 def api() -> str:
@@ -155,8 +164,31 @@ def api() -> str:
     lines = ["# Python", "", "What `from pytest_gpusim import …` gives.", ""]
     for name in sorted(pytest_gpusim.__all__, key=str.lower):
         value = getattr(pytest_gpusim, name)
-        lines += [f"## {name}", "", *_documented(value), ""]
+        lines += [f"## {name}", "", *_documented(value), *_members(value), ""]
     return "\n".join(lines)
+
+
+def _members(value: Any) -> list[str]:
+    """Public methods and properties of a class, those of its base in this package included."""
+    if not inspect.isclass(value):
+        return []
+    found: dict[str, Any] = {}
+    for base in reversed(value.__mro__):
+        if base.__module__.startswith("pytest_gpusim"):
+            found |= vars(base)
+    rows = []
+    for name, member in found.items():
+        documented = inspect.getdoc(member)
+        if name.startswith("_") or not documented:
+            continue
+        if isinstance(member, property | cached_property):
+            rows.append((f"`{name}`", _prose(documented)))
+        elif callable(getattr(value, name, None)):
+            taken = inspect.signature(getattr(value, name)).parameters.values()
+            names = [str(one.replace(annotation=one.empty, default=one.empty)) for one in taken]
+            given = ", ".join(one for one in names if one != "self")
+            rows.append((f"`{name}({given})`", _prose(documented)))
+    return ["", *_table(("member", "what it is"), rows)] if rows else []
 
 
 def checks() -> str:
@@ -320,6 +352,9 @@ def _documented(value: Any) -> list[str]:
         try:
             signature = str(inspect.signature(value)).replace("(self, ", "(")
             signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature)
+            signature = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", signature)
+            signature = signature.replace("<factory>", "…").replace("<class 'dict'>", "dict")
+            signature = re.sub(r': "([^"]*)"', r": \1", signature)
         except (TypeError, ValueError):
             signature = ""
         shown = f"{value.__name__}{signature}".replace("__call__", "sim_vs_real")
@@ -361,12 +396,16 @@ def _sections(doc: str) -> list[str]:
 
 
 def _prose(doc: str) -> str:
+    """The first paragraph of a docstring."""
     return " ".join(doc.split("\n\n")[0].split()).replace("``", "`")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     def cell(text: str) -> str:
-        return " ".join(str(text).split()).replace("|", "\\|")
+        # What lies between backticks is shown as it is, bars included.
+        parts = " ".join(str(text).split()).split("`")
+        parts[::2] = [part.replace("|", "\\|").replace("<", "&lt;") for part in parts[::2]]
+        return "`".join(parts)
 
     return [
         f"| {' | '.join(head)} |",

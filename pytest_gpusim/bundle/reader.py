@@ -37,7 +37,7 @@ __all__ = ["digest_tables", "read_bundle", "read_bundle_meta", "read_bundle_tabl
 
 
 def read_bundle(directory: Path | str) -> Bundle:
-    """Read a bundle; its tables must be those that its digest was made of.
+    """Read a bundle and verify its digest.
 
     Raises:
         InputError: A file or column is missing, a number is not one, or the digest does not hold.

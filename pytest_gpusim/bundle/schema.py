@@ -132,7 +132,7 @@ def constant_engine_time(time_ns: int) -> pd.DataFrame:
 
 @dataclass
 class Bundle:
-    """A profile as read: tables of measured times, and the metadata that says of what.
+    """A profile as read: tables of operator times, and metadata that says of what model and device.
 
     ``mlp`` and ``attention`` have times in ms (Vidur's columns), the other tables in ns.
     """

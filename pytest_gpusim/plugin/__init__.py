@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             "--profiling-root",
             metavar="DIR",
-            help="where profiling bundles are (default: tmp/vidur_profiling under the rootdir)",
+            help="folder of profiling bundles (default: tmp/vidur_profiling under the rootdir)",
         )
         # pytest 8 holds options of several groups against each other only when it parses.
         parser.parse_known_args([])
@@ -60,18 +60,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gpusim-artifacts",
         metavar="DIR",
-        help="where runs and comparisons go (default: tmp under the rootdir)",
+        help="folder for runs and comparisons (default: tmp under the rootdir)",
     )
     group.addoption(
         "--gpusim-real",
         choices=("live", "recorded"),
         help="measure the real side now, or replay a recording (default: a recording that matches "
-        "the case, else live where this machine can, else skip)",
+        "the case, else live if this machine can, else skip)",
     )
     group.addoption(
         "--gpusim-recordings",
         metavar="DIR",
-        help="recordings, <case>/{workload,profile,real/1…N,recording.json} "
+        help="folder of recordings, DIR/<case>/{workload,profile,real/1…N,recording.json} "
         "(default: recordings beside the test file)",
     )
     group.addoption(
@@ -84,9 +84,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gpusim-report",
         metavar="PATH",
-        help="one HTML page over all comparisons of the session",
+        help="write one HTML page over all comparisons of the session",
     )
-    parser.addini("gpusim_profiling_root", "where profiling bundles are", default="")
+    parser.addini("gpusim_profiling_root", "as --profiling-root", default="")
     judging.add_options(parser)
 
 
@@ -197,19 +197,19 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.fixture(scope="session")
 def gpusim_artifacts(pytestconfig: pytest.Config) -> Path:
-    """Where runs, comparisons and generated workloads go."""
+    """The folder that runs, comparisons and generated workloads are written to (a path)."""
     return pytestconfig.stash[STATE].artifacts
 
 
 @pytest.fixture(scope="session")
 def profiling_root(pytestconfig: pytest.Config) -> Path:
-    """Where profiling bundles are: option, ini, environment or default, in that order."""
+    """The folder of profiling bundles (a path): from option, ini, environment or default."""
     return profiling_root_of(pytestconfig).path
 
 
 @pytest.fixture(scope="session")
 def gpusim_registry(pytestconfig: pytest.Config) -> Registry:
-    """Everything that goes by a name, the session's own registrations included."""
+    """The `Registry` of the session, with what its plugins and conftest files registered."""
     return pytestconfig.stash[STATE].registry
 
 
@@ -221,13 +221,13 @@ def workload(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def vidur_runner(sim_vs_real: SimVsReal) -> Callable[..., Run]:
-    """Call with what `sim_vs_real` takes: simulates alone, from bundle and engine settings."""
+    """Call with the arguments of `sim_vs_real`: simulates only; returns the `Run`."""
     return sim_vs_real.simulate_alone
 
 
 @pytest.fixture
 def real_runner(sim_vs_real: SimVsReal) -> Callable[..., list[Run]]:
-    """Call with what `sim_vs_real` takes: the real runs alone."""
+    """Call with the arguments of `sim_vs_real`: measures or replays only; returns the `Run`s."""
     return sim_vs_real.measure_alone
 
 
@@ -261,7 +261,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def sim_vs_real(request: pytest.FixtureRequest) -> Iterator[SimVsReal]:
-    """Call it with ``model=`` and ``workload=``; the result's ``check`` judges tolerances."""
+    """Call it with the arguments below; returns a `CheckedComparison`, whose ``check`` judges."""
     yield SimVsReal(request)
     for comparison in request.node.stash.get(COMPARISONS, []):
         comparison.complete()

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 class CheckedComparison:
-    """A comparison in a test: its figures, its directory (``path``), and `check`."""
+    """What ``sim_vs_real(…)`` returns: a comparison whose ``check`` judges it.
+
+    Attributes:
+        comparison: The `Comparison` itself.
+        path: The directory that it is written to.
+    """
 
     def __init__(self, comparison: Comparison, path: Path, item: pytest.Item) -> None:
         self.comparison = comparison
@@ -45,14 +50,14 @@ class CheckedComparison:
         slo: Mapping[str, str] | None = None,
         **tolerances: Unpack[Tolerances],
     ) -> None:
-        """Fail the test unless the verdict is ``pass``: over all that this call judges, and all
-        that earlier ones did.
+        """Fail the test unless the verdict is ``pass``, of this call and of earlier ones together.
 
         Args:
-            accept: Names of checks that may be unknown, or fail where that can be accepted.
-            slo: Limits that ``goodput`` counts within: ``{"ttft": "200ms", "tpot": "20ms"}``.
-            tolerances: By name of the figure: ``ttft_p50=0.10``, ``"10%:2ms"`` or
-                ``Tolerance(rel=0.10, abs="2ms")``. None at all: those of the test's marker
+            accept: Names of checks that may be unknown, or fail if that can be accepted.
+            slo: Latency limits that a request must meet to count in ``goodput``:
+                ``{"ttft": "200ms", "tpot": "20ms"}``.
+            tolerances: By name of the figure: ``ttft_p50=0.10``, ``ttft_p50="10%:2ms"`` or
+                ``ttft_p50=Tolerance(rel=0.10, abs="2ms")``. Default: those of the test's marker
                 ``gpusim_tolerances``, else of the session's file, else TTFT, TPOT and E2E at p50
                 and p90 within 10%.
         """

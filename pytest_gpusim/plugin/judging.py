@@ -55,45 +55,45 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--gpusim-tolerances",
         metavar="FILE",
-        help="TOML file with [tolerances] for each check() that states none",
+        help="TOML file with [tolerances], for each check() that states none",
     )
     group.addoption(
         "--gpusim-accept",
         action="append",
         default=[],
         metavar="CHECK,…",
-        help="judge although these checks are not known, or fail; listed beside each verdict",
+        help="judge although these checks are unknown or fail; listed beside each verdict",
     )
     group.addoption(
         "--gpusim-history",
         metavar="DIR",
-        help="append what comparisons came to, and pool the spread of earlier real runs",
+        help="append the results of comparisons, and use the spread of earlier real runs",
     )
     group.addoption(
         "--gpusim-fail-on-regression",
         action="store_true",
-        help="fail where a case became worse than in the history, or got lost",
+        help="fail if a case became worse than in the history, or is missing",
     )
     group.addoption(
         "--gpusim-require",
         action="store_true",
-        help="fail a case that would skip, for sessions that must not be empty",
+        help="fail a case that would be skipped",
     )
     group.addoption(
         "--gpusim-unchecked",
         choices=("warn", "fail"),
-        help="what becomes of a test that compares and never calls check(), or catches what that "
+        help="result of a test that compares and never calls check(), or catches what check() "
         "raises (default: warn)",
     )
     group.addoption(
         "--gpusim-inconclusive",
         choices=("fail", "xfail"),
         default="fail",
-        help="what becomes of a test whose check() is inconclusive (default: fail)",
+        help="result of a test whose check() is inconclusive (default: fail)",
     )
-    parser.addini("gpusim_tolerances", "TOML file with [tolerances]", default="")
-    parser.addini("gpusim_history", "where comparisons are appended", default="")
-    parser.addini("gpusim_unchecked", "warn or fail: a comparison never checked", default="warn")
+    parser.addini("gpusim_tolerances", "as --gpusim-tolerances", default="")
+    parser.addini("gpusim_history", "as --gpusim-history", default="")
+    parser.addini("gpusim_unchecked", "as --gpusim-unchecked", default="warn")
 
 
 def configure(config: pytest.Config) -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gpusim_sweep(gpusim_registry: Registry, gpusim_artifacts: Path) -> Callable[..., Sweep]:
-    """Call with a grid file: runs what is not done of it, in this process; returns the `Sweep`.
-
-    ``out`` is its directory; by default it is named after the file, below the artifacts.
+    """Call it as ``gpusim_sweep(grid, out=None)`` with the path of a grid file: runs the points
+    that are not done yet in this process and returns the sweep (``rows``, ``failed``, ``path``).
+    ``out`` is its directory, by default ``sweeps/<name of the file>`` below the artifacts.
     """
 
     def run(grid: Path | str, *, out: Path | None = None) -> Sweep:
@@ -41,7 +41,9 @@ def gpusim_sweep(gpusim_registry: Registry, gpusim_artifacts: Path) -> Callable[
 def gpusim_decisions(
     gpusim_registry: Registry, gpusim_artifacts: Path
 ) -> Callable[[Path | str], list[Decision]]:
-    """Call with a decision file: a `Decision` by each objective, whose ``check`` judges regret."""
+    """Call it as ``gpusim_decisions(file)`` with the path of a decision file: returns a list with
+    one decision per objective and load, each with ``verdict``, ``regret`` and ``check(regret=…)``.
+    """
 
     def read(path: Path | str) -> list[Decision]:
         from pytest_gpusim.planning.decision_file import read_question

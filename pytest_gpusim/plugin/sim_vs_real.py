@@ -116,7 +116,7 @@ class SimVsReal:
         return checked
 
     def simulate_alone(self, **arguments: Unpack[CaseArguments]) -> Run:
-        """Simulate a case without a real side: the bundle's own engine settings."""
+        """Simulate a case without a real side, under the bundle's engine settings."""
         __tracebackhide__ = True
         from pytest_gpusim import case as cases
 
@@ -144,11 +144,11 @@ class SimVsReal:
         stated: Mapping[str, Any] | None = None,
         **arguments: Unpack[CaseArguments],
     ) -> None:
-        """Fail, saying what is missing and what makes it, unless the case can run here and pass.
+        """Fail, listing what is missing and how to make it, unless the case can run here and pass.
 
-        Among what is judged are those checks of the comparison that profile, settings and workload
-        decide beforehand. A case that nobody asked for and that this machine cannot run skips with
-        the reason.
+        Nothing is simulated or measured. Checks of the comparison that depend only on profile,
+        settings and workload are judged, too. A case that this machine cannot run is skipped with
+        the reason, unless its marker or a profiling root was asked for.
 
         Args:
             accept: Checks that the test's own ``check(accept=…)`` accepts.

@@ -71,21 +71,30 @@ class Seconds:
 
 @dataclass(frozen=True)
 class WorkloadSpec:
-    """What to generate.
+    """A workload to generate.
 
-    ``rate`` is the mean number of requests per second. ``spaced`` leaves each request alone: the
-    pause after a request grows with its length. ``burst`` lets ``burst_size`` arrive at once.
-    ``fixed`` is one arrival every 1/rate seconds, ``poisson`` has exponential gaps of that mean.
-    ``closed`` is for ``concurrency`` clients, each of which sends its next request when its last is
-    done; all requests wait from the start, or with a rate arrive as ``poisson`` ones. A
-    ``concurrency`` limits any arrivals.
-    ``turns`` makes conversations: ``requests`` counts turns, arrivals and rate are those of first
-    turns, ``prefill`` is what a turn adds to the context, and the next one is sent ``think_time``
-    seconds after the answer.
-    ``burstiness`` and ``ramp_up`` with ``ramp_up_to`` are those of ``vllm bench serve``: poisson
-    gaps follow a gamma distribution of that shape (1: Poisson's, less: more uneven), and the rate
-    goes over all requests, in equal steps or in equal ratios, to another one.
-    ``lengths_from`` is a CSV with ``num_prefill_tokens`` and ``num_decode_tokens``, read in order.
+    Attributes:
+        arrivals: ``spaced`` (a pause after each request that grows with its length, so that none
+            meets another), ``poisson`` (exponential gaps), ``burst`` (``burst_size`` at once),
+            ``fixed`` (every 1/rate seconds), or ``closed`` (``concurrency`` clients, each of which
+            sends its next request when its last is done; with a rate, no faster than ``poisson``).
+        requests: Number of requests; with ``turns``, number of turns.
+        rate: Mean number of requests per second; with ``turns``, of first turns.
+        seed: The same seed gives the same bytes.
+        prefill: Prompt tokens; with ``turns``, what each turn adds to the context.
+        decode: Output tokens, the first one included.
+        burst_size: Requests of a burst.
+        lengths_from: A CSV with ``num_prefill_tokens`` and ``num_decode_tokens``, read in order.
+        tokenizer: A local tokenizer that makes text prompts; else prompts are token ids.
+        model: A model's name, for the metadata.
+        concurrency: At most so many requests in flight, whatever the arrivals.
+        turns: Turns of each conversation; 1: none follow.
+        think_time: Seconds from an answer to the next turn.
+        burstiness: As in ``vllm bench serve``: ``poisson`` gaps follow a gamma distribution of
+            this shape (1: Poisson's, less: more uneven).
+        ramp_up: As there: the rate changes over all requests to ``ramp_up_to``, by equal steps
+            (``linear``) or ratios (``exponential``).
+        ramp_up_to: Requests per second at the end of the ramp.
     """
 
     arrivals: Arrivals

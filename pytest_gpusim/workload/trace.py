@@ -40,7 +40,7 @@ _FIX = "make one with 'gpusim workload generate'"
 
 
 class WorkloadRequest(NamedTuple):
-    """One request. Lengths in tokens (the first output token counts); arrival from the start."""
+    """One request: lengths in tokens, all output tokens counted; arrival since the run's start."""
 
     request_id: int
     prompt_id: int
@@ -54,7 +54,7 @@ class Workload:
     """Requests in order of arrival, and what their prompts are made of.
 
     Attributes:
-        requests: A later turn's arrival says nothing: it follows the turn before.
+        requests: In order of arrival; a later turn's means nothing, it follows the turn before.
         prompts: Contents by prompt id; None where no prompt shares anything with another.
         meta: ``workload_meta.json``.
         path: Its directory.

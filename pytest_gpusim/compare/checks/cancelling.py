@@ -37,7 +37,7 @@ _ORDERS = (
 
 @check(Protects.CASE, rank=120)
 def no_cancelling_errors(sides: Sides) -> Finding:
-    """The whole is not right only because errors cancel, or because only a part is looked at.
+    """The totals are not right only because errors cancel, or because only a part is judged.
 
     Fails where TTFT and TPOT are off by more than 10% each, to opposite sides and beyond their
     intervals and absolute floors, while E2E is off by less than either. The same between parts of

@@ -28,7 +28,7 @@ CLIENT_SHARE_NS = 20e6
     states=("clock",),
 )
 def clock_counted(sides: Sides) -> Finding:
-    """What lies between a client and the engine is counted on both sides, or on neither.
+    """The time between a client and the engine is counted on both sides, or on neither.
 
     A client's TTFT holds HTTP, tokenizing and hand-over, which no operator of a profile does. Where
     a real run does not say whose clock it has, that matters if 20 ms, or what is known of the

@@ -28,7 +28,7 @@ MIN_TREND = 6
     states=("lateness",),
 )
 def generator_on_time(sides: Sides) -> Finding:
-    """Requests were sent when the workload says.
+    """Requests were sent when they were due.
 
     Late is what came later than 1 ms, or than 5% of the median TTFT, and early what came as much
     before its time. An engine that is driven in process takes requests between its steps: waiting
@@ -95,7 +95,7 @@ def _free_again(run: Run, arrival: np.ndarray, sent: np.ndarray) -> np.ndarray:
     states=("warmup",),
 )
 def warmed_up(sides: Sides) -> Finding:
-    """Each real run was preceded by a warm-up, and its first request shows no first use.
+    """Each real run was preceded by a warm-up, and its first request was no slower for being first.
 
     A cold start shows as a first TTFT that is, against the simulated one, more than twice as long
     as that of the other requests, and by more than 50 ms. Where no warm-up is recorded, it fails

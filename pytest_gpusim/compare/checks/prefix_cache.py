@@ -30,7 +30,7 @@ _VOCAB = 2**31
     states=("prefix_cache_reset",),
 )
 def prefix_cache_cold(sides: Sides) -> Finding:
-    """No cached token that the workload does not explain.
+    """No request found cached tokens that the workload does not explain.
 
     What it explains is the longest prefix that a prompt shares with an earlier one, where the
     caller has the workload, and otherwise what the simulation, which re-enacts the prefix cache,

@@ -29,7 +29,7 @@ _OF_ALL_SEEDS = ("run_type", "model", "profiling_digest", "engine")
     states=("run_type",),
 )
 def roles(sides: Sides) -> Finding:
-    """Real runs against a simulated one, none of them twice, none a copy of another.
+    """The runs are real ones and a simulation; none is given twice or is a copy of another.
 
     Two measured runs never agree in every time; nor does a simulation with a measured run. Nor do
     they in half of the requests to 2 µs, or in nine of ten but for rounding, a shift or a stretch:

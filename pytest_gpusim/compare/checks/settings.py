@@ -24,7 +24,7 @@ _ESSENTIAL = frozenset(s.name for s in modelled() if s.essential)
     states=("engine.NAME",),
 )
 def settings_mirrored(sides: Sides) -> Finding:
-    """Every engine setting that must be the same is stated on both sides and is, KV blocks apart.
+    """Every engine setting that must match, except KV blocks, is stated on both sides and equal.
 
     What neither side states is unknown only where nothing can be judged without it.
     """

@@ -31,7 +31,7 @@ _APART_NS, _APART_SHARE, _APART_REQUESTS = 10e6, 0.1, 0.05
     cause="times are in different units, or by clocks that drift apart",
 )
 def units(sides: Sides) -> Finding:
-    """Latencies of both sides are in one unit, and no clock drifts against another.
+    """Latencies of both sides are in the same unit, and no clock drifts against another.
 
     Fails where latencies or arrivals differ by a factor of about 1,000 or more; where what passes
     between a scheduled arrival and its sending, or between the simulated and the real first token

@@ -34,7 +34,7 @@ CLOCK_GRAIN_NS = 1e3
     cause="the two sides served different requests",
 )
 def same_workload(sides: Sides) -> Finding:
-    """Same ids, arrivals (but for one shift of the clock) and prompt lengths in every run.
+    """All runs have the same ids, arrivals (up to a constant shift) and prompt lengths.
 
     Under a limit, and in conversations, arrivals belong to each side: there it is the load and the
     turns that must be the same, and when requests were due, where both sides tell.
@@ -105,7 +105,7 @@ def lengths_as_produced(sides: Sides) -> Finding:
 
 @check(Protects.MEASUREMENT, rank=130, of_limits=True)
 def enough_samples(sides: Sides) -> Finding:
-    """Enough requests and real runs, few errors, no rows absent, and the slowest among them.
+    """There are enough requests and real runs, few errors, and no rows missing (slow ones, say).
 
     Also says which metrics are not available, and why. Fails where rows are missing, and where what
     failed on one side is what takes longest on the other: then the tail is cut off.
