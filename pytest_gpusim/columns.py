@@ -1,8 +1,8 @@
 """Tables of a user's own: any CSV or JSON lines, whose columns are named on the command line.
 
 ``arrival=ts,prefill=in,decode=out,unit=s`` says which column (of JSON lines: which key, inner ones
-by a dot) holds what, and in which unit its times are. A column whose name ends in its unit, such as
-``ttft_ms``, is in that one; a moment may be a date and time.
+by a dot) holds what, and in which unit its times are. A column whose name says its unit, such as
+``ttft_ms``, ``TTFT (ms)`` or ``ttftMs``, is in that one; a moment may be a date and time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,32 @@ ROLES = (*TIMES, "prefill", "decode", "cached", "model", "session", "status", "e
 _LATEST = 2**63
 _HEADER = 1 << 16
 _NS_OF_S = UNITS_NS["s"]
-_NAMED_UNIT = re.compile(r"[_ (\[-](ns|us|ms|s|sec|secs|seconds)[)\]]?$")
+_SPELLED = {
+    "s": "s|sec|secs|second|seconds",
+    "ms": "ms|msec|msecs|milli|millis|millisecond|milliseconds",
+    "us": "us|µs|μs|usec|usecs|micro|micros|microsecond|microseconds",
+    "ns": "ns|nsec|nsecs|nano|nanos|nanosecond|nanoseconds",
+}
+_UNIT_OF = {word: unit for unit, words in _SPELLED.items() for word in words.split("|")}
+_NAMED_UNIT = re.compile(
+    rf"(?P<of>.+)_(?P<unit>{'|'.join(_UNIT_OF)})|(?P<first>ms|ns)_(?P<rest>.+)"
+)
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[mun]s(?:[^a-z]|$))")
+_NO_WORD = re.compile(r"[^\w]+|_+")
+_NOTHING = frozenset(
+    ("", "nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat", "-", "--", "\\n")
+)
+"""What pandas, spreadsheets, databases and people write for nothing."""
+_GROUPED = re.compile(
+    r"[+-]?\d+(?:[, \u00a0\u202f']\d+)+(?:\.\d+)?|[+-]?\d+(?:\.\d+)+,\d+", re.ASCII
+)
 _WALL_CLOCK = re.compile(
     r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+_OTHER_CLOCK = re.compile(
+    r"(\d{4})([-/]?)(\d\d)\2(\d\d)[ Tt](\d\d)(:?)(\d\d)\6(\d\d)"
+    r"(?:[.,](\d{1,9}))?\s*([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
 )
 
 
@@ -52,7 +75,7 @@ class Columns:
         names: dict[str, str] = {}
         unit = None
         for part in text.split(","):
-            role, equals, name = part.strip().partition("=")
+            role, equals, name = (text.strip() for text in part.partition("="))
             if not equals or not name:
                 raise UsageError(f"--columns {text}: {part!r} is not ROLE=COLUMN")
             if role == "unit":
@@ -86,7 +109,8 @@ class Columns:
         value = _decimal(text)
         # Of far too large ones not even the product is to be had.
         if value is None or not 0 <= value < _LATEST or not value * scale < _LATEST:
-            raise row.wrong(self.names[role], "a time that is not negative", text)
+            or_date = " (or a date such as 2026-05-01T12:00:00Z)" if role in _MOMENTS else ""
+            raise row.wrong(self.names[role], f"a time that is not negative{or_date}", text)
         return int((value * scale).to_integral_value())
 
     def count(self, row: Row, role: str, least: int = 0) -> int | None:
@@ -106,11 +130,7 @@ class Columns:
 
     def unit_of(self, role: str) -> str | None:
         """The unit of a column of times: its own, the one that its name ends in, or the common."""
-        name = _NAMED_UNIT.search(self.names.get(role, "").lower())
-        unit = name[1] if name is not None else None
-        if unit is not None and unit.startswith("sec"):
-            unit = "s"
-        return self.units.get(role) or unit or self.unit
+        return self.units.get(role) or split_unit(self.names.get(role, ""))[1] or self.unit
 
     def notes(self) -> list[str]:
         """Where a column's name, and not the unit that is given, says its unit."""
@@ -152,15 +172,26 @@ class Row:
                 value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, str):
             value = value.strip()
-            # What pandas and vLLM's users write for nothing.
-            if value.lower() in ("", "nan", "null", "none"):
+            if value.lower() in _NOTHING:
                 return None
         return value
 
     def wrong(self, name: str, expected: str, found: Any) -> InputError:
         """The error of one cell, to be raised."""
         where = f"{self.where}, column {name}"
-        return InputError(self.path, where, f"expected {expected}, found {str(found)[:40]!r}")
+        grouped = isinstance(found, str) and _GROUPED.fullmatch(found) is not None
+        fix = "write numbers with a decimal point and without separators" if grouped else ""
+        return InputError(self.path, where, f"expected {expected}, found {str(found)[:40]!r}", fix)
+
+
+@lru_cache(maxsize=1024)
+def split_unit(name: str) -> tuple[str, str | None]:
+    """A column's name in lower case, words joined by ``_``, and the unit that it says, if any."""
+    plain = _NO_WORD.sub("_", _WORD_BEGINS.sub("_", name)).strip("_").lower()
+    found = _NAMED_UNIT.fullmatch(plain)
+    if found is None:
+        return plain, None
+    return found["of"] or found["rest"], _UNIT_OF[found["unit"] or found["first"]]
 
 
 def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> Iterator[Row]:
@@ -194,10 +225,12 @@ def read_rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> I
                 found = ", ".join(header)[:80]
                 raise InputError(path, f"column {name}", f"is missing; columns found: {found}")
         for cells in reader:
+            if is_blank(cells):
+                continue
             if len(cells) == len(header):
                 where = f"line {reader.line_num}"
                 yield Row(path, where, dict(zip(header, cells, strict=True)))
-            elif cells:
+            elif not cells[0].startswith("#"):
                 problem = f"has {len(cells)} cells, the header has {len(header)}"
                 bad(InputError(path, f"line {reader.line_num}", problem))
 
@@ -208,25 +241,49 @@ def read_header(path: Path, stream: TextIO) -> tuple[Any, list[str]]:
     Raises:
         InputError: It is empty, or two columns have one name.
     """
-    line = stream.readline(_HEADER)
-    separator = next((sign for sign in "\t;" if sign in line and "," not in line), ",")
+    comments, line = 0, stream.readline(_HEADER)
+    while line.startswith(("#", "sep=")) and (after := stream.readline(_HEADER)):
+        if _of_numbers(after):  # what stands behind the sign names the columns
+            break
+        comments, line = comments + 1, after
+    separator = next((sign for sign in "\t;|" if sign in line and "," not in line), ",")
     stream.seek(0)
     reader = csv.reader(stream, delimiter=separator)
+    for _ in range(comments):
+        next(reader)
     header = [name.strip() for name in next(reader, [])]
     if not header:
         raise InputError(path, "", "is empty")
+    if line.startswith("#"):
+        header[0] = header[0].removeprefix("#").strip()
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice is not None:
         raise InputError(path, f"column {twice}", "comes twice")
     return reader, header
 
 
+def is_blank(cells: Sequence[str]) -> bool:
+    """Whether a row has nothing in it, such as spreadsheets leave behind a table."""
+    return not any(cell and not cell.isspace() for cell in cells)
+
+
+def _of_numbers(line: str) -> bool:
+    """Whether a line of a CSV begins with a number, as no header does."""
+    return _decimal(re.split(r"[,;\t|]", line, maxsplit=1)[0].strip().strip('"')) is not None
+
+
 def wall_clock(text: str) -> int | None:
     """A date and time (ISO 8601; UTC where no zone is given) in ns since 1970; None for others."""
-    found = _WALL_CLOCK.fullmatch(text.strip())
-    if found is None:
+    text = text.strip()
+    found = _WALL_CLOCK.fullmatch(text)
+    if found is not None:
+        head, fraction, zone = found.groups()
+    elif (other := _OTHER_CLOCK.fullmatch(text)) is not None:
+        year, _, month, day, hour, _, minute, second, fraction, zone = other.groups()
+        head = f"{year}-{month}-{day} {hour}:{minute}:{second}"
+        zone = zone if zone is None or zone[0] in "+-" else "Z"
+    else:
         return None
-    head, fraction, zone = found.groups()
     seconds = _epoch_seconds(head, zone or "Z")
     return None if seconds is None else seconds * _NS_OF_S + int((fraction or "").ljust(9, "0"))
 

@@ -97,7 +97,8 @@ def write_imported(
     """
     options = options or RunOptions()
     load = load or Load()
-    of_model, model = _of_one_model(path, requests, options)
+    requests = _with_prompts(path, requests, left_out)
+    of_model, model = _of_one_model(path, requests, options, (meta or {}).get("model"))
     rows = _in_order(path, of_model, options)
     origin = rows[0].arrival_ns
     done = [request for request in rows if request.error_type is None]
@@ -225,13 +226,33 @@ def _unknown(
         yield ASKED_UNKNOWN
 
 
+def _with_prompts(
+    path: Path, requests: Sequence[ImportedRequest], left_out: LeftOut
+) -> Sequence[ImportedRequest]:
+    """The requests, without those that were served and of whose prompt no token is told."""
+    kept = []
+    for request in requests:
+        with left_out.where_bad():
+            if request.error_type is None and request.num_prefill_tokens < 1:
+                problem = "was served, and how many tokens its prompt has is not told"
+                raise InputError(path, request.where, problem, "--skip-bad leaves it out")
+            kept.append(request)
+    return kept
+
+
 def _of_one_model(
-    path: Path, requests: Sequence[ImportedRequest], options: RunOptions
+    path: Path, requests: Sequence[ImportedRequest], options: RunOptions, told: str | None
 ) -> tuple[Sequence[ImportedRequest], str | None]:
-    """The requests of the one model that is simulated, and its name where requests say it."""
+    """The requests of the one model that is simulated, and its name where requests say it.
+
+    ``told`` is the model of all requests, where the file says that of the run.
+    """
     models = sorted({request.model for request in requests if request.model is not None})
     wanted = options.only_model
     if wanted is not None:
+        if not models and wanted == told:
+            return requests, None
+        models = models or ([told] if told else [])
         if wanted not in models:
             known = ", ".join(models) or "none"
             raise InputError(path, "", f"has no requests of {wanted!r}; models found: {known}")

@@ -11,6 +11,32 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+_FINE = frozenset((
+    "ok", "okay", "success", "successful", "succeeded", "complete", "completed", "finished", "done",
+    "passed", "pass", "true", "t", "yes", "y", "1", "stop", "stopped", "length", "length_capped",
+    "eos", "eos_token", "tool_calls", "finished_stopped", "finished_length_capped",
+))  # fmt: skip
+"""Words for a request that was served, the reasons of servers for its end among them."""
+_FAILED = re.compile(
+    r"false|f|no|n|0|none|.*(error|exception|fail|time.?out|timed.?out|cancel|abort|reject|refus"
+    r"|incomplete|unfinished|drop|kill|denied|unavailable|overload|too many|bad request|disconnect"
+    r"|interrupt|skipped|ignored).*",
+    re.DOTALL,
+)
+_CODE = re.compile(r"(?:http\D*)?([1-5]\d\d)(?:\.0)?(?:\D.*)?", re.DOTALL)
+
+
+def has_failed(status: str) -> bool | None:
+    """Whether a status, in lower case, is a failed request's; None for an unknown word."""
+    status = status.strip()
+    code = _CODE.fullmatch(status)
+    if code is not None:
+        return not code[1].startswith("2")
+    status = status.removesuffix(".0")
+    if status in _FINE:
+        return False
+    return True if _FAILED.fullmatch(status) else None
+
 
 def is_refusal(*said: object) -> bool:
     """Whether an error's code or words are those of a request that never reached the engine."""

@@ -72,7 +72,7 @@ def call_importer(
         UsageError: Options were given and this importer, of a plugin, takes none.
         PluginError: A plugin's importer failed, or wrote no run.
     """
-    given = {key: value for key, value in options.items() if value not in (None, False)}
+    given = {k: value for k, value in options.items() if value is not None and value is not False}
     arguments: list[Any] = [files, out]
     if _takes_options(importer):
         arguments.append(given)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.columns import UNITS_NS, Columns, Row, read_rows
+from pytest_gpusim.columns import Columns, Row, read_rows, split_unit
 from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
-from pytest_gpusim.runs.importers.failures import is_refusal
+from pytest_gpusim.runs.importers.failures import has_failed, is_refusal
 from pytest_gpusim.runs.importers.files import only_file, recognised_by
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.workload import Workload, read_workload
@@ -41,11 +41,7 @@ _USUAL = {
     "error": ("error", "error_msg", "error_message"),
 }  # fmt: skip
 _TIMES = ("arrival", "ttft", "e2e", "queue")
-_FINE = (
-    "ok", "success", "successful", "succeeded", "complete", "completed", "finished", "done", "200",
-    "true", "1", "stop", "length",
-)  # fmt: skip
-_NO_ERROR = ("", "0", "false")
+_NO_ERROR = ("", "0", "0.0", "false", "no", "ok", "[]", "{}", "''", '""')
 
 
 def recognises(path: Path) -> bool:
@@ -62,21 +58,17 @@ def recognises(path: Path) -> bool:
 
 def usual_columns(row: Row | None) -> Columns:
     """The columns of a row that go by usual names; times only with their unit in the name."""
+    spelled: dict[tuple[str, str | None], str] = {}
+    for column in map(str, row.cells if row else ()):
+        spelled.setdefault(split_unit(column), column)
     names: dict[str, str] = {}
-    units: dict[str, str] = {}
-    spelled = {
-        str(name).lower().replace(" ", "_"): str(name) for name in (row.cells if row else ())
-    }
     for role, usual in _USUAL.items():
-        for name in usual:
-            if role not in _TIMES:
-                if name in spelled:
-                    names.setdefault(role, spelled[name])
-                continue
-            for unit in UNITS_NS:
-                if f"{name}_{unit}" in spelled and role not in names:
-                    names[role], units[role] = spelled[f"{name}_{unit}"], unit
-    return Columns(names, None, units)
+        for (name, unit), column in spelled.items():
+            if name in usual and (unit is not None) is (role in _TIMES):
+                best = names.get(role)
+                if best is None or usual.index(name) < usual.index(split_unit(best)[0]):
+                    names[role] = column
+    return Columns(names)
 
 
 @recognised_by(recognises, general=True)
@@ -202,18 +194,24 @@ class _Table:
         error = columns.text(row, "error")
         error = None if (error or "").lower() in _NO_ERROR else error
         status = (columns.text(row, "status") or "ok").lower()
-        if error or status not in _FINE:
-            request.error_type = status if status != "ok" else "error"
+        failed = has_failed(status)
+        if failed is None and not error:
+            expected = "a known word for success or failure, such as ok or error"
+            raise row.wrong(columns.names["status"], expected, status)
+        if error or failed:
+            request.error_type = status if failed else "error"
             request.error_msg = error or status
             request.refused = is_refusal(status, error)
             return request
-        if not decode:
-            request.error_type, request.error_msg = "no_output", "no output tokens"
-            return request
-        request.num_decode_tokens_actual = decode
-        request.scheduled_ns = self._time(row, "scheduled", "queue", arrival)
         first = self._time(row, "first_token", "ttft", arrival)
         last = self._time(row, "completion", "e2e", arrival)
+        if decode == 0 or (decode is None and first is None and last is None):
+            request.error_type, request.error_msg = "no_output", "no output tokens"
+            return request
+        if decode is None:
+            raise row.wrong(columns.names["decode"], "a whole number", "nothing")
+        request.num_decode_tokens_actual = decode
+        request.scheduled_ns = self._time(row, "scheduled", "queue", arrival)
         if first is None or last is None:
             missing = "ttft" if first is None else "e2e"
             raise row.wrong(columns.names.get(missing, missing), "a time", "nothing")

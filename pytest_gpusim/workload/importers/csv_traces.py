@@ -18,7 +18,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.columns import UNITS_NS, Columns, read_header, read_rows, wall_clock
+from pytest_gpusim.columns import (
+    UNITS_NS,
+    Columns,
+    is_blank,
+    read_header,
+    read_rows,
+    wall_clock,
+)
 from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
@@ -238,9 +245,9 @@ def _rows(path: Path, columns: Sequence[str], bad: LeftOut) -> Iterator[tuple[in
         width = len(header)
         pick = itemgetter(*places)
         for row in reader:
-            if len(row) == width:
+            if len(row) == width and (row[0] or not is_blank(row)):
                 yield reader.line_num, pick(row)
-            elif row:
+            elif not is_blank(row) and not row[0].startswith("#"):
                 problem = f"has {len(row)} cells, the header has {width}"
                 bad(InputError(path, f"line {reader.line_num}", problem))
 
