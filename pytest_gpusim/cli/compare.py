@@ -18,6 +18,7 @@ from pytest_gpusim.cli.common import (
     print_json,
 )
 from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
+from pytest_gpusim.printing import print_lines, printed_width
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
@@ -141,8 +142,7 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(comparison.to_json())
     else:
-        for line in (*comparison_lines(document), *failure_lines(document)):
-            print(line)
+        print_lines([*comparison_lines(document), *failure_lines(document)])
         print(out)
     return 0 if comparison.verdict in ("pass", "not_judged") else CheckFailed.exit_code
 
@@ -204,6 +204,5 @@ def _published(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(document)
     else:
-        for line in published_lines(document):
-            print(line)
+        print_lines(published_lines(document, printed_width()))
     return failures[0].exit_code if failures else 0

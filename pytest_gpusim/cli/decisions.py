@@ -11,6 +11,7 @@ from pytest_gpusim.artifacts import DEFAULT_ROOT, atomic_file
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
 from pytest_gpusim.errors import CheckFailed, UsageError
 from pytest_gpusim.json_documents import write_json
+from pytest_gpusim.printing import print_lines, printed_width
 from pytest_gpusim.registry import Registry
 
 
@@ -58,7 +59,7 @@ def _decide(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(document)
     else:
-        print("\n".join(lines))
+        print_lines(lines_of(question, decisions, printed_width()))
         print(out)
     failed = 0
     for decision in decisions if options.regret is not None else ():

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.cli.common import Subparsers, add_json, print_json
 from pytest_gpusim.errors import CheckFailed, UsageError
+from pytest_gpusim.printing import print_lines, printed_width
 from pytest_gpusim.registry import Registry
 
 
@@ -65,12 +66,13 @@ def _history(options: argparse.Namespace, registry: Registry) -> int:
         draw_case(entries, figures, options.out)
     alarms = alarm_lines(entries)
     if options.json:
-        lines = [one.to_json() for one in entries]
-        print_json({"schema_version": 1, "entries": lines, "alarms": alarms})
+        document = [one.to_json() for one in entries]
+        print_json({"schema_version": 1, "entries": document, "alarms": alarms})
     else:
-        shown = case_lines(entries, figures) + alarms if options.case else overview_lines(entries)
-        for line in shown:
-            print(line)
+        if options.case:
+            print_lines([*case_lines(entries, figures, printed_width()), *alarms])
+        else:
+            print_lines(overview_lines(entries))
         if options.out:
             print(options.out)
     return CheckFailed.exit_code if alarms and options.fail_on_regression else 0

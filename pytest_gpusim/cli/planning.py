@@ -27,6 +27,7 @@ from pytest_gpusim.cli.common import (
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.places import find_profiling_root
+from pytest_gpusim.printing import print_lines, printed_width, terminal_width
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def executor(options: argparse.Namespace, registry: Registry) -> Execute:
 def _sweep(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.planning.grid import read_grid
     from pytest_gpusim.planning.sweep import TABLE, run_sweep
-    from pytest_gpusim.planning.sweep_page import PAGE, write_sweep_page
+    from pytest_gpusim.planning.sweep_page import PAGE, sweep_lines, write_sweep_page
 
     grid = read_grid(options.grid)
     out = options.out or _ROOT / options.grid.stem
@@ -178,7 +179,10 @@ def _sweep(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(sweep.to_json())
     else:
-        print((out / TABLE).read_text(encoding="utf-8"), end="")
+        if sys.stdout.isatty():
+            print_lines(sweep_lines(sweep, terminal_width()))
+        else:
+            print((out / TABLE).read_text(encoding="utf-8"), end="")
         print(out)
     return 1 if sweep.failed else 0
 
@@ -206,7 +210,7 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(found.to_json())
     else:
-        print("\n".join(found.lines()))
+        print_lines(found.lines(printed_width()))
         print(out)
     return 0
 

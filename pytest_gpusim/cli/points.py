@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pytest_gpusim.cli.common import Subparsers, add_json, add_report, print_json
+from pytest_gpusim.printing import print_lines, printed_width
 from pytest_gpusim.registry import Registry
 
 
@@ -27,7 +28,8 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
 
 
 def _points(options: argparse.Namespace, registry: Registry) -> int:
-    from pytest_gpusim.points.report import judge_points, points_lines
+    from pytest_gpusim.points.report import judge_points
+    from pytest_gpusim.points.shown import points_lines
 
     document = judge_points(
         options.table,
@@ -42,6 +44,5 @@ def _points(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(document)
     else:
-        for line in points_lines(document):
-            print(line)
+        print_lines(points_lines(document, printed_width()))
     return 0

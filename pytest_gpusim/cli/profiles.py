@@ -25,6 +25,7 @@ from pytest_gpusim.cli.common import (
 from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import EngineError
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT
+from pytest_gpusim.printing import printed_width, wrapped
 from pytest_gpusim.registry import Registry
 
 if TYPE_CHECKING:
@@ -138,32 +139,20 @@ def _check(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json({"ok": ok, "checks": [check.to_json() for check in checks]})
     else:
-        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in check_lines(checks, columns):
+        for line in check_lines(checks, printed_width()):
             print(line)
     return 0 if ok else 1
 
 
 def check_lines(checks: Sequence[Check], columns: int | None) -> list[str]:
     """A line for each check; within ``columns``, a long one goes on below its detail."""
-    import textwrap
-
     width = max(len(check.name) for check in checks)
-    found = []
-    for check in checks:
-        line = f"{check.status:5} {check.name:{width}} {check.detail}"
-        below = " " * (len(line) - len(check.detail))
-        if columns is None or columns < 2 * len(below):
-            found.append(line)
-        else:
-            found += textwrap.wrap(
-                line,
-                columns,
-                subsequent_indent=below,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-    return found
+    below = " " * min(len(f"{'':5} {'':{width}} "), (columns or 0) // 2)
+    return [
+        line
+        for check in checks
+        for line in wrapped(f"{check.status:5} {check.name:{width}} {check.detail}", columns, below)
+    ]
 
 
 def _interpolation(path: Path, root: Path | None) -> Check:

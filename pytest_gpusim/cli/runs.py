@@ -20,6 +20,7 @@ from pytest_gpusim.cli.common import (
     selection_of,
 )
 from pytest_gpusim.errors import UsageError, printable
+from pytest_gpusim.printing import print_lines
 from pytest_gpusim.registry import Registry
 
 
@@ -142,8 +143,8 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
     for number, file in enumerate(each, start=1):
         place = out / str(number) if len(each) > 1 else out
         some = [file] if len(files) == 1 else files
-        for note in import_stated(options.kind, importer, some, place, stated, chosen):
-            print(printable(note))
+        notes = import_stated(options.kind, importer, some, place, stated, chosen)
+        print_lines(map(printable, notes))
     print(out)
     return 0
 

@@ -26,6 +26,7 @@ from pytest_gpusim.cli.common import (
 )
 from pytest_gpusim.errors import UsageError
 from pytest_gpusim.places import find_profiling_root
+from pytest_gpusim.printing import print_lines
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import Registry
 
@@ -129,8 +130,7 @@ def _simulate(options: argparse.Namespace, registry: Registry) -> int:
     if options.samples is not None:
         prediction = predict(checked_inputs(inputs), options.samples)
         prediction.write(out)
-        for line in prediction_lines(prediction.to_json()):
-            print(line)
+        print_lines(prediction_lines(prediction.to_json()))
     print(out)
     return 0
 
@@ -150,8 +150,7 @@ def _calibrate(options: argparse.Namespace, registry: Registry) -> int:
     found = calibrate(
         given.runs, bundle, registry, options.out, workload=workload, artifacts=DEFAULT_ROOT
     )
-    for fitted in found.fitted:
-        print(fitted)
+    print_lines(map(str, found.fitted))
     print(options.out)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT
 from pytest_gpusim.cli.common import Subparsers, add_json, add_profiling_root, print_json
+from pytest_gpusim.printing import print_lines
 from pytest_gpusim.registry import Registry
 
 
@@ -49,8 +50,7 @@ def _doctor(options: argparse.Namespace, registry: Registry) -> int:
     if options.json:
         print_json(findings)
     else:
-        for line in report_lines(findings):
-            print(line)
+        print_lines(report_lines(findings))
     return 0
 
 

@@ -13,6 +13,7 @@ from pytest_gpusim.cli.parser import add_commands_of
 from pytest_gpusim.errors import printable
 from pytest_gpusim.faults import plugin_call, plugin_result
 from pytest_gpusim.json_documents import read_json
+from pytest_gpusim.printing import print_lines
 from pytest_gpusim.registry import Registry
 from pytest_gpusim.workload import read_workload
 from pytest_gpusim.workload.generate import (
@@ -158,8 +159,7 @@ def _import(options: argparse.Namespace, registry: Registry) -> int:
 
     place = _store(options, make)
     generator = read_json(place / "workload_meta.json").get("generator") or {}
-    for note in generator.get("notes") or []:
-        print(printable(str(note)))
+    print_lines(printable(str(note)) for note in generator.get("notes") or [])
     for what, number in (generator.get("counts") or {}).items():
         print(f"{what.replace('_', ' ')}: {number}")
     print(place)

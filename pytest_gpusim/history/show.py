@@ -9,17 +9,23 @@ from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.compare.format import interval, percent, signed_percent
 from pytest_gpusim.history.alerts import find_alerts, lost_cases
 from pytest_gpusim.history.entry import WATCHED, Entry
+from pytest_gpusim.printing import WIDE, wrapped
 
-_BAR = 21
+_BAR, _NARROW_BAR = 21, 11
 
 
-def case_lines(entries: Sequence[Entry], figures: Sequence[str] = ()) -> list[str]:
+def case_lines(
+    entries: Sequence[Entry], figures: Sequence[str] = (), width: int | None = None
+) -> list[str]:
     """One case over commits: a line for each comparison and figure, its error drawn beside it.
 
     Args:
         entries: Of the case, in order of time.
         figures: Which; default: those that were judged, else TTFT, TPOT and E2E at p50.
+        width: In columns; where there are few the drawing is smaller, and the number and the
+            spread of the runs are left to wider ones.
     """
+    narrow = width is not None and width < WIDE
     shown = list(figures) or sorted({one.figure for one in entries if one.outcome})
     shown = shown or list(WATCHED)
     alerts = {id(alert.now) for alert in find_alerts(entries)}
@@ -38,12 +44,15 @@ def case_lines(entries: Sequence[Entry], figures: Sequence[str] = ()) -> list[st
             if id(one) in alerts:
                 notes.append("worse")
             basis = one.basis
-            lines.append(
-                f"  {one.time[:16]} {(one.commit or '-')[:10]:10} {_drawn(one.error, reach)} "
-                f"{signed_percent(one.error):>7} {interval(one.interval):>18} n={one.num_runs} "
-                f"runs vary by {percent(one.run_sd)} {one.outcome or one.verdict}"
+            commit = f"{(one.commit or '-')[:7]:7}" if narrow else f"{(one.commit or '-')[:10]:10}"
+            runs = "" if narrow else f" n={one.num_runs} runs vary by {percent(one.run_sd)}"
+            drawn = _drawn(one.error, reach, _NARROW_BAR if narrow else _BAR)
+            line = (
+                f"  {one.time[:16]} {commit} {drawn} {signed_percent(one.error):>7} "
+                f"{interval(one.interval):>18}{runs} {one.outcome or one.verdict}"
                 + (f"  <- {', '.join(notes)}" if notes else "")
             )
+            lines += wrapped(line, width, " " * 19)
     return lines
 
 
@@ -66,11 +75,11 @@ def alarm_lines(entries: Sequence[Entry]) -> list[str]:
     return lines + [f"lost: {case} is not compared any more" for case in lost_cases(entries)]
 
 
-def _drawn(error: float, reach: float) -> str:
-    """An error as a mark on a line whose middle is zero."""
-    half = _BAR // 2
+def _drawn(error: float, reach: float, size: int) -> str:
+    """An error as a mark on a line of that size whose middle is zero."""
+    half = size // 2
     place = half + round(half * error / reach)
-    cells = ["·"] * _BAR
+    cells = ["·"] * size
     cells[half] = "|"
     cells[place] = "o"
     return "".join(cells)

@@ -10,7 +10,7 @@ chance makes of it, nothing of the simulator's error.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -25,6 +25,7 @@ from pytest_gpusim.planning.point import Point
 from pytest_gpusim.planning.search import Axis
 from pytest_gpusim.planning.slo import Limits
 from pytest_gpusim.planning.sweep import Execute
+from pytest_gpusim.printing import table_lines
 
 MakePoint = Callable[[float, int], Point]
 """The point of a load and a seed."""
@@ -67,6 +68,14 @@ class Load:
         """Throughput over mean E2E latency, which is largest at the knee (Kleinrock 1979)."""
         served, latency = self.figures["requests_per_s"], self.figures["e2e_mean_ns"]
         return served / latency if served and latency else 0.0
+
+    def cells(self) -> Iterator[str]:
+        """Throughput, goodput and latencies in ms, as a table has them."""
+        yield f"{self.figures['requests_per_s'] or 0.0:.4g}"
+        yield f"{self.goodput:.1%}"
+        for name in _SHOWN:
+            time = self.figures.get(name)
+            yield "-" if time is None else f"{time / 1e6:.1f}"
 
     def to_json(self, name: str) -> dict[str, Any]:
         """As JSON values; the load by its name."""
@@ -128,8 +137,8 @@ class Capacity:
             return "at least"
         return "at most" if self.knee > self.axis.least else ""
 
-    def lines(self) -> list[str]:
-        """The same for people."""
+    def lines(self, width: int | None = None) -> list[str]:
+        """The same for people, the curve within so many columns."""
         found = [f"limits: {self.limits}"]
         alike = sum(load == self.value for load in self.by_seed.values())
         some = f" with {alike} of {len(self.by_seed)} seeds" if alike < len(self.by_seed) else ""
@@ -150,16 +159,10 @@ class Capacity:
         if self.knee is not None:
             knee = f"{self.knee_bound} {self.knee:.4g}".strip()
             found.append(f"knee: {knee} {unit} (greatest throughput over latency)")
-        columns = [name.removesuffix("_ns") for name in _SHOWN]
-        found.append(
-            f"{self.axis.name:>8}{'served/s':>9}{'goodput':>9}"
-            + "".join(f"{c:>9}" for c in columns)
-        )
-        for load in self.curve:
-            cells = [load.figures.get(name) for name in _SHOWN]
-            times = "".join(f"{'-' if c is None else f'{c / 1e6:.1f}':>9}" for c in cells)
-            served = load.figures["requests_per_s"] or 0.0
-            found.append(f"{load.at:>8.4g}{served:>9.4g}{load.goodput:>9.1%}{times}")
+        names = (name.removesuffix("_ns") for name in _SHOWN)
+        rows = [[f"{load.at:.4g}", *load.cells()] for load in self.curve]
+        header = (self.axis.name, "served/s", "goodput", *names)
+        found += table_lines(header, rows, width, texts=(), indent=0)
         return [*found, "latencies in ms, medians over the seeds"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.json_documents import SCHEMA_VERSION
+from pytest_gpusim.printing import table_lines
 
 if TYPE_CHECKING:
     from pytest_gpusim.planning.decision import Decision, Setting
@@ -24,15 +25,17 @@ def document_of(question: Question, decisions: Sequence[Decision]) -> dict[str, 
     }
 
 
-def lines_of(question: Question, decisions: Sequence[Decision]) -> list[str]:
-    """The same for people."""
-    found = [line for decision in decisions for line in _decision_lines(decision)]
+def lines_of(
+    question: Question, decisions: Sequence[Decision], width: int | None = None
+) -> list[str]:
+    """The same for people, tables within so many columns."""
+    found = [line for decision in decisions for line in _decision_lines(decision, width)]
     if len(question.settings) == 1 and question.capacities:
         (only,) = question.capacities
-        found += [f"load within {question.limits}", *_rows([only], {})]
+        found += [f"load within {question.limits}", *_rows([only], {}, width)]
         found += [f"  {note}" for note in only.notes]
     if question.bearings:
-        found += _bearing_lines(question)
+        found += _bearing_lines(question, width)
     return [*found, *_check_lines(question)]
 
 
@@ -72,10 +75,10 @@ def simulated_text(setting: Setting) -> str:
     return f"{setting.simulated_bound} {setting.simulated_mean:.5g}".strip()
 
 
-def _decision_lines(decision: Decision) -> Iterator[str]:
+def _decision_lines(decision: Decision, width: int | None) -> Iterator[str]:
     best = "highest" if decision.higher_is_better else "lowest"
     yield f"{decision.objective}, the {best} is best"
-    yield from _rows(decision.settings, choosers(decision))
+    yield from _rows(decision.settings, choosers(decision), width)
     yield from (f"  {note}" for note in decision.notes)
     tied = [setting.name for setting in decision.simulated_best]
     if len(tied) > 1:
@@ -90,29 +93,37 @@ def _decision_lines(decision: Decision) -> Iterator[str]:
     yield f"  {decision.verdict}{why}: regret {decision.regret_text}"
 
 
-def _rows(settings: Sequence[Setting], marks: dict[str, str]) -> Iterator[str]:
-    width = max(len(setting.name) for setting in settings) + 2
-    real_width = max(len(real_text(setting)) for setting in settings) + 2
-    yield f"  {'setting':{width}}{'real':>{real_width}}{'simulated':>18}{'error':>9}"
-    for each in settings:
-        error = "-" if each.error is None else f"{each.error:+.1%}"
-        mark = f"  <- {marks[each.name]}" if each.name in marks else ""
-        yield (
-            f"  {each.name:{width}}{real_text(each):>{real_width}}{simulated_text(each):>18}"
-            f"{error:>9}{mark}"
+def _rows(settings: Sequence[Setting], marks: dict[str, str], width: int | None) -> Iterator[str]:
+    rows = [
+        (
+            each.name,
+            real_text(each),
+            simulated_text(each),
+            "-" if each.error is None else f"{each.error:+.1%}",
+            f"<- {marks[each.name]}" if each.name in marks else "",
         )
+        for each in settings
+    ]
+    header = ("setting", "real", "simulated", "error", "")
+    yield from table_lines(header, rows, width, texts=(0, 4))
 
 
-def _bearing_lines(question: Question) -> Iterator[str]:
+def _bearing_lines(question: Question, width: int | None) -> Iterator[str]:
     assert question.limits is not None
     of = "worst ratio to a limit" if question.limits.limits[0].statistic else "requests outside"
     yield f"do the limits hold ({question.limits}); {of}"
-    width = max(len(each.setting) for each in question.bearings) + 2
-    yield f"  {'setting':{width}}{'load':>8}{'real':>16}{'simulated':>16}  verdict"
-    for each in question.bearings:
-        real = f"{each.real_mean:.3g} {hold_word(each.real_holds)}"
-        simulated = f"{each.simulated_mean:.3g} {hold_word(each.simulated_holds)}"
-        yield (f"  {each.setting:{width}}{each.load:>8g}{real:>16}{simulated:>16}  {each.verdict}")
+    rows = [
+        (
+            each.setting,
+            f"{each.load:g}",
+            f"{each.real_mean:.3g} {hold_word(each.real_holds)}",
+            f"{each.simulated_mean:.3g} {hold_word(each.simulated_holds)}",
+            each.verdict,
+        )
+        for each in question.bearings
+    ]
+    header = ("setting", "load", "real", "simulated", "verdict")
+    yield from table_lines(header, rows, width, texts=(0, 4))
 
 
 def hold_word(holds: bool | None) -> str:

@@ -1,4 +1,4 @@
-"""A page of one sweep: latency against load for each setting, and the table."""
+"""A sweep for people: latency against load for each setting, and the table; the table alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.artifacts import provenance, utc_now
+from pytest_gpusim.compare.format import UNKNOWN, milliseconds
 from pytest_gpusim.planning.curves import Curve, Panel, charts_of, known_by_load, legend_of
 from pytest_gpusim.planning.sweep import Row, Sweep
+from pytest_gpusim.printing import WIDE, table_lines
 from pytest_gpusim.report.page import write_page
 
 PAGE = "sweep.html"
@@ -30,6 +32,7 @@ _COLUMNS = {
     },
     "preemptions": "preemptions",
 }
+_NARROW_COLUMNS = ("tokens/s", "TTFT p90", "TPOT p90", "E2E p90")
 _MANY = 2000
 """Rows of the page at most; the table in the file has all."""
 
@@ -54,6 +57,29 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
         path=str(sweep.path),
         made={**provenance(), "at": utc_now()},
     )
+
+
+def sweep_lines(sweep: Sweep, width: int) -> list[str]:
+    """The table of what is done, for a terminal of so many columns; the file has all figures."""
+    done = [row for row in sweep.rows if row.status == "done"]
+    columns = _COLUMNS if width >= WIDE else {name: _COLUMNS[name] for name in _NARROW_COLUMNS}
+    rows = [
+        [
+            *(_text(row.place[name]) for name in sweep.axes),
+            *(_cell(figure, (row.figures or {}).get(figure)) for figure in columns.values()),
+        ]
+        for row in done
+    ]
+    header = [*_short_names(sweep.axes), *columns]
+    table = table_lines(header, rows, width, texts=range(len(sweep.axes)), indent=0)
+    left = len(sweep.rows) - len(done)
+    return [*table, f"{len(done)} points" + (f", {left} others are not done" if left else "")]
+
+
+def _cell(figure: str, value: float | int | None) -> str:
+    if figure.endswith("_ns"):
+        return milliseconds(value)
+    return UNKNOWN if value is None else f"{value:.4g}"
 
 
 def _is_load(sweep: Sweep, name: str) -> bool:

@@ -87,8 +87,9 @@ class ComparisonCollector:
 
     def _show(self, terminalreporter: Any) -> None:
         """A line for each comparison, its verdict coloured; with ``-v`` all that it found."""
+        from pytest_gpusim.printing import terminal_width
         from pytest_gpusim.report.session import session_lines
-        from pytest_gpusim.report.terminal import detail_lines, terminal_width
+        from pytest_gpusim.report.terminal import detail_lines
 
         width = terminal_width()
         terminalreporter.section("simulated against real")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _SAME = 2e-6
 """Share by which a measured time differs from a simulated one, which this report has to 0.1 ns."""
-_GROUP = ("vllm_version", "model", "hardware", "precision", "tensor_parallel")
+GROUP = ("vllm_version", "model", "hardware", "precision", "tensor_parallel")
 _ERRORS = ("ttft_error", "tpot_error", "kernels_tpot_error", "estimate_tpot_error")
 
 
@@ -142,7 +142,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     by_client: dict[str, list[Mapping[str, Any]]] = {}
     by_release: dict[str, list[Mapping[str, Any]]] = {}
     for row in simulated:
-        groups.setdefault(tuple(row[key] for key in _GROUP), []).append(row)
+        groups.setdefault(tuple(row[key] for key in GROUP), []).append(row)
         by_client.setdefault(row["client"], []).append(row)
         by_release.setdefault(row["vllm_version"] or "not stated", []).append(row)
     reasons: dict[str, int] = {}
@@ -154,8 +154,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "simulated": len(simulated),
         "refused": [{"reason": reason, "points": count} for reason, count in reasons.items()],
         "by_configuration": [
-            {**dict(zip(_GROUP, key, strict=True)), **_means(group)}
-            for key, group in groups.items()
+            {**dict(zip(GROUP, key, strict=True)), **_means(group)} for key, group in groups.items()
         ],
         "by_client": [{"client": key, **_means(group)} for key, group in by_client.items()],
         "by_release": [{"vllm_version": key, **_means(group)} for key, group in by_release.items()],
@@ -171,66 +170,3 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found[name] = round(sum(sizes) / len(sizes), 4) if sizes else None
         found[f"{name}_signed"] = round(sum(values) / len(values), 4) if values else None
     return found
-
-
-def points_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """The document for people."""
-    head = f"{'model':34} {'hw':5} {'tp':>2} {'isl':>5} {'osl':>5} {'n':>4}  "
-    yield head + "TPOT ms   simulated  error   TTFT ms    simulated  error"
-    for row in document["points"]:
-        place = (
-            f"{row['model'][-34:]:34} {row['hardware']:5} {row['tensor_parallel']:>2} "
-            f"{row['isl']:>5} {row['osl']:>5} {row['concurrency']:>4}  "
-        )
-        if "refused" in row:
-            yield f"{place}refused: {row['refused']}"
-            continue
-        yield (
-            f"{place}{float(row['tpot_ms']):8.2f}   {row['sim_tpot_ms']:8.2f} "
-            f"{row['tpot_error']:+7.1%}  {float(row['ttft_ms']):9.1f}   {row['sim_ttft_ms']:9.1f} "
-            f"{row['ttft_error']:+7.1%}"
-        )
-    yield ""
-    yield from summary_lines(document["summary"])
-    alone = sum("refused" not in row and row["engine_time"] is None for row in document["points"])
-    if alone:
-        yield (
-            f"{alone} of them by kernels alone, without engine time: asked for, or the table has "
-            "fewer than two other dense configurations of the release to fit it on"
-        )
-    for each in document["distrusted"]:
-        yield f"{each['points']} of them from a table not to be trusted: {each['table']}"
-    yield ""
-    for client in document["clients"]:
-        yield f"client {client['name']} ({client['statistic']}s): {client['source']}"
-
-
-def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Mean errors by configuration and client, as a Markdown table; what was refused."""
-    yield (
-        "| release | model | hardware | precision | degree | points | TPOT | TTFT | TPOT of the "
-        "kernels alone | AIConfigurator's TPOT |"
-    )
-    yield "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for group in summary["by_configuration"]:
-        names = [group["vllm_version"] or "not stated", *(group[key] for key in _GROUP[1:])]
-        yield f"| {' | '.join(names)} | {_cells(group)} |"
-    for group in summary["by_client"]:
-        yield f"| client: {group['client']} | | | | | {_cells(group)} |"
-    for group in summary["by_release"]:
-        yield f"| all of {group['vllm_version']} | | | | | {_cells(group)} |"
-    yield ""
-    refused = "; refused:" if summary["refused"] else ""
-    yield f"{summary['simulated']} of {summary['points']} points simulated{refused}"
-    for refusal in summary["refused"]:
-        yield f"- {refusal['points']}: {refusal['reason']}"
-
-
-def _cells(group: Mapping[str, Any]) -> str:
-    def cell(name: str) -> str:
-        if group[name] is None:
-            return "none"
-        return f"{group[name]:.1%} ({group[f'{name}_signed']:+.1%})"
-
-    errors = ("tpot_error", "ttft_error", "kernels_tpot_error", "estimate_tpot_error")
-    return " | ".join([str(group["points"]), *(cell(name) for name in errors)])

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id
 from pytest_gpusim.case import run_simulator
+from pytest_gpusim.compare.format import UNKNOWN
 from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
+from pytest_gpusim.printing import table_lines
 from pytest_gpusim.published.errors import METRICS, read_published_errors
 from pytest_gpusim.registry import Registry
 
@@ -131,8 +133,8 @@ def _extrapolated_share(sim: Run) -> float | None:
     return float(sim.steps.loc[flagged, "duration_ns"].sum()) / total if total else None
 
 
-def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """The document as a table for people: our error beside the published one."""
+def published_lines(document: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
+    """The document for people, within so many columns: our error beside the published one."""
     for run in document["runs"]:
         settings = run["settings"]
         engine = settings["engine"]
@@ -152,21 +154,21 @@ def published_lines(document: Mapping[str, Any]) -> Iterator[str]:
         for check in run["checks"]:
             if check["status"] not in ("pass", "skip"):
                 yield f"  {check['status']}: {check['name']}: {check['detail']}"
-        columns = ("real ms", f"{settings['simulator']} ms", "error", "published")
-        yield f"  {'metric':10}" + "".join(f"{column:>14}" for column in columns)
-        for metric, figures in run["metrics"].items():
-            for statistic, figure in figures.items():
-                yield _row(f"{metric} {statistic}", figure)
+        header = ("metric", "real ms", f"{settings['simulator']} ms", "error", "published")
+        rows = [
+            (f"{metric} {statistic}", *_cells(figure))
+            for metric, figures in run["metrics"].items()
+            for statistic, figure in figures.items()
+        ]
+        yield from table_lines(header, rows, width)
         yield ""
 
 
-def _row(name: str, figure: Mapping[str, Any]) -> str:
-    if figure["real_ns"] is None or figure["sim_ns"] is None:
-        return f"  {name:10}  not available"
-    cells = [f"{figure['real_ns'] / 1e6:.2f}", f"{figure['sim_ns'] / 1e6:.2f}"]
+def _cells(figure: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("real_ns", "sim_ns"):
+        yield UNKNOWN if figure[key] is None else f"{figure[key] / 1e6:.2f}"
     for key in ("error", "published_error"):
-        cells.append("-" if figure[key] is None else f"{figure[key]:+.2%}")
-    return f"  {name:10}" + "".join(f"{cell:>14}" for cell in cells)
+        yield "-" if figure[key] is None else f"{figure[key]:+.2%}"
 
 
 def _metrics(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,29 +23,20 @@ from pytest_gpusim.compare.format import (
     signed_percent,
 )
 from pytest_gpusim.compare.metrics import AGREEMENTS, HEADLINES, STATISTICS
+from pytest_gpusim.printing import WIDE, rendered, terminal_width, wrapped
 from pytest_gpusim.report.attribution import TextTable, attribution_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_NARROWEST, _WIDEST = 80, 200
-_WIDE = 110
-"""From so many columns on, tables have all their columns."""
 _NARROW_STATISTICS = ("p50", "p90", "p99")
-
-
-def terminal_width() -> int:
-    """Columns of the terminal, between 80 and 200; 120 where there is none."""
-    import shutil
-
-    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((120, 24)).columns))
 
 
 def comparison_lines(document: ComparisonDocument, width: int | None = None) -> list[str]:
     """One comparison: figures, judgements, where the error comes from, checks, verdict."""
     width = width or terminal_width()
     table = _table(document.title, "metric", "real", "simulated", "error", "interval")
-    if width >= _WIDE:
+    if width >= WIDE:
         table.add_column("runs vary by", justify="right")
     for metric, statistic, figure in figures(document.comparison["metrics"]):
         name = f"{LABELS[metric]} {statistic}".strip()
@@ -69,14 +59,18 @@ def comparison_lines(document: ComparisonDocument, width: int | None = None) -> 
     attribution = document.meta["attribution"]
     found = attribution_tables(attribution)
     return [
-        *_rendered(table, width),
+        *rendered(table, width),
         *_wrapped(beside_lines(document), width),
-        *(line for one in found for line in _rendered(_rich(one), width)),
+        *(line for one in found for line in rendered(_rich(one), width)),
         *_wrapped(attribution["findings"], width),
-        *_rendered(checks, width),
+        *rendered(checks, width),
         *(_judged_lines(document, width) if document.judgements else ()),
-        *(f"not judged: {name}: {why}" for name, why in document.meta.get("left_out", {}).items()),
-        f"verdict: {document.verdict}",
+        *(
+            line
+            for name, why in document.meta.get("left_out", {}).items()
+            for line in wrapped(f"not judged: {name}: {why}", width)
+        ),
+        *wrapped(f"verdict: {document.verdict}", width),
     ]
 
 
@@ -93,18 +87,14 @@ def _table(title: str, *names: str, numbers: bool = True) -> Table:
 
 
 def _wrapped(lines: Sequence[str], width: int) -> list[str]:
-    return [
-        line
-        for text in lines
-        for line in textwrap.wrap(text, width, initial_indent=" - ", subsequent_indent="   ")
-    ]
+    return [line for text in lines for line in wrapped(f" - {text}", width)]
 
 
 def _judged_lines(document: ComparisonDocument, width: int) -> list[str]:
     """What was judged: interval, tolerance and how many runs decide; reasons below where a column
     of them would squeeze the others.
     """
-    wide = width >= _WIDE
+    wide = width >= WIDE
     names = ("figure", "error", "interval", "allowed", "runs", "outcome")
     table = _table("Judged", *names)
     for column in table.columns:
@@ -125,7 +115,7 @@ def _judged_lines(document: ComparisonDocument, width: int) -> list[str]:
     reasons = [
         f"{item['name']}: {item['reason']}" for item in document.judgements if item["reason"]
     ]
-    return [*_rendered(table, width), *_wrapped([] if wide else reasons, width)]
+    return [*rendered(table, width), *_wrapped([] if wide else reasons, width)]
 
 
 def beside_lines(document: ComparisonDocument) -> list[str]:
@@ -160,13 +150,13 @@ def detail_lines(document: ComparisonDocument, width: int) -> list[str]:
         if check["status"] not in ("pass", "skip")
     ]
     reservations = [*document.meta["attribution"]["findings"], *checks]
-    return [*_rendered(_figures(document, width), width), *_wrapped(reservations, width)]
+    return [*rendered(_figures(document, width), width), *_wrapped(reservations, width)]
 
 
 def _figures(document: ComparisonDocument, width: int) -> Table:
     """Real and simulated median, and the error of every figure with half its interval."""
     statistics = [
-        each.name for each in STATISTICS if width >= _WIDE or each.name in _NARROW_STATISTICS
+        each.name for each in STATISTICS if width >= WIDE or each.name in _NARROW_STATISTICS
     ]
     title = f"{document.case}: {document.verdict}"
     table = _table(title, "", "real p50", "simulated", *statistics)
@@ -248,13 +238,3 @@ def _rich(found: TextTable) -> Table:
     for row in found.rows:
         table.add_row(*row)
     return table
-
-
-def _rendered(table: Any, width: int) -> list[str]:
-    from io import StringIO
-
-    from rich.console import Console
-
-    stream = StringIO()
-    Console(file=stream, width=width, force_terminal=False).print(table)
-    return [line.rstrip() for line in stream.getvalue().splitlines()]

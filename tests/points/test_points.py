@@ -18,8 +18,9 @@ from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.points import simulation
 from pytest_gpusim.points.clients import EXACT, INFERENCEX, ROUNDED, client_of
 from pytest_gpusim.points.engine_time import Kernels, fit_without
-from pytest_gpusim.points.report import judge_points, no_measurement, points_lines
+from pytest_gpusim.points.report import judge_points, no_measurement
 from pytest_gpusim.points.rows import COLUMNS, Point, read_points
+from pytest_gpusim.points.shown import points_lines
 from pytest_gpusim.points.simulation import EngineTime, PointSimulator, Simulated
 from pytest_gpusim.registry import builtin_registry
 
