@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import GpusimError, UsageError
+from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.limits import check_plain
 
 DEFAULT_ROOT = Path("tmp")
 _LEFTOVER_SECONDS = 3600
@@ -204,8 +205,12 @@ def sha256_file(path: Path | str) -> str:
     path = Path(path)
     if not path.exists():
         return hashlib.sha256(b"").hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    check_plain(path)
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except PermissionError as error:
+        raise InputError(path, "", f"cannot be read: {error.strerror}") from None
 
 
 def digest_files(paths: Iterable[Path | str], more: Iterable[str] = ()) -> str:

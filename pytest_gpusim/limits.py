@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,27 @@ LIMITS = (
     BACKEND_SECONDS,
 )
 """All of them, for the documents."""
+
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def check_plain(path: Path | str) -> None:
+    """Raise `InputError` where ``path`` is what may never end, or never begin: a pipe, a device.
+
+    Files are looked at before they are read, which a pipe lets nobody do twice.
+    """
+    try:
+        kind = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 - of any path
+    except (OSError, ValueError):
+        return  # who opens it says why it cannot be
+    if kind is not None:
+        raise InputError(path, "", f"is {kind}, expected a file", "write what it gives to a file")
+
 
 _UNPACKED_FREE = 64 * 2**20
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.texts import open_bytes, open_text
+from pytest_gpusim.texts import open_table, open_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +154,7 @@ def integer_chunks(
     kinds = {**dict.fromkeys(columns, "int64"), **dict.fromkeys(nullable, "Int64")}
     try:
         with (
-            open_bytes(path) as source,
+            open_table(path) as source,
             pd.read_csv(source, dtype=_kinds(kinds), chunksize=rows, **_OPTIONS) as reader,
         ):
             while True:
@@ -269,7 +269,7 @@ def _kinds(known: Mapping[str, str]) -> Any:
 def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
     import pandas as pd
 
-    with open_bytes(path) as source:
+    with open_table(path) as source:
         return pd.read_csv(source, dtype=kinds, **_OPTIONS)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.limits import Limit, check_unpacked
+from pytest_gpusim.limits import Limit, check_plain, check_unpacked
 from pytest_gpusim.progress import Progress
 
 _UNPACK = "unpack it first"
@@ -52,12 +52,18 @@ def python_literal(text: str) -> Any:
 
 
 @contextmanager
-def open_text(path: Path, *, fix: str = "") -> Iterator[TextIO]:
-    """Open a text file, plain or ``.gz``, whose reading errors become `InputError`."""
+def open_text(path: Path, *, fix: str = "", holes: bool = False) -> Iterator[TextIO]:
+    """Open a text file, plain or ``.gz``, whose reading errors become `InputError`.
+
+    Zero bytes are such an error but with ``holes``, as a log has them that was cut while it was
+    written: a hole costs its maker nothing, and the line that it makes has no end.
+    """
     # newline="": cells of a CSV keep theirs.
     with (
         _errors_of(path, fix=fix),
-        io.TextIOWrapper(_opened(path, fix), encoding="utf-8-sig", newline="") as stream,
+        io.TextIOWrapper(
+            _opened(path, fix, holes=holes), encoding="utf-8-sig", newline=""
+        ) as stream,
     ):
         yield stream
 
@@ -79,6 +85,8 @@ def read_text_within(
     """
     with _errors_of(path, expected=expected, fix=fix):
         with _opened(path, fix) as stream:
+            if isinstance(stream, io.BufferedReader) and path.stat().st_size > limit.value:
+                raise InputError(path, "", f"has more than {limit.value:,} bytes", limit.advice)
             # In pieces: a read of so many bytes would first ask for their memory.
             pieces, left = [], limit.value + 1
             while left and (piece := stream.read(min(left, 1 << 20))):
@@ -112,7 +120,12 @@ def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     return _BoundedGzip(path) if path.suffix == ".gz" else _watched(path)
 
 
-def _opened(path: Path, fix: str = "") -> io.BufferedReader | gzip.GzipFile:
+def open_table(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """As `open_bytes`, of a text: zero bytes in it are an error."""
+    return _BoundedGzip(path, text=True) if path.suffix == ".gz" else _watched(path, text=True)
+
+
+def _opened(path: Path, fix: str = "", *, holes: bool = False) -> io.BufferedReader | gzip.GzipFile:
     """A text's bytes, unpacked where they are gzipped, whatever the file is called."""
     stream = _watched(path)
     begins = stream.peek(8)
@@ -120,22 +133,33 @@ def _opened(path: Path, fix: str = "") -> io.BufferedReader | gzip.GzipFile:
         if begins.startswith(mark):
             stream.close()
             raise InputError(path, "", f"is {what}, not a text: {what_to_do}", fix)
-    if not begins.startswith(b"\x1f\x8b"):
+    packed = begins.startswith(b"\x1f\x8b")
+    if holes and not packed:
         return stream
     stream.close()
-    return _BoundedGzip(path)
+    return _BoundedGzip(path, text=not holes) if packed else _watched(path, text=True)
 
 
-def _watched(path: Path) -> io.BufferedReader:
-    return io.BufferedReader(_Watched(path), 1 << 16)
+def _watched(path: Path, *, text: bool = False) -> io.BufferedReader:
+    return io.BufferedReader(_Watched(path, text=text), 1 << 16)
+
+
+def _require_text(path: Path, content: bytes) -> None:
+    if b"\0" in content:
+        raise InputError(path, "", "holds zero bytes: it is no text, or was cut by a crash")
 
 
 class _Watched(io.FileIO):
     """A file that says now and then how much of it was read."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        size = os.fstat(self.fileno()).st_size  # 0 of a pipe
+    def __init__(self, path: Path, *, text: bool = False) -> None:
+        check_plain(path)
+        try:
+            super().__init__(path)
+        except PermissionError as error:
+            raise InputError(path, "", f"cannot be read: {error.strerror}") from None
+        self._path, self._text = path, text
+        size = os.fstat(self.fileno()).st_size
         self._progress = Progress(f"read {path.name}", size >> 20, "MiB")
         self._read = 0
 
@@ -143,6 +167,8 @@ class _Watched(io.FileIO):
         """As `io.FileIO.readinto`."""
         count = super().readinto(buffer)
         self._read += count or 0
+        if self._text and count:
+            _require_text(self._path, bytes(memoryview(buffer)[:count]))
         self._progress.reach(lambda: self._read >> 20)
         return count
 
@@ -156,11 +182,11 @@ class _Watched(io.FileIO):
 class _BoundedGzip(gzip.GzipFile):
     """A gzipped file for reading, which refuses to unpack beyond the limits."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, text: bool = False) -> None:
         packed = _watched(path)
         super().__init__(mode="rb", fileobj=packed)
         self.myfileobj = packed  # type: ignore[assignment] # closed with this one
-        self._path = path
+        self._path, self._text = path, text
         self._packed = path.stat().st_size
         self._unpacked = 0
 
@@ -177,4 +203,6 @@ class _BoundedGzip(gzip.GzipFile):
     def _counted(self, content: bytes) -> bytes:
         self._unpacked += len(content)
         check_unpacked(self._path, self._packed, self._unpacked)
+        if self._text:
+            _require_text(self._path, content)
         return content

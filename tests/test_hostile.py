@@ -7,11 +7,13 @@ import io
 import json
 import lzma
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from pytest_gpusim.artifacts import atomic_directory, new_id, safe_name
 from pytest_gpusim.backends.archive import find_recording
 from pytest_gpusim.bundle.layout import place_of
 from pytest_gpusim.cli import main
+from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, printable
 from pytest_gpusim.faults import plugin_call, time_limit
 from pytest_gpusim.json_documents import read_json
@@ -590,3 +593,86 @@ def test_nothing_stays_of_a_directory_that_could_not_be_filled(tmp_path: Path) -
     with pytest.raises(InputError), atomic_directory(tmp_path / "out"):
         raise InputError("x", "", "y")
     assert files_below(tmp_path) == []
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_hole(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(3 << 30)
+
+
+READS = {
+    "compare": lambda file: ["compare", file, RECORDING / "real" / "1"],
+    "import-run": lambda file: ["import-run", "csv", file],
+    "workload": lambda file: ["workload", "import", "azure", file],
+    "engine": lambda file: simulate("--engine", file),
+    "tolerances": lambda file: ["compare", *[RECORDING / "real" / "1"] * 2, "--tolerances", file],
+    "sweep": lambda file: ["sweep", file],
+    "decide": lambda file: ["decide", file],
+    "points": lambda file: ["points", file],
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(make_pipe, "is a pipe, expected a file"), (make_device, "is a device, expected a file"),
+     (make_hole, "")],
+)  # fmt: skip
+def test_a_file_without_an_end_is_not_waited_for(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], None],
+    says: str,
+    read: str,
+) -> None:
+    make(here / "given.toml")
+    code, err = gpusim(capsys, *READS[read](here / "given.toml"))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "given.toml: " in err
+    assert says in err
+
+
+@pytest.mark.parametrize("name", ["attention.csv", "mlp.csv", "profile_meta.json"])
+def test_a_pipe_in_a_bundle_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shutil.copytree(RECORDING / "profile", here / "profile")
+    (here / "profile" / name).unlink()
+    os.mkfifo(here / "profile" / name)
+    code, err = gpusim(capsys, "check", here / "profile")
+    assert code in (1, 2)
+    assert "Traceback" not in err
+
+
+def test_zero_bytes_are_no_table_but_may_be_in_a_log(here: Path) -> None:
+    (here / "x.csv").write_bytes(b"a\n1\n" + bytes(9) + b"\n2\n")
+    with pytest.raises(InputError, match=r"x.csv: holds zero bytes: it is no text"):
+        read_table(here / "x.csv", required=["a"], integers=["a"])
+    with gzip.open(here / "x.csv.gz", "wb") as stream:
+        stream.write(b"a\n1\n" + bytes(9))
+    with pytest.raises(InputError, match="holds zero bytes"), open_text(here / "x.csv.gz") as text:
+        text.read()
+    log = (HOSTILE.parents[1] / "vllm_0.32.0_cpu.log").read_bytes()
+    (here / "rotated.log").write_bytes(bytes(1 << 12) + b"\n" + log)
+    assert EngineSettings.load(here / "rotated.log").to_json()
+
+
+def test_what_does_not_fit_into_memory_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(path: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pytest_gpusim.workload.read_workload", too_much)
+    assert gpusim(capsys, *simulate()) == (
+        3,
+        "gpusim: it needs more memory than this process may have\n",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command, vidur_
 from pytest_gpusim.bundle.match import metadata_mismatches
 from pytest_gpusim.bundle.schema import ATTENTION, META, MLP
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.json_documents import read_json
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings
@@ -176,8 +176,8 @@ def place_of(bundle: Path) -> Path | None:
 def unchecked_meta(directory: Path) -> dict[str, Any]:
     """What the metadata say, unchecked; nothing where they cannot be read."""
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        meta = read_json(directory / META)
+    except InputError:
         return {}
     return meta if isinstance(meta, dict) else {}
 

@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         tell(f"gpusim: {place}{error.strerror or error}")
         return EXIT_USAGE
+    except MemoryError:
+        tell("gpusim: it needs more memory than this process may have")
+        return EXIT_ENGINE
     except Exception:
         tell(traceback.format_exc().rstrip())
         tell("gpusim: this is a defect of gpusim; please report it")

@@ -39,8 +39,11 @@ def read_published_errors(directory: Path) -> tuple[PublishedErrors, list[str]]:
     if not path.is_file():
         return {}, []
     errors: PublishedErrors = {}
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        lines = stream.read(_MOST_CHARACTERS).splitlines()
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            lines = stream.read(_MOST_CHARACTERS).splitlines()
+    except OSError as error:
+        return {}, [f"{NAME} cannot be read: {error.strerror}"]
     for line in lines:
         # Many spaces as one: there are many ways to part them between the pattern's.
         match = _ROW.match(" ".join(line.replace("**", "").split())[:_LONGEST_LINE])

@@ -13,7 +13,7 @@ from pytest_gpusim.deployment.settings.defaults import is_first_engine
 from pytest_gpusim.deployment.settings.lookup import by_name, find_option
 from pytest_gpusim.deployment.settings.setting import Setting
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.texts import whole_number
+from pytest_gpusim.texts import open_text, whole_number
 
 _STARTS = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints\.|vllm/vllm-openai\b")
 _IMAGE = re.compile(r"vllm/vllm-openai(?:-\w+)*:v?(\d+\.\d+\.\d+\S*)")
@@ -101,12 +101,8 @@ def read_script(path: Path) -> str:
     Raises:
         InputError: There is none.
     """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            lines = stream.read(_MOST_CHARACTERS).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise InputError(path, "", f"cannot be read: {said}") from None
+    with open_text(path) as stream:
+        lines = stream.read(_MOST_CHARACTERS).splitlines()
     command: list[str] = []
     for line in lines:
         if command or (_STARTS.search(line) and not line.lstrip().startswith("#")):

@@ -102,6 +102,8 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def is_log(path: Path) -> bool:
     """Whether a file's first megabyte has one of the lines that `read_log` looks for."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as stream:
             text = stream.read(1 << 20).decode("utf-8", "replace")
@@ -112,7 +114,7 @@ def is_log(path: Path) -> bool:
 
 def _lines(path: Path) -> Iterator[str]:
     left = _MOST_CHARACTERS
-    with open_text(path) as stream:
+    with open_text(path, holes=True) as stream:
         while left > 0 and (line := stream.readline(left)):
             left -= len(line)
             yield _COLOURS.sub("", line.rstrip("\r\n")[:_LONGEST_LINE])
