@@ -200,7 +200,7 @@ def read_lines(
 
     Args:
         path: The file.
-        or_array: Whether it may as well be one JSON array of objects.
+        or_array: Whether it may as well be an array of objects, or objects over several lines.
         parse_float: What becomes of numbers with a fraction (`decimal.Decimal` for exact ones).
         bad: Whether lines (entries) that are no JSON objects are left out; default: never.
     """
@@ -227,6 +227,12 @@ def read_lines(
                         bad(error)
                         continue
                     yield found
+                return
+            if or_array and begins and line.strip() == "{":  # each over several lines
+                text = line + stream.read(limit)
+                for place, part in enumerate(_parts(text)):
+                    entry = parse_json(part, path, "", parse_float=parse_float)
+                    yield JsonObject(path, f"entry {place}", entry)
                 return
             try:
                 found = JsonObject(
@@ -287,8 +293,9 @@ def read_documents(path: Path) -> list[Any]:
 
 
 def _parts(text: str) -> list[str]:
-    """The text of each document; all of it as one where it does not end as JSON."""
-    decoder, parts, place = json.JSONDecoder(), [], 0
+    """The text of each document; what does not end as JSON is the last one's."""
+    decoder, place = json.JSONDecoder(), 0
+    parts: list[str] = []
     try:
         while rest := text[place:].lstrip():
             place = len(text) - len(rest)
@@ -296,5 +303,5 @@ def _parts(text: str) -> list[str]:
             parts.append(text[place:end])
             place = end
     except (ValueError, RecursionError):
-        return [text]
+        return [*parts, text[place:]]
     return parts

@@ -53,7 +53,7 @@ def find_real(real: RealFiles, places: Sequence[Path]) -> list[Path]:
 
 
 def _find(path: Path, places: Sequence[Path]) -> list[Path]:
-    from pytest_gpusim.runs.importers.files import split_index
+    from pytest_gpusim.runs.importers.files import no_such, split_index
     from pytest_gpusim.runs.importers.options import ALL
 
     for place in places:
@@ -67,6 +67,8 @@ def _find(path: Path, places: Sequence[Path]) -> list[Path]:
             matches = [Path(m) for m in glob.glob(str(here), recursive=True)]  # noqa: PTH207
             if matches:
                 return sorted(matches, key=_natural)
+        if "#" in path.name and here.with_name(here.name.rpartition("#")[0]).is_file():
+            raise no_such(here)
     looked = ", ".join(dict.fromkeys(str(place) for place in places)) if places else ""
     where = f"; looked for in {looked}" if looked and not path.is_absolute() else ""
     raise InputError(path, "", f"no such file or run directory{where}")

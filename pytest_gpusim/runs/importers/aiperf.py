@@ -26,7 +26,13 @@ from pytest_gpusim.errors import InputError
 from pytest_gpusim.runs.importers.aiperf_summary import Summary
 from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
 from pytest_gpusim.runs.importers.failures import is_refusal
-from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
+from pytest_gpusim.runs.importers.files import (
+    choose,
+    only_file,
+    recognised_by,
+    require_counted,
+    split_index,
+)
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 
@@ -116,11 +122,12 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         raise InputError(path, "", f"has no measured requests, only {warmups} of the warm-up")
     summary = Summary(_beside(path, "{}_aiperf.json"))
     _require_one_model(path, summary, requests)
-    ended = sum(r.error_type is None for each in by_phase.values() for r in each)
-    if not chosen.skip_bad and ended < (summary.completed or 0):
-        raise InputError(
-            path, "", f"holds {ended} of the {summary.completed:g} requests that its summary counts"
-        )
+    every = [request for each in by_phase.values() for request in each]
+    failed = sum(request.error_type not in (None, "no_output") for request in every)
+    held = {"answered": len(every) - failed, "failed": failed}
+    for what, counted in summary.counts.items():
+        if not chosen.skip_bad:
+            require_counted(path, what, held[what], counted)
     load = summary.load(index or 0)
     if not load.is_open:
         due_at_once(requests)

@@ -43,10 +43,12 @@ class Summary:
         return [name for name in names if isinstance(name, str)]
 
     @property
-    def completed(self) -> float | None:
-        """How many requests were answered."""
-        found = self._at("request_count", "avg")
-        return float(found) if isinstance(found, int | float) else None
+    def counts(self) -> dict[str, Any]:
+        """How many requests were answered and how many failed, where it says so."""
+        return {
+            "answered": self._at("request_count", "avg"),
+            "failed": self._at("error_request_count", "avg"),
+        }
 
     def load(self, phase: int = 0) -> Load:
         """So many users at once, each sending the next when one is done: a closed loop.

@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_gpusim.documents import JsonObject, first_document, read_document, to_ns
 from pytest_gpusim.runs.importers.base import ImportedRequest
-from pytest_gpusim.runs.importers.files import only_file, recognised_by
+from pytest_gpusim.runs.importers.files import only_file, recognised_by, require_counted
+from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.simulated import finish, milliseconds, write_simulated
 
 KIND = "blis"
@@ -47,6 +48,9 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     ]
     tick = _tick(document, records)
     requests = [_request(record, tick) for record in records]
+    if not RunOptions.of(options).skip_bad:
+        counted = document.fields.get("completed_requests")
+        require_counted(path, "completed", len(requests), counted)
     arrivals = [request.arrival_ns for request in requests] or [0]
     # Its duration is in seconds by its name, and lasts longer than the arrivals.
     if max(arrivals) - min(arrivals) > 2e9 * document.seconds("vllm_estimated_duration_s"):

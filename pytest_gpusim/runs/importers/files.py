@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.runs.importers.options import ALL
 
 ImportFunction = TypeVar("ImportFunction", bound=Callable[..., None])
 
@@ -51,6 +52,24 @@ def split_index(path: Path) -> tuple[Path, int | None]:
     if mark and index.isdecimal() and len(index) < 10 and not path.exists():
         return path.with_name(name), int(index)
     return path, None
+
+
+def no_such(path: Path) -> InputError:
+    """The error of a path where nothing lies; of ``FILE#x`` it says how runs are named."""
+    name, mark, which = path.name.rpartition("#")
+    file = path.with_name(name) if mark and name else path
+    if file == path or not file.exists():
+        return InputError(path, "", "no such run directory or file")
+    several = f"#{which} are several runs" if which == ALL else f"#{which} is no run's number"
+    fix = f"name one, as {file}#0, or all of them where repeats are asked for, as {file}#{ALL}"
+    return InputError(path, "", several, fix)
+
+
+def require_counted(path: Path, what: str, held: int, counted: Any) -> None:
+    """Refuse a file with fewer requests than the summary beside it counts; no count holds."""
+    if isinstance(counted, int | float) and not isinstance(counted, bool) and held < counted:
+        problem = f"holds {held} of the {counted:g} requests that its summary counts as {what}"
+        raise InputError(path, "", problem, "give the whole file, or leave the summary elsewhere")
 
 
 def choose(path: Path, key: str, entries: Sequence[Any], index: int | None) -> Any:

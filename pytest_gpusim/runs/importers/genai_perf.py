@@ -15,7 +15,13 @@ from pytest_gpusim.documents import JsonObject, LeftOut, first_document, read_do
 from pytest_gpusim.errors import GpusimError, UsageError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
-from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
+from pytest_gpusim.runs.importers.files import (
+    choose,
+    only_file,
+    recognised_by,
+    require_counted,
+    split_index,
+)
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 from pytest_gpusim.workload.load import Load
@@ -27,7 +33,11 @@ FILE = "profile_export.json"
 
 def recognises(path: Path) -> bool:
     """Whether this looks like GenAI-Perf's export, or the directory that holds it."""
-    document = first_document(_file(split_index(path)[0]))
+    return _has_experiments(_file(split_index(path)[0]))
+
+
+def _has_experiments(path: Path) -> bool:
+    document = first_document(path)
     return isinstance(document, dict) and isinstance(document.get("experiments"), list)
 
 
@@ -55,6 +65,12 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     if mode.fields.get("mode") == "concurrency" and "value" in mode:
         load = Load(mode.integer("value", least=1))
     tokenizer = load_tokenizer(chosen.tokenizer) if chosen.tokenizer else None
+    if len(document.array("experiments")) == 1 and not chosen.skip_bad:
+        stem = path.name.removesuffix(".gz").removesuffix(".json")
+        summary = first_document(path.with_name(f"{stem}_genai_perf.json"))
+        count = summary.get("request_count") if isinstance(summary, dict) else None
+        counted = count.get("avg") if isinstance(count, dict) else None
+        require_counted(path, "answered", len(experiment.array("requests")), counted)
     requests, bad = [], LeftOut(chosen.skip_bad)
     for number, record in enumerate(experiment.array("requests")):
         where = experiment.place(f"requests[{number}]")
@@ -78,7 +94,11 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
 
 
 def _file(path: Path) -> Path:
-    return path / FILE if path.is_dir() else path
+    """The export in a directory: under its usual name, or the only one under another."""
+    if not path.is_dir() or (path / FILE).exists():
+        return path / FILE if path.is_dir() else path
+    found = [file for file in sorted(path.glob("*.json")) if _has_experiments(file)]
+    return found[0] if len(found) == 1 else path / FILE
 
 
 def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:

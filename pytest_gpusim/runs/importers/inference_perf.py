@@ -16,16 +16,23 @@ from pytest_gpusim.documents import (
     LeftOut,
     check_seconds,
     first_document,
-    read_document,
+    read_documents,
     to_ns,
 )
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, write_imported
-from pytest_gpusim.runs.importers.failures import is_refusal
-from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
+from pytest_gpusim.runs.importers.failures import describe_error, is_refusal
+from pytest_gpusim.runs.importers.files import (
+    choose,
+    only_file,
+    recognised_by,
+    require_counted,
+    split_index,
+)
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
+from pytest_gpusim.runs.importers.wrapped import all_in, holds
 from pytest_gpusim.workload.load import Load
 
 KIND = "inference-perf"
@@ -36,13 +43,11 @@ _FIX = "set report.request_lifecycle.per_request_fields.info: true"
 def recognises(path: Path) -> bool:
     """Whether this looks like inference-perf's list, or the directory that holds it."""
     path = split_index(path)[0]
-    document = first_document(path / FILE if path.is_dir() else path)
-    return (
-        isinstance(document, list)
-        and bool(document)
-        and isinstance(document[0], dict)
-        and {"start_time", "end_time", "error"} <= document[0].keys()
-    )
+    return holds(first_document(path / FILE if path.is_dir() else path), _is_record)
+
+
+def _is_record(document: Any) -> bool:
+    return isinstance(document, dict) and {"start_time", "end_time", "error"} <= document.keys()
 
 
 def runs_in(path: Path) -> int:
@@ -63,9 +68,12 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     given, index = split_index(only_file(files, KIND))
     path = given / FILE if given.is_dir() else given
     entries = _entries(path)
+    stage = None
     if index is not None:
         stage = choose(path, "stages", _stages(entries), index)
         entries = [entry for entry in entries if entry.fields.get("stage_id") == stage]
+    if not chosen.skip_bad:
+        _require_whole(path, stage, entries)
     requests, bad = [], LeftOut(chosen.skip_bad)
     for entry in entries:
         with bad.where_bad():
@@ -120,11 +128,22 @@ def _load(path: Path, stage: int | None) -> tuple[Load, str | None]:
     return Load(), None
 
 
+def _require_whole(path: Path, stage: int | None, entries: Sequence[JsonObject]) -> None:
+    """Hold the requests against those that the summary beside them counts."""
+    name = "summary" if stage is None else f"stage_{stage}"
+    summary = first_document(path.with_name(f"{name}_lifecycle_metrics.json"))
+    failed = sum("error" in entry for entry in entries)
+    for key, held in (("successes", len(entries) - failed), ("failures", failed)):
+        part = summary.get(key) if isinstance(summary, dict) else None
+        require_counted(path, key, held, part.get("count") if isinstance(part, dict) else None)
+
+
 def _entries(path: Path) -> list[JsonObject]:
-    document = read_document(path)
-    if not isinstance(document, list):
+    documents = read_documents(path)
+    found = [one for document in documents for one in all_in(document, _is_record)]
+    if not found and documents != [[]]:
         raise InputError(path, "", "expected a JSON list of requests")
-    return [JsonObject(path, f"record {i}", entry) for i, entry in enumerate(document)]
+    return [JsonObject(path, f"record {i}", entry) for i, entry in enumerate(found)]
 
 
 def _stages(entries: Sequence[JsonObject]) -> list[int]:
@@ -164,9 +183,12 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
     if info is not None:
         request.num_prefill_tokens = _prompt_tokens(info)
     if "error" in entry:
-        error = entry.record("error")
-        request.error_type = error.text("error_type")
-        request.error_msg = str(error.fields.get("error_msg") or request.error_type)
+        if isinstance(entry.fields["error"], str):
+            request.error_type, request.error_msg = describe_error(entry.text("error"))
+        else:
+            error = entry.record("error")
+            request.error_type = error.text("error_type")
+            request.error_msg = str(error.fields.get("error_msg") or request.error_type)
         request.refused = is_refusal(request.error_type, request.error_msg)
         return request
     if info is None:
@@ -175,8 +197,9 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
     # Up to 0.4 the counts and times are in info itself.
     response = info.record("response_metrics") if "response_metrics" in info else info
     usage = response.record("server_usage") if "server_usage" in response else None
-    if usage is not None and "completion_tokens" in usage:
-        produced = usage.integer("completion_tokens")
+    counted = _spelled(usage, "completion_tokens", "output_tokens")
+    if usage is not None and counted is not None:
+        produced = usage.integer(counted)
     elif "output_tokens" not in response:
         raise info.fail(
             "response_metrics",
@@ -190,8 +213,8 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
         return request
     request.num_decode_tokens_actual = produced
     if usage is not None:
-        if "prompt_tokens" in usage:
-            request.num_prefill_tokens = usage.integer("prompt_tokens")
+        if (prompt := _spelled(usage, "prompt_tokens", "input_tokens")) is not None:
+            request.num_prefill_tokens = usage.integer(prompt)
         if "prompt_tokens_details" in usage:
             details = usage.record("prompt_tokens_details")
             if "cached_tokens" in details:
@@ -201,6 +224,11 @@ def _request(entry: JsonObject, body: dict[str, Any]) -> ImportedRequest:
     request.first_token_ns, request.completion_ns = times[0], times[-1]
     request.token_times_ns = times if len(times) == produced else None
     return request
+
+
+def _spelled(usage: JsonObject | None, *keys: str) -> str | None:
+    """The key of a count in a server's usage, as OpenAI's or as Anthropic's API has it."""
+    return next((key for key in keys if usage is not None and key in usage), None)
 
 
 def _prompt_tokens(info: JsonObject) -> int:

@@ -14,7 +14,8 @@ from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
 from pytest_gpusim.documents import forget_documents, read_documents
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
-from pytest_gpusim.runs.importers.files import split_index
+from pytest_gpusim.runs.importers.aside import how_to_read, what_it_is
+from pytest_gpusim.runs.importers.files import no_such, split_index
 from pytest_gpusim.runs.importers.options import ALL, call_importer
 from pytest_gpusim.runs.reader import read_run
 from pytest_gpusim.runs.run import Run
@@ -68,7 +69,7 @@ def load_real_run(
     if is_run_directory(path, registry):
         return read_run(path)
     if not split_index(path)[0].exists():
-        raise InputError(path, "", "no such run directory or file")
+        raise no_such(path)
     kind = "csv" if (options or {}).get("columns") else recognise(path, registry)
     out = store / id_of_file(path)
     return call_importer(kind, registry.run_importers.get(kind), [path], out, options or {})
@@ -92,8 +93,10 @@ def load_simulated_run(
         store: Below it, an imported run gets a directory of its own, by its simulator.
     """
     path = Path(path)
-    if is_run_directory(path, registry) or not path.exists():
+    if is_run_directory(path, registry):
         return read_run(path)
+    if not split_index(path)[0].exists():
+        raise no_such(path)
     kind = recognise(path, registry)
     importer = registry.run_importers.get(kind)
     simulator = getattr(importer, "simulator", None)
@@ -155,9 +158,14 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
             f"could be a run of {' or '.join(found)}",
             f"import it first: gpusim import-run KIND {path}",
         )
+    whole, index = split_index(path)
+    if index is not None and (kinds := _kinds(whole, registry)):
+        raise InputError(path, "", f"a file of the kind {kinds[0]} holds one run: give {whole}")
+    path = whole
+    _refuse_by_name(path)
     what = "directory" if path.is_dir() else "file"
     known = ", ".join(registry.run_importers.names())
-    fix = "import it by name with gpusim import-run KIND"
+    fix = how_to_read(path) or "import it by name with gpusim import-run KIND"
     if path.is_dir() and not any(path.iterdir()):
         raise InputError(path, "", "is empty, expected a run directory or another tool's result")
     if path.is_dir():
@@ -174,6 +182,14 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
     raise InputError(
         path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix
     )
+
+
+def _refuse_by_name(path: Path) -> None:
+    """Raise `InputError` for what a tool writes beside its requests, or where only such lies."""
+    files = islice(sorted(path.iterdir()), _MOST_ENTRIES) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file() and file.stat().st_size < _MOST_BYTES and (said := what_it_is(file)):
+            raise InputError(file, "", *said)
 
 
 def _inside(path: Path, registry: HasRunImporters) -> list[Path]:

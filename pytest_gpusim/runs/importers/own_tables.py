@@ -7,17 +7,21 @@ are named by ``--columns``, or go by usual names that end in their unit, as ``tt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.columns import Columns, Row, read_rows, split_unit
-from pytest_gpusim.documents import LeftOut
+from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, first_document, shown
 from pytest_gpusim.errors import GpusimError, InputError
+from pytest_gpusim.json_documents import parse_json
+from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.runs.importers.base import ImportedRequest, write_imported
 from pytest_gpusim.runs.importers.failures import has_failed, is_refusal
 from pytest_gpusim.runs.importers.files import only_file, recognised_by
 from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.texts import read_text_within
 from pytest_gpusim.workload import Workload, read_workload
 
 KIND = "csv"
@@ -49,7 +53,7 @@ def recognises(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        row = next(read_rows(path), None)
+        row = next(_rows(path), None)
         columns = usual_columns(row)
     except GpusimError:
         return False
@@ -85,11 +89,11 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         columns = Columns.parse(chosen.columns)
         columns.require_unit(path)
     else:
-        columns = usual_columns(next(read_rows(path), None))
+        columns = usual_columns(next(_rows(path), None))
     table = _Table(path, columns, read_workload(workload) if workload else None)
     table.check()
     requests, bad = [], LeftOut(chosen.skip_bad)
-    for number, row in enumerate(read_rows(path, list(columns.names.values()), bad)):
+    for number, row in enumerate(_rows(path, list(columns.names.values()), bad)):
         with bad.where_bad():
             requests.append(table.request(row, number))
     unit = columns.unit or {
@@ -112,6 +116,34 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         options=chosen,
         simulator=(options or {}).get("simulator"),
     )
+
+
+def _rows(path: Path, needed: Sequence[str] = (), bad: LeftOut = NEVER) -> Iterator[Row]:
+    """As `read_rows`, and the rows in the one list of a JSON document that is no row itself."""
+    top = first_document(path)
+    fields = top if isinstance(top, dict) else {}
+    lists = [
+        key for key, value in fields.items() if isinstance(value, list) and _is_of_objects(value)
+    ]
+    row = Row(path, "", fields)
+    is_row = any(name in row for name in needed) or (
+        not needed and {"ttft", "e2e"} <= usual_columns(row).names.keys()
+    )
+    if len(lists) != 1 or is_row:
+        yield from read_rows(path, needed, bad)
+        return
+    text = read_text_within(path, DOCUMENT_BYTES)
+    document = JsonObject(path, "", parse_json(text, path, parse_float=Decimal))
+    for number, entry in enumerate(document.array(lists[0])):
+        where = f"{lists[0]}[{number}]"
+        if isinstance(entry, dict):
+            yield Row(path, where, entry)
+        else:
+            bad(InputError(path, where, f"expected a JSON object, found {shown(entry)}"))
+
+
+def _is_of_objects(value: list[Any]) -> bool:
+    return bool(value) and isinstance(value[0], dict)
 
 
 class _Table:

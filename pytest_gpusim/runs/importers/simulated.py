@@ -1,8 +1,10 @@
 """Results of other simulators, to stand as the simulated side of a comparison.
 
 - ``vidur-metrics``: Vidur's ``request_metrics.csv`` (seconds), or the folder that holds it. TTFT is
-  ``prefill_e2e_time``; arrivals are the sums of ``request_inter_arrival_delay``.
-- ``llmservingsim-sim``: the per-request CSV of LLMServingSim's ``--output`` (nanoseconds).
+  ``prefill_e2e_time``; arrivals are ``request_arrived_at`` where its canary branch writes that,
+  else the sums of ``request_inter_arrival_delay``.
+- ``llmservingsim-sim``: the per-request CSV of LLMServingSim's ``--output`` (nanoseconds), whose
+  ``output`` counts the prompt, too, in its first releases (``scheduler.py``: ``save_output``).
 - ``aisimulate``: ``requests.jsonl`` of ``aisimulate predict --capture-per-request`` (milliseconds),
   read from files of 0.13.
 
@@ -12,6 +14,7 @@ Requests are taken in order of arrival, as their ids count them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,10 @@ _VIDUR = Columns(
     },
     "s",
 )
-_GAP, _VIDUR_ID = "request_inter_arrival_delay", "Request Id"
+_IDS = ("request_id", "request_uuid", "uuid", "id")
+_GAP, _ARRIVED, _VIDUR_ID = "request_inter_arrival_delay", "request_arrived_at", "Request Id"
+_VIDUR_CACHED = "request_num_prefill_tokens_cached"
+_OUTPUT = "output"
 _SERVINGSIM = Columns(
     {
         "arrival": "arrival",
@@ -45,7 +51,7 @@ _SERVINGSIM = Columns(
         "ttft": "TTFT",
         "e2e": "latency",
         "prefill": "input",
-        "decode": "output",
+        "decode": _OUTPUT,
         "model": "model",
     },
     "ns",
@@ -79,20 +85,37 @@ def import_vidur(
     """
     path = _in(only_file(files, "vidur-metrics"), VIDUR_FILE)
     rows = list(read_rows(path, list(_VIDUR.names.values())))
+    ids: list[int] = []
     if rows and all(row.cell(_VIDUR_ID) is not None for row in rows):
-        ids = Columns({"prefill": _VIDUR_ID})
-        rows.sort(key=lambda row: ids.count(row, "prefill") or 0)
+        named = Columns({"prefill": _VIDUR_ID})
+        rows.sort(key=lambda row: named.count(row, "prefill") or 0)
+        ids = [named.count(row, "prefill") or 0 for row in rows]
+    requests = [
+        _request(row, _VIDUR, arrival, _VIDUR_ID)
+        for row, arrival in zip(rows, _vidur_arrivals(path, rows, ids), strict=True)
+    ]
+    cached = Columns({"cached": _VIDUR_CACHED})
+    for row, request in zip(rows, requests, strict=True):
+        if request.error_type is None:
+            request.num_cached_tokens = cached.count(row, "cached")
+    write_simulated(out, "vidur-metrics", "vidur", path, requests, options)
+
+
+def _vidur_arrivals(path: Path, rows: Sequence[Row], ids: Sequence[int]) -> list[int]:
+    """When requests arrived: as its canary branch says, else by the sums of the gaps before."""
+    if rows and all(row.cell(_ARRIVED) is not None for row in rows):
+        arrived = Columns({"arrival": _ARRIVED}, "s")
+        return [_needed(row, arrived, "arrival") for row in rows]
     gap = Columns({"arrival": _GAP}, "s")
     if len(rows) > 1 and all(row.cell(_GAP) is None for row in rows[1:]):
         fix = "run vidur with its request metrics on (store_request_metrics)"
         raise InputError(path, f"column {_GAP}", "is missing, so arrivals are unknown", fix)
+    for row, before, number in zip(rows[1:], ids, ids[1:], strict=False):
+        if number > before + 1:
+            problem = f"is request {number}, the one before it is {before}: the gaps have no sum"
+            raise InputError(path, row.where, problem, "give the table as Vidur wrote it")
     # The first request of a run has no gap before it.
-    arrivals = accumulate([0, *(_needed(row, gap, "arrival") for row in rows[1:])])
-    requests = [
-        _request(row, _VIDUR, arrival, _VIDUR_ID)
-        for row, arrival in zip(rows, arrivals, strict=False)
-    ]
-    write_simulated(out, "vidur-metrics", "vidur", path, requests, options)
+    return list(accumulate([0, *(_needed(row, gap, "arrival") for row in rows[1:])]))[: len(rows)]
 
 
 @recognised_by(recognises_servingsim, simulator="llmservingsim")
@@ -106,8 +129,12 @@ def import_servingsim(
     """
     path = only_file(files, "llmservingsim-sim")
     requests = []
-    for row in read_rows(path, list(_SERVINGSIM.names.values())):
+    rows = list(read_rows(path, list(_SERVINGSIM.names.values())))
+    counts_prompts = _counts_prompts(path, rows)
+    for row in rows:
         arrival = _SERVINGSIM.time(row, "arrival") or 0
+        if counts_prompts:
+            row = replace(row, cells={**row.cells, _OUTPUT: _generated(row, True)})
         request = _request(row, _SERVINGSIM, arrival, "request id")
         request.token_times_ns = _gap_times(row, request)
         if request.token_times_ns:
@@ -133,7 +160,9 @@ def import_aisimulate(
         arrival = milliseconds(
             record, _key(record, "arrival_time_ms", "arrival_ms", "arrival_timestamp_ms")
         )
+        identity = next((record.fields[key] for key in _IDS if key in record), None)
         request = ImportedRequest(record.where, arrival, prefill)
+        request.identity = None if identity is None else str(identity)
         if "session_id" in record:
             turn = record.integer("turn_index") if "turn_index" in record else None
             request.conversation = record.text("session_id"), turn
@@ -155,6 +184,36 @@ def import_aisimulate(
             )
         requests.append(request)
     write_simulated(out, "aisimulate", "aisimulate", path, requests, options)
+
+
+def _counts_prompts(path: Path, rows: Sequence[Row]) -> bool:
+    """Whether ``output`` counts the prompt, too, as it did before ``save_output`` took that off.
+
+    ``TPOT`` tells: it is the time behind the first token by the tokens behind it, without the rest.
+
+    Raises:
+        InputError: It fits neither.
+    """
+    tpot = Columns({"ttft": "TPOT"}, "ns")
+    fits = {False: True, True: True}
+    for row in rows:
+        each = tpot.time(row, "ttft") if row.cell("TPOT") is not None else None
+        last, first = _SERVINGSIM.time(row, "e2e"), _SERVINGSIM.time(row, "ttft")
+        if each is None or last is None or first is None:
+            continue
+        for prompt in fits:
+            behind = _generated(row, prompt) - 1
+            fits[prompt] &= behind >= 0 and abs(last - first - each * behind) <= behind
+        if not any(fits.values()):
+            raise row.wrong(
+                _OUTPUT, "as many tokens as fit TTFT, TPOT and latency", row.cell(_OUTPUT)
+            )
+    return not fits[False]
+
+
+def _generated(row: Row, without_prompt: bool) -> int:
+    prompt = _SERVINGSIM.count(row, "prefill") or 0 if without_prompt else 0
+    return (_SERVINGSIM.count(row, "decode") or 0) - prompt
 
 
 def write_simulated(

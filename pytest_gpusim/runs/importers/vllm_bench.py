@@ -3,7 +3,8 @@
 Field meanings are those of ``vllm/benchmarks/serve.py`` (0.6 to 0.32); its Rust client and SGLang's
 ``bench_serving --output-details`` (``python/sglang/bench_serving.py``) write the same arrays. All
 times are seconds on the client: ``start_times`` on its monotonic clock, ``ttfts``, ``itls`` and
-``latencies`` from there. ``--append-result`` puts one object after another into a file.
+``latencies`` from there. ``--append-result`` puts one object after another into a file, ``vllm
+bench sweep serve`` a list of them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pytest_gpusim.runs.importers.base import ImportedRequest, due_at_once, writ
 from pytest_gpusim.runs.importers.failures import describe_error, is_refusal
 from pytest_gpusim.runs.importers.files import choose, only_file, recognised_by, split_index
 from pytest_gpusim.runs.importers.options import RunOptions
+from pytest_gpusim.runs.importers.wrapped import IsOne, all_in, holds
 from pytest_gpusim.workload.load import Load
 
 KIND, SGLANG = "vllm-bench", "sglang"
@@ -53,6 +55,17 @@ _TOOL_KEYS = (
     "duration",
     "completed",
 )
+_IS_ONE: dict[str, IsOne] = {
+    KIND: lambda document: (
+        isinstance(document, dict) and {"model_id", "duration", "completed"} <= document.keys()
+    ),
+    SGLANG: lambda document: (
+        isinstance(document, dict)
+        and "model_id" not in document
+        and {"backend", "request_rate", "duration", "completed"} <= document.keys()
+    ),
+}
+_WITHOUT_TOKENS = ("embedding", "pooling", "rerank", "classify")
 _SPECULATIVE = "spec_decode_"
 # A unit mistake is a factor of a thousand; chunks after the last token are some percent.
 _UNIT_FACTOR = 10.0
@@ -60,23 +73,24 @@ _UNIT_FACTOR = 10.0
 
 def recognises(path: Path) -> bool:
     """Whether this looks like a result of ``vllm bench serve``, detailed or not."""
-    document = first_document(split_index(path)[0])
-    return isinstance(document, dict) and {"model_id", "duration", "completed"} <= document.keys()
+    return holds(first_document(split_index(path)[0]), _IS_ONE[KIND])
 
 
 def recognises_sglang(path: Path) -> bool:
     """Whether this looks like a result of SGLang's ``bench_serving``, detailed or not."""
-    document = first_document(split_index(path)[0])
-    return (
-        isinstance(document, dict)
-        and "model_id" not in document
-        and {"backend", "request_rate", "duration", "completed"} <= document.keys()
-    )
+    return holds(first_document(split_index(path)[0]), _IS_ONE[SGLANG])
 
 
 def runs_in(path: Path) -> int:
-    """How many results a file holds, appended one after another."""
-    return len(read_documents(path))
+    """How many results a file holds, appended one after another or in a list."""
+    kind = KIND if recognises(path) else SGLANG
+    return len(_results(path, kind))
+
+
+def _results(path: Path, kind: str) -> list[Any]:
+    is_one = _IS_ONE[kind]
+    documents = read_documents(path)
+    return [one for document in documents for one in all_in(document, is_one) or [document]]
 
 
 @recognised_by(recognises, runs_in=runs_in)
@@ -113,11 +127,14 @@ class _Result:
 
 def _import(files: Sequence[Path], out: Path, options: RunOptions, kind: str, fix: str) -> None:
     path, index = split_index(only_file(files, kind))
-    document = choose(path, "results", read_documents(path), index)
+    document = choose(path, "results", _results(path, kind), index)
     result = JsonObject(path, "", document)
     needed = ["ttfts", "itls", "input_lens", "output_lens"]
     for key in ["model_id", *needed] if kind == KIND else needed:
         if key not in result:
+            backend = str(result.fields.get("backend"))
+            if any(kind in backend for kind in _WITHOUT_TOKENS):
+                raise result.fail(key, f"is missing: {backend} answers without tokens")
             raise result.fail(key, "is missing", fix)
     load = _load(result)
     read = _read(result, load, options, kind)
