@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 import zlib
 from collections import defaultdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _INT64_LIMIT = 2**63
 _DIGITS = 19
+_RENAMED = re.compile(r"\.\d+$")
 # index_col: a first row that is too long must not turn a column into the index.
 _OPTIONS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
 
@@ -60,6 +62,12 @@ def read_table(
 
     whole = [column for column in integers if column not in nullable]
     frame = _parse(path, [integers, whole] if nullable else [whole], fix)
+    if any(_RENAMED.search(column) for column in frame.columns):
+        # pandas calls the second of two columns x "x.1".
+        with open_text(path, fix=fix) as stream:
+            header = next(csv.reader(stream), [])
+        if len(header) == len(frame.columns):
+            frame.columns = header
     frame.columns = [str(column).strip() for column in frame.columns]
     for column in required:
         if column not in frame.columns:
@@ -113,15 +121,17 @@ def integer_rows(path: Path, columns: Sequence[str], *, fix: str = "") -> Iterat
         reader = csv.reader(stream)
         header = next(reader, [])
         for column in columns:
-            if column not in header:
-                raise InputError(path, f"column {column}", "is missing", fix)
+            if header.count(column) != 1:
+                said = "is there twice" if column in header else "is missing"
+                raise InputError(path, f"column {column}", said, fix)
         places = [header.index(column) for column in columns]
         for row in reader:
             if not row:
                 continue
             cells = [row[place] if place < len(row) else "" for place in places]
             # Python's int() takes more than digits: signs, underscores, blanks.
-            if not all(map(str.isdecimal, cells)) or len(max(cells, key=len)) > _DIGITS:
+            longest = len(max(cells, key=len))
+            if not all(map(str.isdecimal, cells)) or longest > _DIGITS:
                 column, found = next(
                     pair
                     for pair in zip(columns, cells, strict=True)
@@ -132,7 +142,12 @@ def integer_rows(path: Path, columns: Sequence[str], *, fix: str = "") -> Iterat
                     f"line {reader.line_num}, column {column}",
                     f"expected a whole number that is not negative, found {found[:40]!r}",
                 )
-            yield tuple(map(int, cells))
+            values = tuple(map(int, cells))
+            if longest == _DIGITS and max(values) >= _INT64_LIMIT:
+                column = columns[values.index(max(values))]
+                where = f"line {reader.line_num}, column {column}"
+                raise InputError(path, where, f"{max(values)} does not fit 64 bits", fix)
+            yield values
 
 
 def integer_chunks(

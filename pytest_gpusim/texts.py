@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,21 @@ _NO_TEXT = (
 )
 """How files begin that people have beside texts, what they are, and what to do."""
 
+NO_PATH = "is no name that a file can have"
 _DIGITS = 18
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255
+"""Linux' PATH_MAX and NAME_MAX, in bytes."""
 _LONGEST_LITERAL = 1 << 17
+
+
+def can_be_path(name: str) -> bool:
+    """Whether a file can be called so: without NUL, half surrogates and parts beyond 255 bytes."""
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    parts = raw.split(b"/")
+    return b"\0" not in raw and len(raw) < _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_NAME
 
 
 def whole_number(text: str) -> int | None:
@@ -46,7 +60,9 @@ def python_literal(text: str) -> Any:
     if len(text) > _LONGEST_LITERAL:
         return text
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes and numbers that Python will not take
+            return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
@@ -141,7 +157,10 @@ def _opened(path: Path, fix: str = "", *, holes: bool = False) -> io.BufferedRea
 
 
 def _watched(path: Path, *, text: bool = False) -> io.BufferedReader:
-    return io.BufferedReader(_Watched(path, text=text), 1 << 16)
+    try:
+        return io.BufferedReader(_Watched(path, text=text), 1 << 16)
+    except ValueError:  # NUL, or half a surrogate pair
+        raise InputError(path, "", NO_PATH) from None
 
 
 def _require_text(path: Path, content: bytes) -> None:

@@ -42,6 +42,12 @@ def test_order_spaces_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
     assert frame[["id", "time", "share"]].to_numpy().tolist() == [[7, 5, 1.0]]
 
 
+def test_a_column_may_end_in_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,time,share,id.1,v.0\n1,2,3,4,5\n")
+    assert [*read(path).columns] == ["id", "time", "share", "id.1", "v.0"]
+
+
 def test_compressed_tables_are_found_and_read(tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n"))
     path = find_table(tmp_path, "t.csv")
@@ -64,6 +70,8 @@ def test_compressed_tables_are_found_and_read(tmp_path: Path) -> None:
         ("id,time,share\n99999999999999999999999,2,3\n", "line 2, column id: expected a whole"),
         ("id,time,share\n1,-2,3\n", "line 2, column time: .*not negative, found '-2'"),
         ("id,time\n1,2\n", "column share: is missing"),
+        ("id,time,share,id\n1,2,3,4\n", "column id: is there twice"),
+        ("id,time,share, share\n1,2,3,4\n", "column share: is there twice"),
         ("id,time,share\n1,2,3\n1,2,3,4\n", "not a CSV: .*line 3"),
         ("id,time,share\n1,2,3,4\n1,2,3,4\n", "rows are longer than the header"),
         ("", "is empty"),

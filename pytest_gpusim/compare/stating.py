@@ -41,6 +41,7 @@ def state(
         UsageError: An unknown key, or a statement that contradicts a run.
     """
     ours, theirs = list(real), list(sims)
+    require_statable(statements)
     for key, value in statements.items():
         side, path = _addressed(key)
         if side != "sim":
@@ -51,9 +52,15 @@ def state(
 
 
 def require_statable(statements: Mapping[str, Any]) -> None:
-    """Raise `UsageError` on a key that nothing can be stated by, before anything runs."""
-    for key in statements:
+    """Raise `UsageError` on a key that nothing can be stated by, or a value that no file can hold,
+    before anything runs.
+    """
+    for key, value in statements.items():
         _addressed(key)
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            raise UsageError(f"{key}={shortly(value)}: expected a value of JSON") from None
 
 
 def parse_statements(texts: Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from pytest_gpusim.deployment.settings.command_line import is_command, read_comm
 from pytest_gpusim.deployment.settings.config_file import read_config_documents, settle_false
 from pytest_gpusim.deployment.settings.log import is_log, read_log
 from pytest_gpusim.deployment.settings.nested import unwrap
-from pytest_gpusim.errors import InputError, UsageError, meant
+from pytest_gpusim.errors import InputError, UsageError, meant, shortly
 from pytest_gpusim.json_documents import read_json
+from pytest_gpusim.texts import NO_PATH, can_be_path
 
 # vllm/entrypoints/cli/serve.py: what stands before all options goes before --model.
 MODEL_NAMES = ("model_tag", "model", "served_model_name")
@@ -155,6 +156,8 @@ class EngineSettings:
             document, notes = read_command(source, "--engine")
             settings = cls.from_mapping(document, "--engine")
             return replace(settings, notes=(*settings.notes, *notes))
+        if not can_be_path(str(source)):
+            raise InputError(shortly(str(source)), "", NO_PATH)
         path, part = Path(source), ""
         if "#" in path.name and not path.exists():
             name, _, part = path.name.partition("#")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.errors import InputError, shortly
 
 # Architecture -> keys of (number of experts, width of one); experts per token is one key for all.
 _KEYS = {
@@ -18,6 +18,7 @@ _KEYS = {
 }
 # Families in which only some layers may have experts (``qwen3_moe.py: Qwen3MoeDecoderLayer``).
 _WITH_DENSE_LAYERS = ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM")
+_MOST = 10**9
 _WITH_SHARED = {"Qwen2MoeForCausalLM": "shared_expert_intermediate_size"}
 
 
@@ -79,9 +80,16 @@ class Experts:
         keys = set(cls.__dataclass_fields__)
         if not isinstance(document, Mapping) or set(document) != keys:
             raise InputError(where, "model_shape, experts", f"expected {', '.join(sorted(keys))}")
-        if any(not isinstance(v, int) or isinstance(v, bool) or v < 0 for v in document.values()):
-            raise InputError(where, "model_shape, experts", "expected integers of at least 0")
-        return cls(**document)
+        least = {"shared_width": 0, "num_dense_layers": 0}
+        for key, value in document.items():
+            if type(value) is not int or not least.get(key, 1) <= value <= _MOST:
+                said = f"expected an integer from {least.get(key, 1)} on, found {shortly(value)}"
+                raise InputError(where, f"model_shape, experts, {key}", said)
+        found = cls(**document)
+        if found.per_token > found.num_experts:
+            said = f"{found.per_token} of {found.num_experts} experts"
+            raise InputError(where, "model_shape, experts, per_token", said)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON values."""

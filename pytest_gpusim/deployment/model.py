@@ -85,6 +85,12 @@ class ModelShape:
                 raise InputError(where, key, f"expected a positive number, found {shortly(value)}")
             return float(value)
 
+        def flag(key: str) -> bool | None:
+            value = config.get(key)
+            if not isinstance(value, bool | None):
+                raise InputError(where, key, f"expected true or false, found {shortly(value)}")
+            return value
+
         hidden, heads = integer("hidden_size"), integer("num_attention_heads")
         kv_heads = integer("num_key_value_heads", heads)
         if heads % kv_heads:
@@ -94,7 +100,7 @@ class ModelShape:
         experts = Experts.from_config(architecture, config, integer, where)
         rope = config.get("rope_parameters")
         rope = rope if isinstance(rope, Mapping) else {}
-        bias, layers = config.get("attention_bias"), integer("num_hidden_layers")
+        bias, layers = flag("attention_bias"), integer("num_hidden_layers")
         return cls(
             name=name,
             architecture=architecture,
@@ -106,7 +112,7 @@ class ModelShape:
             intermediate_size=integer("intermediate_size"),
             vocab_size=integer("vocab_size"),
             max_position=integer("max_position_embeddings"),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            tie_word_embeddings=bool(flag("tie_word_embeddings")),
             attention_bias=bool(family.qkv_bias if bias is None else bias),
             qk_norm=family.qk_norm,
             torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or "float32"),
@@ -158,8 +164,11 @@ class ModelShape:
                 raise InputError(
                     where,
                     f"model_shape, {field.name}",
-                    f"expected a value of type {field.type}, found {value!r}",
+                    f"expected a value of type {field.type}, found {shortly(value)}",
                 )
+            if kind not in (str, bool) and not 0 < float(value) <= _MOST**2:
+                said = f"expected a number above 0, found {shortly(value)}"
+                raise InputError(where, f"model_shape, {field.name}", said)
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:

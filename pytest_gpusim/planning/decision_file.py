@@ -24,7 +24,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpusim.errors import GpusimError, InputError, UsageError, meant
+from pytest_gpusim.errors import GpusimError, InputError, UsageError, meant, shortly
 from pytest_gpusim.planning.evidence import Evidence, Runs, examine, require_one_load
 from pytest_gpusim.planning.figures import figures_of
 from pytest_gpusim.planning.question import (
@@ -39,6 +39,7 @@ from pytest_gpusim.planning.question import (
 from pytest_gpusim.planning.slo import Limits, parse_limits
 from pytest_gpusim.progress import counted
 from pytest_gpusim.registry import Registry
+from pytest_gpusim.texts import NO_PATH, can_be_path
 from pytest_gpusim.toml_documents import read_toml
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def read_question(path: Path, registry: Registry, store: Path) -> Question:
     """
     document = _document(path)
     slo, share = document.get("slo"), document.get("share")
+    if isinstance(share, bool) or not isinstance(share, int | float | None):
+        raise InputError(path, "share", f"expected a fraction above 0, found {shortly(share)}")
     try:
         limits = parse_limits(str(slo), share) if slo is not None else None
     except GpusimError as error:
@@ -140,6 +143,8 @@ def _points(path: Path, points: list[Any]) -> Iterator[tuple[tuple[str, float], 
             raise InputError(path, f"{where}, load", f"expected a number above 0, found {load!r}")
         if not isinstance(point.get("state", {}), dict):
             raise InputError(path, f"{where}, state", "expected a table")
+        if not isinstance(point["setting"], str | int | float):
+            raise InputError(path, f"{where}, setting", "expected a name")
         yield (str(point["setting"]), float(load)), where, point
 
 
@@ -152,6 +157,9 @@ def _runs(
     for key, several in names.items():
         if not several:
             raise InputError(path, f"{where}, {key}", "names no run")
+        for name in several:
+            if not can_be_path(name):
+                raise InputError(path, f"{where}, {key}", f"{shortly(name)} {NO_PATH}")
     real = [
         run
         for name in names["real"]

@@ -33,8 +33,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.errors import GpusimError, InputError, meant
+from pytest_gpusim.errors import GpusimError, InputError, meant, shortly
 from pytest_gpusim.limits import GRID_POINTS
+from pytest_gpusim.texts import NO_PATH, can_be_path
 from pytest_gpusim.toml_documents import read_toml
 from pytest_gpusim.workload.generate import Lengths, Seconds, WorkloadSpec
 
@@ -91,7 +92,13 @@ class Grid:
             yield Coordinates(dict(zip(self.axes, values, strict=True)), self.varying)
 
     def file(self, name: str) -> Path:
-        """A path that the file names."""
+        """A path that the file names.
+
+        Raises:
+            InputError: No file can have that name.
+        """
+        if not can_be_path(name):
+            raise InputError(self.path, "", f"{shortly(name)} {NO_PATH}")
         return self.path.parent / name
 
     def load(self, point: Coordinates) -> WorkloadSpec:

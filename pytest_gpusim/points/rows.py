@@ -79,11 +79,15 @@ def read_points(path: Path) -> list[Point]:
     """
     with open_text(path) as stream:
         reader = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        names = list(reader.fieldnames or ())
+        missing = [name for name in COLUMNS if name not in names]
         if missing:
             raise InputError(
                 path, "line 1", f"the column {missing[0]!r} is missing", f"needed are {COLUMNS}"
             )
+        twice = [name for name in COLUMNS if names.count(name) > 1]
+        if twice:
+            raise InputError(path, "line 1", f"the column {twice[0]!r} is there twice")
         points = [_point(path, reader.line_num, row) for row in reader]
     if not points:
         raise InputError(path, "", "holds no points")

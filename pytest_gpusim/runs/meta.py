@@ -10,6 +10,7 @@ from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import check_schema_version, read_json
 from pytest_gpusim.runs.schema import META
+from pytest_gpusim.texts import NO_PATH, can_be_path
 from pytest_gpusim.workload.load import Load
 
 _TEXTS = (
@@ -26,6 +27,7 @@ _TEXTS = (
     "ended_at",
     "git_commit",
 )
+_PATHS = ("workload_dir", "profiling_root")
 _OBJECTS = ("engine", "profile", "params", "env", "frontend", "assumed", "stated")
 _CLOCKS = ("engine", "client")
 
@@ -56,6 +58,9 @@ def check_meta(path: Path, meta: dict[str, Any]) -> None:
     said = JsonObject(path, "", meta)
     for key in _TEXTS:
         said.text_or_none(key)
+    for key in _PATHS:
+        if key in said and not can_be_path(said.text(key)):
+            raise said.fail(key, NO_PATH)
     for key in _OBJECTS:
         said.record_or_empty(key)
     if said.fields.get("clock") not in (None, *_CLOCKS):

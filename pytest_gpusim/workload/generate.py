@@ -137,6 +137,14 @@ class WorkloadSpec:
         for option, count in counts.items():
             if count is not None and (isinstance(count, bool) or not isinstance(count, Integral)):
                 raise UsageError(f"{option} {count}: expected a whole number")
+        rates = {
+            "--rate": self.rate,
+            "--burstiness": self.burstiness,
+            "--ramp-up-to": self.ramp_up_to,
+        }
+        for option, rate in rates.items():
+            if isinstance(rate, bool):
+                raise UsageError(f"{option} {rate}: expected a number")
         if self.requests < 1:
             raise UsageError(f"--requests {self.requests}: expected at least 1")
         REQUESTS.check_option("--requests", self.requests)
@@ -289,8 +297,10 @@ def _traced_lengths(path: Path, count: int) -> list[tuple[int, int]]:
     with open_text(path) as stream:
         reader = csv.DictReader(stream)
         for column in columns:
-            if column not in (reader.fieldnames or ()):
-                raise InputError(path, f"column {column}", "is missing")
+            found_times = list(reader.fieldnames or ()).count(column)
+            if found_times != 1:
+                said = "is there twice" if found_times else "is missing"
+                raise InputError(path, f"column {column}", said)
         for row in reader:
             if len(found) == count:
                 break

@@ -68,6 +68,8 @@ class Prompt:
         }
 
 
+_MOST_ID = 2**31
+"""Token ids are int32 in engines and tokenizers."""
 _FORMS = {"text", "token_ids", "block_hashes", "seed"}
 _FIELDS = set(Prompt.__dataclass_fields__)
 
@@ -118,7 +120,8 @@ def _read_prompt(path: Path, where: str, line: str) -> Prompt:
             good = isinstance(value, str) and plain_json(value) == value
         elif key in ("token_ids", "block_hashes"):
             good = isinstance(value, list) and all(
-                type(item) is int and (item >= 0 or key == "block_hashes") for item in value
+                type(item) is int and (0 <= item < _MOST_ID or key == "block_hashes")
+                for item in value
             )
             value = tuple(value) if good else value
         else:

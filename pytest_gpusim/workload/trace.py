@@ -14,6 +14,7 @@ from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.json_documents import check_schema_version, digest_json, read_json
 from pytest_gpusim.tables import integer_rows, line_of
+from pytest_gpusim.texts import NO_PATH, can_be_path
 from pytest_gpusim.workload.load import (
     SESSIONS,
     Load,
@@ -145,6 +146,8 @@ def read_workload(directory: Path | str) -> Workload:
     said = JsonObject(meta_path, "", meta)
     for key in ("tokenizer_ref", "model"):
         said.text_or_none(key)
+    if not can_be_path(meta.get("tokenizer_ref") or ""):
+        raise said.fail("tokenizer_ref", NO_PATH)
     generator = said.record_or_empty("generator")
     generator.record_or_empty("counts")
     if "notes" in generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import GpusimError, InputError, UsageError
+from pytest_gpusim.texts import python_literal
 
 LIMITS = {
     "max_num_seqs": 32,
@@ -466,3 +468,15 @@ def test_memory_of_more_digits_than_a_number_has(tmp_path: Path) -> None:
     huge = EngineSettings.load(f"VLLM_CPU_KVCACHE_SPACE={'9' * 5000} vllm serve m")
     assert huge.kv_cache_memory_bytes is None
     assert huge.notes == ("VLLM_CPU_KVCACHE_SPACE: of the environment, not looked into",)
+
+
+@pytest.mark.parametrize("name", ["a\0.yaml", "\ud800.json", f"{'x' * 300}.sh"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(InputError, match="is no name that a file can have"):
+        EngineSettings.load(name)
+
+
+def test_what_python_warns_of_in_a_literal_is_nobodys_business() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert python_literal("{'a': '\\d'}") == {"a": "\\d"}

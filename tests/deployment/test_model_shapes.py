@@ -22,6 +22,7 @@ from pytest_gpusim.deployment.models import (
 )
 from pytest_gpusim.deployment.quantization import Quantization, method_has
 from pytest_gpusim.errors import InputError, UsageError
+from tests.factories import TINY
 
 KNOWN = {shape.name: shape for shape in BUILTIN_MODELS}
 # Total parameters as the models' own pages state them, in billions.
@@ -197,6 +198,36 @@ def test_bad_experts_and_quantization_in_metadata_are_named(bad: object) -> None
         Experts.from_json(bad, "profile_meta.json")
     with pytest.raises(InputError, match="model_shape, quantization"):
         Quantization.from_json(bad, "profile_meta.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("head_dim", 0),
+        ("num_kv_heads", -1),
+        ("num_layers", 10**30),
+        ("hidden_size", 1.5),
+        ("rope_theta", 0.0),
+        ("tie_word_embeddings", 1),
+    ],
+)
+def test_sizes_in_metadata_that_no_model_has_are_named(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"model_shape, {key}: expected a "):
+        ModelShape.from_json({**MINIMAX_M2_5.to_json(), key: value}, "profile_meta.json")
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_experts", 0), ("per_token", 9), ("width", "x")])
+def test_experts_in_metadata_that_no_model_has_are_named(key: str, value: object) -> None:
+    good = {"num_experts": 8, "per_token": 2, "width": 64, "shared_width": 0, "num_dense_layers": 0}
+    with pytest.raises(InputError, match=f"model_shape, experts, {key}: "):
+        Experts.from_json({**good, key: value}, "profile_meta.json")
+
+
+@pytest.mark.parametrize("key", ["tie_word_embeddings", "attention_bias"])
+def test_a_text_is_neither_true_nor_false(tmp_path: Path, key: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**TINY.to_hf_config(), key: "false"}))
+    with pytest.raises(InputError, match=f"{key}: expected true or false, found 'false'"):
+        ModelShape.from_config_file(tmp_path)
 
 
 @pytest.mark.parametrize(

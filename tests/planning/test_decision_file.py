@@ -265,6 +265,11 @@ def another_workload(tmp_path: Path) -> None:
             r"had 2\d\d.* requests/s; a load is the number of clients",
         ),
         (('accept = ["warmed_up"]', 'accept = ["roles"]'), "cannot be accepted"),
+        (('slo = "ttft_p90=3ms"', 'slo = "ttft_p90=3ms"\nshare = "x"'), "share: expected a fract"),
+        (('slo = "ttft_p90=3ms"', 'slo = "ttft_p90=3ms"\nshare = true'), "share: expected a fra"),
+        (('"real-1-200-0"', '"a\\u0000b"'), "point 1, real: .* is no name that a file can have"),
+        (('"real-1-200-0"', f'"{"a" * 300}"'), "point 1, real: .* is no name that a file can have"),
+        (('slo = "', 'state = {warmup = 2001-01-01}\nslo = "'), "expected a value of JSON"),
         (('slo = "ttft_p90=3ms"', 'slo = "ttft_p80=3ms"'), "slo: .*expected METRIC"),
     ],
 )

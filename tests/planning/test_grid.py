@@ -57,6 +57,8 @@ def test_a_grid_that_makes_no_sense_is_refused(tmp_path: Path, text: str, says: 
     [
         ("rat = 2", "load.rat: is unknown"),
         ("burst_size = 0", "--burst-size 0"),
+        ("burstiness = true", "--burstiness True: expected a number"),
+        ('lengths_from = "a\\u0000b"', "is no name that a file can have"),
         ("burstiness = 1" + "0" * 400, "--burstiness 10.*: expected a number above 0"),
         ('decode = "many"', "expected N or MIN:MAX"),
     ],

@@ -85,6 +85,13 @@ def test_a_row_that_stands_twice_counts_in_no_mean(tmp_path: Path) -> None:
         read_points(path)
 
 
+def test_a_column_stands_once(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", {})
+    path.write_text("".join(f"{line},{line.split(',')[0]}\n" for line in path.read_text().split()))
+    with pytest.raises(InputError, match="line 1: the column 'model' is there twice"):
+        read_points(path)
+
+
 def test_a_table_needs_its_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("model,isl\nx,1\n")
     with pytest.raises(InputError, match="the column 'hardware' is missing"):

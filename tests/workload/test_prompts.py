@@ -138,6 +138,7 @@ GOOD = '{"prompt_id":0,"seed":1,"num_tokens":4}\n'
         ('{"prompt_id":0,"token_ids":[1,-2]}', "line 1, token_ids: is not a valid"),
         ('{"prompt_id":0,"token_ids":[1,true]}', "line 1, token_ids: is not a valid"),
         ('{"prompt_id":0,"token_ids":[1,NaN]}', "line 1, token_ids: is not a valid"),
+        ('{"prompt_id":0,"token_ids":[1,2147483648]}', "line 1, token_ids: is not a valid"),
         ('{"prompt_id":-1,"text":"a"}', "line 1, prompt_id: is not a valid"),
         ('{"prompt_id":0,"seed":1}', "line 1, num_tokens: is needed with seed"),
         ('{"prompt_id":0,"block_hashes":[1]}', "line 1, block_tokens: is needed with block"),

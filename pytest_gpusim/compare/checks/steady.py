@@ -87,8 +87,9 @@ def _series(sides: Sides) -> Iterator[_Series]:
             continue
         ratio = logs[:-1] - logs[-1]
         if column == "ttft":
-            beside = [np.log(_prompts_beside(each, queued).reindex(order)) for each in (*real, sim)]
-            more = pd.concat(beside, axis=1).to_numpy()[complete].T
+            beside = [_prompts_beside(each, queued).reindex(order) for each in (*real, sim)]
+            # At least its own; a sum of very long ones may have lost that.
+            more = np.log(np.maximum(pd.concat(beside, axis=1).to_numpy()[complete].T, 1.0))
             ratio -= np.maximum(more[:-1] - more[-1], 0.0)
         yield _Series(name, ratio, logs[-1])
 
