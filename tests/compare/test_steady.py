@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -47,3 +48,13 @@ def test_a_slow_moment_is_a_warm_up_only_at_the_start() -> None:
         real = [slowed(Planted().real[0], np.where(slow, 1.5, 1.0)), *Planted().real[1:]]
         comparison = Planted(real=real, work=WORK).comparison()
         assert status(comparison, "steady") == expected, comparison.checks
+
+
+def test_a_request_that_took_no_time_is_left_aside_without_a_warning() -> None:
+    first, *others = Planted().real
+    some = np.where(np.arange(len(RIGHT.first)) == 3, 0.0, 1.0)
+    none = replace(first, scheduled=first.scheduled * some, first=first.first * some)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparison = Planted(real=[none, *others]).comparison()
+    assert status(comparison, "steady") == "pass", comparison.checks
