@@ -18,7 +18,7 @@ from typing import Any
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
 from pytest_gpusim.limits import DOCUMENT_BYTES
-from pytest_gpusim.texts import open_text, read_text_within
+from pytest_gpusim.texts import lines_within, open_text, read_text_within
 
 NS = 1_000_000_000
 _MOST = 2**63 - 1
@@ -206,14 +206,10 @@ def read_lines(
     """
     limit = DOCUMENT_BYTES.value
     bad = bad or NEVER
-    number = 0
     begun = False
     with open_text(path) as stream:
-        while line := stream.readline(limit + 1):
-            number += 1
+        for number, line in enumerate(lines_within(path, stream, DOCUMENT_BYTES), start=1):
             where = f"line {number}"
-            if len(line) > limit:
-                raise InputError(path, where, f"is longer than {limit:,}", DOCUMENT_BYTES.advice)
             if not line.strip():
                 continue
             begins, begun = not begun, True

@@ -114,6 +114,20 @@ def read_text_within(
         return content.decode(encoding)
 
 
+def lines_within(path: Path, stream: TextIO, limit: Limit) -> Iterator[str]:
+    """The lines of an opened text, none longer than a limit.
+
+    Raises:
+        InputError: One is; names it.
+    """
+    most, number = limit.value, 0
+    while line := stream.readline(most + 1):
+        number += 1
+        if len(line) > most:
+            raise InputError(path, f"line {number}", f"is longer than {most:,}", limit.advice)
+        yield line
+
+
 @contextmanager
 def _errors_of(path: Path, *, expected: str = "", fix: str = "") -> Iterator[None]:
     try:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.artifacts import safe_name
 from pytest_gpusim.bundle.commands import OTHER_SOURCES, profile_command, vidur_command
 from pytest_gpusim.bundle.match import metadata_mismatches
-from pytest_gpusim.bundle.schema import ATTENTION, META, MLP
-from pytest_gpusim.errors import InputError
+from pytest_gpusim.bundle.metadata import check_kinds
+from pytest_gpusim.bundle.schema import ATTENTION, META, META_KEYS, MLP
+from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.json_documents import read_json
 
 if TYPE_CHECKING:
@@ -174,12 +175,17 @@ def place_of(bundle: Path) -> Path | None:
 
 
 def unchecked_meta(directory: Path) -> dict[str, Any]:
-    """What the metadata say, unchecked; nothing where they cannot be read."""
+    """What the metadata say, complete or not; nothing where they cannot be read, or say something
+    that is none of its kind.
+    """
     try:
         meta = read_json(directory / META)
-    except InputError:
+        if not isinstance(meta, dict):
+            return {}
+        check_kinds(directory / META, {**dict.fromkeys(META_KEYS), "digest": "", **meta})
+    except GpusimError:
         return {}
-    return meta if isinstance(meta, dict) else {}
+    return meta
 
 
 def _variants(root: Path, model: str, hardware: str) -> list[Path]:

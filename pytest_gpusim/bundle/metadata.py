@@ -41,7 +41,7 @@ def read_bundle_meta(directory: Path) -> dict[str, Any]:
     for key in META_KEYS:
         if key not in meta:
             raise InputError(path, key, "is missing", fix)
-    _check_kinds(path, meta, fix)
+    check_kinds(path, meta, fix)
     return meta
 
 
@@ -66,7 +66,9 @@ def identity_findings(meta: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _check_kinds(path: Path, meta: Mapping[str, Any], fix: str) -> None:
+def check_kinds(path: Path, meta: Mapping[str, Any], fix: str = "") -> None:
+    """Raise `GpusimError`, with the key, where metadata say something that is none of its kind."""
+
     def refuse(key: str, expected: str) -> None:
         raise InputError(path, key, f"expected {expected}, found {meta[key]!r}", fix)
 
@@ -87,13 +89,15 @@ def _check_kinds(path: Path, meta: Mapping[str, Any], fix: str) -> None:
     texts = meta.get("calibrated_on") or []
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
         refuse("calibrated_on", "a list of texts")
+    if not isinstance(meta.get("distrusted") or [], list):
+        refuse("distrusted", "a list")
     try:
         check_fitted(JsonObject(path, "", dict(meta)))
         EngineSettings.from_mapping(
             meta.get("engine_settings") or {}, f"{path}: engine_settings", strict=False
         )
     except GpusimError as error:
-        raise UsageError(f"{error}; {fix}") from None
+        raise UsageError(f"{error}; {fix}" if fix else str(error)) from None
 
 
 def _is_count(value: object) -> bool:

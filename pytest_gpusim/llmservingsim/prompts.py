@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.runs.importers.base import ImportedRequest
 from pytest_gpusim.tables import find_table
-from pytest_gpusim.texts import open_text, whole_number
+from pytest_gpusim.texts import lines_within, open_text, whole_number
 
 _NAME = "workload.jsonl"
 TokenIds = list[tuple[int, ...] | None]
@@ -81,7 +82,7 @@ def _read(path: Path) -> tuple[list[_Prompt], list[str]]:
     unread = sessions = place = 0
     try:
         with open_text(path) as stream:
-            for text in stream:
+            for text in lines_within(path, stream, DOCUMENT_BYTES):
                 if not text.strip():
                     continue
                 record = _record(text)
@@ -135,7 +136,7 @@ def _numbers(requests_path: Path) -> list[int | None]:
     """The last number in each request's id, where all have one of their own."""
     numbers: list[int | None] = []
     with open_text(requests_path) as stream:
-        for text in stream:
+        for text in lines_within(requests_path, stream, DOCUMENT_BYTES):
             if text.strip():
                 found = re.findall(r"\d+", str(_record(text).get("request_id")))
                 numbers.append(whole_number(found[-1]) if found else None)

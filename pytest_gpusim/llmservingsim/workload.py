@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
+from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt, shared_prompts
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.texts import lines_within, open_text
 from pytest_gpusim.workload.importers.base import Trace, TraceRequest, write_trace
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
@@ -136,7 +137,7 @@ def read_lines(path: Path) -> list[Line]:
     """
     lines: list[Line] = []
     with open_text(path, fix=_FIX) as stream:
-        for number, text in enumerate(stream, start=1):
+        for number, text in enumerate(lines_within(path, stream, DOCUMENT_BYTES), start=1):
             if text.strip():
                 lines.extend(_lines_of(path, f"line {number}", text, session=number))
     if not lines:

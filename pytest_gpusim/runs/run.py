@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import read_json
+from pytest_gpusim.limits import DOCUMENT_BYTES
 from pytest_gpusim.runs.schema import BATCHES, META, PREDICTION
 from pytest_gpusim.tables import find_table
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.texts import lines_within, open_text
 from pytest_gpusim.workload.load import Load, SessionTurn, turns_followed
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Run:
         known = {} if known is None else known
         batches: list[dict[int, int]] = []
         with open_text(path) as stream:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(lines_within(path, stream, DOCUMENT_BYTES), start=1):
                 batch = known.get(line)
                 if batch is None:
                     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json, plain_json
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.limits import DOCUMENT_BYTES
+from pytest_gpusim.texts import lines_within, open_text
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read_prompts(path: Path) -> dict[int, Prompt]:
     """Read ``prompts.jsonl``; raises `InputError` with line and field."""
     prompts: dict[int, Prompt] = {}
     with open_text(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(lines_within(path, stream, DOCUMENT_BYTES), start=1):
             if line.strip():
                 prompt = _read_prompt(path, f"line {number}", line)
                 if prompt.prompt_id in prompts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -43,6 +44,14 @@ def test_several_variants_that_fit_are_an_error_that_lists_them(variants):
     assert "name one as --profiling-root" in message
     assert resolve_root(variants / PLACE / "bf16", "tiny/model", "cpu").name == "bf16"
     assert resolve_root(variants / PLACE, "tiny/model", "cpu") == variants / PLACE
+
+
+def test_a_variant_of_the_wrong_kinds_stays_visible(variants, tmp_path):
+    shutil.copytree(variants, tmp_path / "root")
+    path = tmp_path / "root" / PLACE / "bf16" / "profile_meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tensor_parallel_sizes": 5}))
+    with pytest.raises(InputError, match=r"several variants fit: .*bf16 \(no metadata\)"):
+        resolve_root(tmp_path / "root", "tiny/model", "cpu", ENGINE, "Another processor, 4 cores")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def readers(scratch: Path) -> list[Reader]:
     from tests.fuzz.carried import carriers
     from tests.fuzz.deployments import deployment_readers
     from tests.fuzz.folders import folder_readers
+    from tests.fuzz.options import option_readers
     from tests.fuzz.statements import statement_readers
 
     carried = carriers(scratch)
@@ -56,6 +57,7 @@ def readers(scratch: Path) -> list[Reader]:
         *_workload_importers(scratch, carried),
         *_own_directories(scratch, carried),
         *deployment_readers(scratch, carried),
+        *option_readers(scratch),
     ]
 
 

@@ -126,6 +126,14 @@ def test_ids_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
 GOOD = '{"prompt_id":0,"seed":1,"num_tokens":4}\n'
 
 
+def test_a_line_beyond_the_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUSIM_MAX_DOCUMENT_BYTES", "60")
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(GOOD + '{"prompt_id":1,"text":"' + "a" * 60)
+    with pytest.raises(InputError, match=r"line 2: is longer than 60; .*GPUSIM_MAX_DOCUMENT"):
+        read_prompts(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
