@@ -17,7 +17,7 @@ from pytest_gpusim.cli.common import (
     out_of,
     print_json,
 )
-from pytest_gpusim.errors import CheckFailed, GpusimError, UsageError
+from pytest_gpusim.errors import CheckFailed, GpusimError, InputError, UsageError
 from pytest_gpusim.printing import print_lines, printed_width
 from pytest_gpusim.registry import Registry
 
@@ -128,7 +128,10 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     history = History.read(options.history) if options.history else None
     comparison = compare_runs(
         real,
-        [load_simulated_run(path, registry) for path in simulated],
+        [
+            load_simulated_run(path, registry, replayed=lambda file: _replayed(real[0], file))
+            for path in simulated
+        ],
         workload=_workload(real),
         accept=accept,
         stated=parse_statements(options.state),
@@ -153,6 +156,17 @@ def _workload(real: Sequence[Run]) -> Workload | None:
 
     digests = {run.meta.get("workload_digest") for run in real}
     return workload_of(real[0]) if len(digests) == 1 and None not in digests else None
+
+
+def _replayed(real: Run, file: Path) -> Path:
+    """The requests of the real run, for a table of simulated ones without arrivals."""
+    from pytest_gpusim.runs.as_workload import import_run
+    from pytest_gpusim.workload.store import store_workload
+
+    if not real.is_open_loop:
+        problem = "has no column of arrivals, which in a closed loop are the simulation's own"
+        raise InputError(file, "", problem, "add one, such as arrival_ms")
+    return store_workload(DEFAULT_ROOT / "workloads", lambda out: import_run(real.path, out, {}))
 
 
 def _tolerances(options: argparse.Namespace) -> Mapping[str, Given] | None:

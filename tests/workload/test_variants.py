@@ -241,3 +241,17 @@ def test_a_tables_moments_may_be_dates(tmp_path: Path) -> None:
     text = "in,out,ts\n100,5,2024-05-01T00:00:00Z\n100,5,2024-05-01T00:00:02.5Z\n"
     columns = "arrival=ts,prefill=in,decode=out"
     assert arrivals(load("csv", text, tmp_path, columns=columns)) == [0, 5 * S // 2]
+
+
+def test_hashes_as_pandas_writes_texts(tmp_path: Path) -> None:
+    head = "arrived_at,num_prefill_tokens,num_decode_tokens,block_hash_ids,block_size\n"
+    rows = "0,100,4,\"['a', 'b']\",64\n1,100,4,\"['a', 'c']\",64\n"
+    prompts = load("vidur", head + rows, tmp_path).prompts
+    assert prompts is not None
+    assert [prompt.block_hashes for prompt in prompts.values()] == [(-1, -2), (-1, -3)]
+
+
+def test_blank_rows_and_comments_of_a_trace(tmp_path: Path) -> None:
+    text = VIDUR.rpartition("\n")[0]
+    plain = load("vidur", text + "\n", tmp_path)
+    assert load("vidur", f"# mine\n{text}\n,,\n# end\n", tmp_path).requests == plain.requests

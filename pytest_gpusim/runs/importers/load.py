@@ -83,7 +83,11 @@ def load_real_runs(
 
 
 def load_simulated_run(
-    path: Path | str, registry: HasRunImporters, *, store: Path = DEFAULT_ROOT
+    path: Path | str,
+    registry: HasRunImporters,
+    *,
+    store: Path = DEFAULT_ROOT,
+    replayed: Callable[[Path], Path] | None = None,
 ) -> Run:
     """Read the run directory of a simulation, or import another simulator's own file.
 
@@ -91,6 +95,7 @@ def load_simulated_run(
         path: A run directory, or a file of a simulator that a registered importer recognises.
         registry: Whose importers may be used.
         store: Below it, an imported run gets a directory of its own, by its simulator.
+        replayed: Gives, of the file, the workload that was simulated, for one without arrivals.
     """
     path = Path(path)
     if is_run_directory(path, registry):
@@ -102,7 +107,10 @@ def load_simulated_run(
     simulator = getattr(importer, "simulator", None)
     out = store / safe_name(f"{simulator or 'simulated'}_runs") / id_of_file(path)
     # A table of one's own may be of either side; it stands where a simulation is asked for.
-    own = {"simulator": "simulated"} if kind == "csv" else {}
+    own: dict[str, Any] = {"simulator": "simulated"} if kind == "csv" else {}
+    lacks_arrivals = getattr(importer, "lacks_arrivals", None)
+    if replayed is not None and lacks_arrivals is not None and lacks_arrivals(path):
+        own["workload"] = replayed(path)
     return call_importer(kind, importer, [path], out, own)
 
 

@@ -39,6 +39,7 @@ _USUAL = {
         "output_length", "output_len", "decode", "osl",
     ),
     "cached": ("num_cached_tokens", "cached_tokens"),
+    "id": ("request_id", "id"),
     "model": ("model",),
     "session": ("session_id", "conversation_id"),
     "status": ("status", "success"),
@@ -164,7 +165,8 @@ class _Table:
                     self._path,
                     "",
                     f"no column is known to be {role} (such as {role}_ms)",
-                    f"name it: --columns arrival=…,{role}=…,unit=ms",
+                    f"name it: gpusim import-run csv {self._path} "
+                    f"--columns arrival=…,{role}=…,unit=ms",
                 )
         known = self._workload is not None
         for role in ("arrival", "prefill", "decode"):
@@ -173,7 +175,8 @@ class _Table:
                     self._path,
                     "",
                     f"no column is known to be {role}",
-                    f"name it with --columns {role}=…, or give the --workload that was replayed",
+                    f"name it with gpusim import-run csv {self._path} --columns {role}=…, or give "
+                    "there the --workload that was replayed",
                 )
 
     def notes(self) -> list[str]:
@@ -261,5 +264,11 @@ class _Table:
         return None if delay is None else arrival + delay
 
 
+def _lacks_arrivals(path: Path) -> bool:
+    columns = usual_columns(next(_rows(path), None))
+    return "arrival" not in columns.names
+
+
 # Where a table has no arrivals, those of the workload that was replayed are taken.
 import_run.takes_workload = True  # type: ignore[attr-defined]
+import_run.lacks_arrivals = _lacks_arrivals  # type: ignore[attr-defined]

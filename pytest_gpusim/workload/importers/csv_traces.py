@@ -29,7 +29,7 @@ from pytest_gpusim.columns import (
 from pytest_gpusim.documents import LeftOut
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import parse_json
-from pytest_gpusim.texts import open_text
+from pytest_gpusim.texts import open_text, python_literal
 from pytest_gpusim.workload.importers.base import (
     NS,
     Trace,
@@ -195,7 +195,9 @@ def _hashed(trace: Trace, clock: Clock, chosen: ImportOptions) -> Iterator[Trace
             if size is None:
                 raise row.wrong("block_size", "a whole number (or --block-size N)", "nothing")
             where = f"{row.where}, column {_HASHES}"
-            found = parse_json(str(row.cell(_HASHES) or "[]"), trace.file, where)
+            text = str(row.cell(_HASHES) or "[]")
+            # pandas writes a list of texts as Python does.
+            found = python_literal(text) if "'" in text else parse_json(text, trace.file, where)
             prompt = blocks.prompt(number, found, prefill, size, where)
         except InputError as error:
             bad(error)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_gpusim.cli import main
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run
@@ -83,3 +86,56 @@ def test_outputs_that_fit_no_time_per_token_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="column output: expected as many tokens as fit TTFT, TPO"):
         load(tmp_path, "sim.csv", servingsim(*outputs))
+
+
+# A simulator of one's own, that writes TTFT and E2E alone.
+
+TIMES = [(0.020, 0.035, 4), (0.030, 0.060, 5), (0.025, 0.055, 4)]
+
+
+def measured(place: Path, **more: Any) -> None:
+    """A result of vllm bench, of the same times."""
+    document = {
+        "model_id": "m", "duration": 3.0, "completed": 3, "request_rate": 1.0,
+        "start_times": [5.0, 6.0, 7.0], "queue_times": [0.0] * 3, "errors": [""] * 3,
+        "ttfts": [first for first, _, _ in TIMES],
+        "itls": [[(last - first) / (n - 1)] * (n - 1) for first, last, n in TIMES],
+        "latencies": [last for _, last, _ in TIMES],
+        "input_lens": [100, 200, 100], "output_lens": [n for _, _, n in TIMES], **more,
+    }  # fmt: skip
+    (place / "real.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("order", "named"), [((0, 1, 2), False), ((0, 1, 2), True), ((2, 0, 1), True)]
+)
+def test_times_alone_are_those_of_the_real_sides_requests(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    order: tuple[int, ...],
+    named: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measured(tmp_path)
+    rows = [
+        [*([str(n)] if named else []), f"{TIMES[n][0] * 1100:.6f}", f"{TIMES[n][1] * 1100:.6f}"]
+        for n in order
+    ]
+    head = [*(["request_id"] if named else []), "ttft_ms", "e2e_ms"]
+    Path("sim.csv").write_text("".join(",".join(row) + "\n" for row in [head, *rows]))
+    main(["compare", "real.json", "sim.csv", "--json"])
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    for name in ("ttft", "tpot", "e2e"):
+        for statistic in ("p50", "p90", "mean"):
+            assert metrics[name][statistic]["error"] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_a_closed_loops_arrivals_are_the_simulations_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measured(tmp_path, max_concurrency=1, request_rate="inf")
+    Path("sim.csv").write_text("ttft_ms,e2e_ms\n20,35\n30,60\n25,55\n")
+    assert main(["compare", "real.json", "sim.csv"]) == 2
+    assert "sim.csv: has no column of arrivals, which in a closed loop" in capsys.readouterr().err
