@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from pytest_gpusim.bundle.reader import digest_tables, read_bundle_tables
 from pytest_gpusim.bundle.schema import ATTENTION, META, MLP, PER_SEQUENCE, Bundle
 from pytest_gpusim.bundle_checks import shape_checks, table_checks
 from pytest_gpusim.bundle_checks.requirements import Requirements
-from pytest_gpusim.bundle_checks.series import series_of
 from pytest_gpusim.bundle_checks.templates import Templates
 from pytest_gpusim.checks import Check, Status
 from pytest_gpusim.deployment.resolution import with_defaults
@@ -60,6 +60,11 @@ class Checker:
             "model": required.model_name,
             "hardware": required.hardware_name,
         }
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the tables' files as they are."""
+        return digest_tables(self.path)
 
     @property
     def command(self) -> str:
@@ -124,7 +129,7 @@ class Checker:
         return bundle
 
     def _digest(self) -> None:
-        if digest_tables(self.path) == self.meta["digest"]:
+        if self.digest == self.meta["digest"]:
             self._status("digest", "pass", "the tables are those that were written")
         else:
             text = "digest: the tables were changed after they were written"
@@ -145,10 +150,8 @@ class Checker:
             judge("duplicates", contradicting, "")
         else:
             judge("duplicates", repeated, "every point is there once", "warn")
-        series = list(series_of(bundle))
-        outliers = table_checks.outlier_findings(series)
+        outliers, falls = table_checks.series_findings(bundle, self.digest)
         judge("outliers", outliers, "no point is far from its neighbours")
-        falls = table_checks.monotone_findings(series)
         judge("monotone", falls, "more work is not much cheaper")
         missing = _missing_sequence_operators(bundle)
         judge("sequence_operators", missing, "LM head and sampler are profiled", "warn")

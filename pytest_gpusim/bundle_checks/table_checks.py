@@ -5,6 +5,7 @@ Each returns what is wrong, one line per finding, naming file, line or point, an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from pytest_gpusim.bundle_checks.series import (
     MATRIX_PRODUCTS,
     Series,
     operators_of,
+    series_of,
 )
 from pytest_gpusim.tables import line_of
 
@@ -99,6 +101,25 @@ def zero_findings(bundle: Bundle) -> list[str]:
         and len(times := bundle.mlp[time_column(name)].dropna())
         and not times.any()
     ]
+
+
+_OF_SERIES: dict[str, tuple[list[str], list[str]]] = {}
+
+
+def series_findings(bundle: Bundle, digest: str) -> tuple[list[str], list[str]]:
+    """`outlier_findings` and `monotone_findings`, looked for once in the same tables.
+
+    Recordings carry copies of one profile.
+
+    Args:
+        bundle: The bundle, as its files are.
+        digest: Of the files of its tables.
+    """
+    content = f"{digest} {json.dumps(bundle.meta, sort_keys=True)}"
+    if content not in _OF_SERIES:
+        series = list(series_of(bundle))
+        _OF_SERIES[content] = outlier_findings(series), monotone_findings(series)
+    return _OF_SERIES[content]
 
 
 def monotone_findings(series: Iterable[Series]) -> list[str]:

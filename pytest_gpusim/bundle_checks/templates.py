@@ -42,16 +42,18 @@ class Templates:
         Shape columns do not count: patching them is how a template is passed off. Neither does the
         order of rows and columns, nor what else a table holds.
         """
-        identity, numbers = _identity(bundle), self._of(bundle)
-        if identity is None or numbers is None:
+        identity = _identity(bundle)
+        if identity is None:
             return []
-        return [
-            str(other)
+        strangers = [
+            other
             for other in others
-            if other.resolve() != bundle.resolve()
-            and _identity(other) not in (None, identity)
-            and self._of(other) == numbers
+            if other.resolve() != bundle.resolve() and _identity(other) not in (None, identity)
         ]
+        numbers = self._of(bundle) if strangers else None
+        if numbers is None:
+            return []
+        return [str(other) for other in strangers if self._of(other) == numbers]
 
     def _of(self, bundle: Path) -> str | None:
         place = bundle.resolve()

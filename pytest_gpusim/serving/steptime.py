@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ class StepTimeModel:
         self._decode = ragged_grid(*grids.decode)
         self._mixed = grids.mixed_interpolant()
         self._joint_prefill = grids.joint_prefill
-        self._overhead = interpolate_overhead(tables.overhead)
+        self._engine_times = tables.overhead
         self._all_reduce = ragged_grid(*tables.all_reduce) if tables.all_reduce else None
         self._skew = bundle.skew
         self._token_times: dict[int, tuple[float, bool]] = {}
@@ -133,6 +134,11 @@ class StepTimeModel:
         return StepTime(
             max(1, round(time)), outside or fixed_outside, prefill, decode, mixed, overhead
         )
+
+    @cached_property
+    def _overhead(self) -> Interpolant | None:
+        """Built when a step is priced: triangles of scattered points take an import of scipy."""
+        return interpolate_overhead(self._engine_times)
 
     def _time_of_sizes(
         self, prefill_tokens: int, decodes: int, sequences: int
