@@ -7,7 +7,7 @@ import re
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _INT64_LIMIT = 2**63
+_EXACT = 2**53
+"""Below it a float holds every whole number."""
 _DIGITS = 19
 _RENAMED = re.compile(r"\.\d+$")
 # index_col: a first row that is too long must not turn a column into the index.
@@ -58,10 +60,44 @@ def read_table(
     Raises:
         InputError: The file is missing, empty, or a cell is not what its column asks for.
     """
-    import pandas as pd
-
     whole = [column for column in integers if column not in nullable]
-    frame = _parse(path, [integers, whole] if nullable else [whole], fix)
+    floats = [column for column in integers if column in nullable]
+    as_text = dict.fromkeys(whole, "int64")
+    attempts = [{**dict.fromkeys(integers, "int64"), **dict.fromkeys(numbers, "float64")}, as_text]
+    if floats:
+        attempts.insert(1, {**as_text, **dict.fromkeys([*floats, *numbers], "float64")})
+
+    def read(kinds: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+        frame = _parse(path, kinds, fix)
+        _require_columns(path, frame, required, fix)
+        return _with_arrays(
+            frame,
+            lambda column, cells: (
+                _numeric(
+                    path,
+                    cells,
+                    whole=column in integers,
+                    nullable=column in nullable,
+                    signed=column in signed,
+                    fix=fix,
+                )
+                if column in integers or column in numbers
+                else cells.array
+            ),
+        )
+
+    try:
+        return read(attempts)
+    except _Unclear:
+        return read([as_text])
+
+
+class _Unclear(Exception):
+    """Only its text can tell what is wrong with a cell, or all digits of it."""
+
+
+def _require_columns(path: Path, frame: pd.DataFrame, required: Sequence[str], fix: str) -> None:
+    """Hold the names to what is required; blanks around them do not count."""
     if any(_RENAMED.search(column) for column in frame.columns):
         # pandas calls the second of two columns x "x.1".
         with open_text(path, fix=fix) as stream:
@@ -75,24 +111,14 @@ def read_table(
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(path, f"column {twice}", "is there twice", fix)
-    # Put together once, of bare arrays: each column set in a table costs as much as reading it.
-    return pd.DataFrame(
-        {
-            column: _numeric(
-                path,
-                cells,
-                whole=column in integers,
-                nullable=column in nullable,
-                signed=column in signed,
-                fix=fix,
-            )
-            if column in integers or column in numbers
-            else cells.array
-            for column, cells in frame.items()
-        },
-        index=frame.index,
-        copy=False,
-    )
+
+
+def _with_arrays(frame: pd.DataFrame, of: Callable[[str, pd.Series], Any]) -> pd.DataFrame:
+    """Put together once, of bare arrays: each column set in a table costs as much as reading it."""
+    import pandas as pd
+
+    columns = {column: of(column, cells) for column, cells in frame.items()}
+    return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
 def line_of(path: Path, position: int) -> str:
@@ -201,10 +227,12 @@ def medians(frame: pd.DataFrame, axes: Sequence[str], column: str) -> tuple[np.n
     """
     import numpy as np
 
-    columns = [
-        frame[name].to_numpy(dtype="float64", na_value=float("nan")) for name in (*axes, column)
-    ]
-    rows = np.column_stack(columns)
+    def floats(cells: pd.Series) -> np.ndarray:
+        how = {} if cells.dtype.kind == "f" else {"na_value": float("nan")}
+        found: np.ndarray = cells.to_numpy(dtype="float64", **how)
+        return found
+
+    rows = np.column_stack([floats(frame[name]) for name in (*axes, column)])
     rows = rows[~np.isnan(rows).any(axis=1)]
     rows = rows[np.lexsort(rows[:, -2::-1].T)]
     points, values = rows[:, :-1], rows[:, -1]
@@ -248,8 +276,8 @@ def refuse_row(
     raise InputError(path, where, f"expected {expected}, found {found!r}")
 
 
-def _parse(path: Path, whole: Sequence[Sequence[str]], fix: str) -> pd.DataFrame:
-    """The table with the first of ``whole`` columns as int64 whose cells allow it, else as text."""
+def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.DataFrame:
+    """The table with columns of the first kinds that its cells allow; the others, or all, text."""
     import pandas as pd
 
     try:
@@ -258,9 +286,9 @@ def _parse(path: Path, whole: Sequence[Sequence[str]], fix: str) -> pd.DataFrame
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # What cannot be cast is read again, as text, and named.
             warnings.simplefilter("ignore", RuntimeWarning)
-            for columns in whole:
+            for kinds in attempts:
                 with suppress(ValueError, OverflowError):
-                    return _read_csv(path, _kinds(dict.fromkeys(columns, "int64")))
+                    return _read_csv(path, _kinds(kinds))
             return _read_csv(path, str)
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
@@ -306,6 +334,8 @@ def _numeric(
         if not signed and (numbers < 0).any():
             refuse(numbers < 0, "a number that is not negative")
         return pd.arrays.IntegerArray(numbers, np.zeros(len(numbers), dtype=bool))
+    if cells.dtype.kind == "f":
+        return _of_floats(cells.to_numpy(copy=True), whole, nullable, signed)
     empty = cells.isna().to_numpy(dtype=bool)
     some = bool(empty.any())
     expected = "a whole number" if whole else "a finite number"
@@ -331,6 +361,26 @@ def _numeric(
         # Through float, large whole numbers would lose digits.
         values = present.map(lambda cell: int(cell) if _is_digits(cell) else int(float(cell)))
     return values.astype("Int64").reindex(cells.index).array
+
+
+def _of_floats(floats: np.ndarray, whole: bool, nullable: bool, signed: bool) -> Any:
+    """A column that the parser read as floats, as its text would be; raises `_Unclear`."""
+    import numpy as np
+    import pandas as pd
+
+    empty = np.isnan(floats)
+    known = floats[~empty] if empty.any() else floats
+    exact = bool((np.abs(known) < _EXACT).all())
+    if (
+        (len(known) < len(floats) and not nullable)
+        or not exact
+        or (not signed and (known < 0).any())
+        or (whole and (known % 1 != 0).any())
+    ):
+        raise _Unclear
+    if not whole:
+        return floats
+    return pd.arrays.IntegerArray(np.where(empty, 1, floats).astype("int64"), empty)
 
 
 def _is_digits(cell: str) -> bool:
