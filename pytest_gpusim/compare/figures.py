@@ -192,6 +192,7 @@ def compare_metrics(
                 if name in run.unavailable
             )
             continue
+        instant = real[0].instant(metric.name)
         for statistic in metric.statistics:
             values = tuple(statistic.of(column) for column in known)
             name = figure_name(metric, statistic)
@@ -202,6 +203,6 @@ def compare_metrics(
                 values[len(real) :],
                 min(len(column) for column in known),
                 (history or {}).get(name),
-                real[0].instant(metric.name),
+                instant,
             )
     return Figures(by_name, unavailable, dict(slo or {}), frozenset(lacking))

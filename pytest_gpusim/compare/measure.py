@@ -40,9 +40,13 @@ class RunMetrics:
     @property
     def makespan(self) -> float:
         """From the first arrival to the last completion, ns."""
-        rows = self.requests
-        ends = rows["arrival_time_ns"] + rows["e2e"]
-        return float(ends.max() - rows["arrival_time_ns"].min())
+        import numpy as np
+
+        arrivals = self.requests["arrival_time_ns"].to_numpy()
+        if not len(arrivals):
+            return float("nan")
+        ends = arrivals + self.requests["e2e"].to_numpy()
+        return float(np.fmax.reduce(ends) - np.fmin.reduce(arrivals))
 
     def values(self, metric: str) -> np.ndarray | None:
         """The defined values of a metric, ns, one alone where it is of the run; None where it
@@ -108,10 +112,9 @@ def measure_run(
         leave_out: Requests that do not count, besides the run's own error rows.
     """
     import numpy as np
+    import pandas as pd
 
-    rows = run.finished
-    rows = rows[~rows["request_id"].isin(list(leave_out))].set_index("request_id")
-    table = _as_floats(rows)
+    table = _as_floats(run.requests, leave_out)
     tokens, unavailable = run.tokens, dict[str, str]()
     cut = 0
     if lengths is not None:
@@ -127,13 +130,24 @@ def measure_run(
         elif cut:
             table, tokens = _cut(table, run, table.index[too_long], lengths)
 
-    gaps = table["num_tokens"] - 1
-    requests = table[["arrival_time_ns", "num_prefill_tokens", "num_tokens"]].copy()
-    requests["ttft"] = table["first"] - table["arrival_time_ns"]
-    requests["tpot"] = (table["completion"] - table["first"]) / gaps.where(gaps > 0)
-    requests["e2e"] = table["completion"] - table["arrival_time_ns"]
-    requests["normalized_e2e"] = requests["e2e"] / table["num_tokens"]
-    requests["queue_delay"] = table["scheduled"] - table["arrival_time_ns"]
+    column = {name: table[name].to_numpy() for name in table}
+    arrival, tokens_out = column["arrival_time_ns"], column["num_tokens"]
+    first, completion = column["first"], column["completion"]
+    gaps, lasting = tokens_out - 1, completion - arrival
+    with np.errstate(divide="ignore", invalid="ignore"):
+        requests = pd.DataFrame(
+            {
+                "arrival_time_ns": arrival,
+                "num_prefill_tokens": column["num_prefill_tokens"],
+                "num_tokens": tokens_out,
+                "ttft": first - arrival,
+                "tpot": (completion - first) / np.where(gaps > 0, gaps, np.nan),
+                "e2e": lasting,
+                "normalized_e2e": lasting / tokens_out,
+                "queue_delay": column["scheduled"] - arrival,
+            },
+            index=table.index,
+        )
 
     itl = None
     if tokens is not None:
@@ -151,10 +165,15 @@ def _after_answers(run: Run) -> frozenset[int]:
     return frozenset(rows["request_id"].tolist())
 
 
-def _as_floats(rows: pd.DataFrame) -> pd.DataFrame:
+def _as_floats(rows: pd.DataFrame, leave_out: Collection[int]) -> pd.DataFrame:
+    """What a run says of its requests, by ``request_id``, without error rows."""
     import numpy as np
     import pandas as pd
 
+    kept = (rows["status"] != "error").to_numpy(dtype=bool)
+    ids = rows["request_id"].to_numpy(dtype="int64")
+    if leave_out:
+        kept = kept & ~np.isin(ids, list(leave_out))
     columns = {
         "arrival_time_ns": "arrival_time_ns",
         "num_prefill_tokens": "num_prefill_tokens",
@@ -165,10 +184,10 @@ def _as_floats(rows: pd.DataFrame) -> pd.DataFrame:
     }
     return pd.DataFrame(
         {
-            name: rows[column].to_numpy(dtype="float64", na_value=np.nan)
+            name: rows[column].to_numpy(dtype="float64", na_value=np.nan)[kept]
             for name, column in columns.items()
         },
-        index=rows.index.astype("int64"),
+        index=pd.Index(ids[kept], name="request_id"),
     )
 
 
