@@ -139,7 +139,7 @@ class Progress:
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             unit = TextColumn(self._unit)
-            console = Console(stderr=True)
+            console = Console(file=getattr(sys.stderr, "drawing", sys.stderr))
             self._bar = Bar(*columns, unit, TimeRemainingColumn(), console=console, transient=True)
             self._bar.start()
             task = self._bar.add_task(self._what, total=self._total or None)

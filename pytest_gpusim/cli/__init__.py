@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        tell(f"gpusim: {place}{error.strerror or error}")
+        tell(f"gpusim: {GpusimError(f'{place}{error.strerror or error}')}")
         return EXIT_USAGE
     except MemoryError:
         tell("gpusim: it needs more memory than this process may have")

@@ -17,20 +17,30 @@ class _Output:
 
     Control characters and escapes of a terminal are spelled out, signs that the stream's encoding
     lacks are replaced, and after a broken pipe what is written is dropped: the command goes on to
-    its own exit code. Nor does anything that is wrong with standard error (``plain=False``, where
-    progress is drawn) end a command.
+    its own exit code. Nor does anything that is wrong with standard error (``required=False``) end
+    a command; lines of progress, such as Vidur's, begin anew on it by a carriage return.
     """
 
-    def __init__(self, stream: TextIO, *, plain: bool = True) -> None:
+    def __init__(self, stream: TextIO, *, plain: bool = True, required: bool = True) -> None:
         self._stream = stream
         self._plain = plain
+        self._required = required
+
+    @property
+    def drawing(self) -> _Output:
+        """The same, for a progress bar, which is drawn by escapes."""
+        return _Output(self._stream, plain=False, required=self._required)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write a text as plain lines."""
-        self._try("write", plain_lines(text) if self._plain else text)
+        said = text
+        if self._plain:
+            parts = [text] if self._required else text.split("\r")
+            said = "\r".join(map(plain_lines, parts))
+        self._try("write", said)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -57,7 +67,7 @@ class _Output:
             self._drop()
         except OSError as error:
             self._drop()
-            if self._plain:
+            if self._required:
                 said = f"standard output cannot be written: {error.strerror}"
                 raise UsageError(said) from None
 
@@ -85,7 +95,7 @@ def plain_output() -> Iterator[None]:
             stream or opened.enter_context(Path(os.devnull).open("w"))
             for stream in (sys.stdout, sys.stderr)
         )
-        output, errors = _Output(out), _Output(err, plain=False)
+        output, errors = _Output(out), _Output(err, required=False)
         with redirect_stdout(cast(TextIO, output)), redirect_stderr(cast(TextIO, errors)):
             try:
                 yield
@@ -96,6 +106,6 @@ def plain_output() -> Iterator[None]:
 def tell(line: str) -> None:
     """A line on standard error, as far as there is one."""
     if sys.stderr is not None:
-        errors = _Output(sys.stderr, plain=False)
+        errors = _Output(sys.stderr, required=False)
         errors.write(f"{line}\n")
         errors.flush()

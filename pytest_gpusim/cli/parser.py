@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pytest_gpusim.artifacts import tool_version
-from pytest_gpusim.errors import meant
+from pytest_gpusim.errors import UsageError, meant
 
 EXIT_USAGE = 2
 _NOTHING: tuple[Any, ...] = (None, False, argparse.SUPPRESS, [], ())
@@ -53,7 +53,8 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see '{self.prog} --help'", file=sys.stderr)
+        said = UsageError(f"{self.prog}: {message}; see '{self.prog} --help'")
+        print(said, file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from pytest_gpusim.errors import plain_lines
 from pytest_gpusim.planning.decision import student
 from pytest_gpusim.progress import counted
 from pytest_gpusim.report.charts.canvas import REAL, few_ticks, log_scale, make_room, row, save_svg
@@ -158,7 +159,10 @@ def _handles(panels: Sequence[Panel]) -> Iterator[Any]:
 
     curves = panels[0].curves
     for number, curve in enumerate(curves):
-        label = f"{curve.setting} ({curve.choice})" if curve.choice else curve.setting
+        # matplotlib takes $ for formulas, and leaves out what begins with _.
+        name = plain_lines(curve.setting).replace("$", r"\$")
+        name = f" {name}" if name.startswith("_") else name
+        label = f"{name} ({curve.choice})" if curve.choice else name
         yield Line2D([], [], lw=2.2 if curve.choice else 1.1, label=label, **_look(number))
     if any(curve.dashed for curve in curves):
         yield Line2D([], [], color=REAL, lw=1.1, marker="o", ms=4, label="real")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import pytest
 
-from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.errors import GpusimError, plain_lines
 from pytest_gpusim.plugin.judging import JUDGING, tolerances_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class CheckedComparison:
     def _failure(self) -> list[str]:
         from pytest_gpusim.report.terminal import failure_lines
 
-        return failure_lines(self._document())
+        return [plain_lines(line) for line in failure_lines(self._document())]
 
     def _document(self) -> ComparisonDocument:
         from pytest_gpusim.compare import document_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gpusim.errors import GpusimError
+from pytest_gpusim.errors import GpusimError, UsageError, plain_lines
 from pytest_gpusim.plugin import judging
 from pytest_gpusim.plugin.remembering import append_session
 from pytest_gpusim.plugin.session import COMPARISON_PROPERTY
@@ -33,6 +33,8 @@ class ComparisonCollector:
         self._makers: list[str] = []
         self._tests: set[str] = set()
         self._alarms: list[str] = []
+        self._readable = False
+        self._page: Path | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._tests.add(report.nodeid)
@@ -43,41 +45,68 @@ class ComparisonCollector:
                     self._makers.append(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(self._config, "workerinput"):
+            return
+        try:
+            self._publish()
+        except GpusimError as error:
+            self._refuse(session, str(error))
         judges = self._config.stash[judging.JUDGING]
-        if judges.history is None or hasattr(self._config, "workerinput"):
+        if judges.history is None:
             return
         made = (self._comparisons, self._makers, self._tests)
         try:
-            self._alarms = append_session(judges.history, *made)
+            alarms = append_session(judges.history, *made)
         except GpusimError as error:
-            self._alarms = [str(error)]
-            session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
-        if self._alarms and judges.fail_on_regression and not session.exitstatus:
+            self._refuse(session, f"history: {error}")
+            return
+        self._alarms += [f"history: {alarm}" for alarm in alarms]
+        if alarms and judges.fail_on_regression and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _publish(self) -> None:
+        """Read what was compared, and write the pages that were asked for.
+
+        Raises:
+            GpusimError: A comparison's directory is gone or broken, or a page cannot be written.
+        """
+        if not self._comparisons:
+            return
+        self._readable = bool(self._documents)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            from pytest_gpusim.report.session import session_markdown
+
+            try:
+                with Path(summary).open("a", encoding="utf-8") as stream:
+                    stream.write(session_markdown(self._documents))
+            except OSError as error:
+                said = f"GITHUB_STEP_SUMMARY={summary}: cannot be written: {error.strerror}"
+                raise UsageError(said) from None
+        if report := self._config.getoption("--gpusim-report"):
+            from pytest_gpusim.report.html import write_session_report
+
+            place = self._config.invocation_params.dir / report
+            write_session_report(self._comparisons, place)
+            self._page = place
+
+    def _refuse(self, session: pytest.Session, why: str) -> None:
+        """What was compared cannot be shown or kept: nobody can tell what a green session saw."""
+        self._alarms.append(why)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         report = self._config.getoption("--gpusim-report")
         quiet = self._config.get_verbosity() < 0
         for alarm in self._alarms:
-            terminalreporter.write_line(f"gpusim history: {alarm}", red=True)
+            terminalreporter.write_line(f"gpusim {plain_lines(alarm)}", red=True)
         if not self._comparisons:
             if report:
                 terminalreporter.write_line(f"no comparison was made, so no {report}")
             return
-        if not quiet:
+        if not quiet and self._readable:
             self._show(terminalreporter)
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            from pytest_gpusim.report.session import session_markdown
-
-            with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(session_markdown(self._documents))
-        if report:
-            from pytest_gpusim.report.html import write_session_report
-
-            place = self._config.invocation_params.dir / report
-            write_session_report(self._comparisons, place)
-            if not quiet:
-                terminalreporter.write_line(f"report: {place}")
+        if not quiet and self._page is not None:
+            terminalreporter.write_line(f"report: {self._page}")
 
     @cached_property
     def _documents(self) -> list[ComparisonDocument]:
@@ -96,12 +125,13 @@ class ComparisonCollector:
         if self._config.get_verbosity() > 0:
             for document in self._documents:
                 for line in detail_lines(document, width):
-                    terminalreporter.write_line(line)
+                    terminalreporter.write_line(plain_lines(line))
                 terminalreporter.write_line("")
         for verdict, rest in session_lines(self._documents, width):
             colour = _COLOURS.get(verdict.strip())
             terminalreporter.write(verdict, **({colour: True} if colour else {}))
-            terminalreporter.write(f"{rest}\n")  # write_line would begin a line of its own
+            # write_line would begin a line of its own
+            terminalreporter.write(f"{plain_lines(rest)}\n")
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
     def pytest_benchmark_group_stats(self) -> Generator[None, Any, Any]:

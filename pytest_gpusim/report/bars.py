@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from pytest_gpusim.compare.format import signed_percent
+from pytest_gpusim.errors import plain_lines
 
 _WIDTH, _HEIGHT = 260.0, 22.0
 
@@ -33,7 +34,7 @@ def error_marks(name: str, error: float, other: float | None, other_name: str, r
         )
     return (
         f'<svg class="bar" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" '
-        f'aria-label="{escape(said)}">'
+        f'aria-label="{escape(plain_lines(said))}">'
         f'<line x1="0" x2="{_WIDTH:g}" y1="{middle:g}" y2="{middle:g}" class="rail"/>'
         f'<line x1="{_WIDTH / 2:g}" x2="{_WIDTH / 2:g}" y1="1" y2="{_HEIGHT - 1:g}" class="nil"/>'
         f'<line x1="{_WIDTH / 2:g}" x2="{at(error)}" y1="{middle:g}" y2="{middle:g}" class="span"/>'

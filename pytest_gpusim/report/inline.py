@@ -17,6 +17,7 @@ from pytest_gpusim.compare.format import (
     milliseconds,
     signed_percent,
 )
+from pytest_gpusim.errors import plain_lines
 from pytest_gpusim.report.charts.canvas import BAND, GRID, INK, REAL, SIM, Chart, save_svg, style
 
 _ROLES = {REAL: "real", SIM: "sim", BAND: "band", GRID: "grid", INK: "soft"}
@@ -33,7 +34,7 @@ def inline_svg(text: str, prefix: str, said: str) -> str:
     body = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", body)
     box = re.search(r'viewBox="[^"]*"', body)
     # Fixed sizes would not let it follow the page's width.
-    opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(said)}"'
+    opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(plain_lines(said))}"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     # A function: names may hold what a template of re takes for its own.
     return re.sub(r"<svg[^>]*>", lambda _: f"{opening} {names}>", body, count=1)
@@ -103,7 +104,7 @@ def error_bar(item: Mapping[str, Any]) -> str:
     middle = _HEIGHT / 2
     return (
         f'<svg class="bar" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" '
-        f'aria-label="{escape(said)}">'
+        f'aria-label="{escape(plain_lines(said))}">'
         f'<rect x="{at(-limit)}" y="3" width="{round(at(limit) - at(-limit), 1)}" '
         f'height="{_HEIGHT - 6:g}" rx="3" class="may"/>'
         f'<line x1="{_WIDTH / 2:g}" x2="{_WIDTH / 2:g}" y1="1" y2="{_HEIGHT - 1:g}" class="nil"/>'

@@ -17,6 +17,7 @@ from pytest_gpusim.compare.format import (
     signed_percent,
 )
 from pytest_gpusim.compare.metrics import HEADLINES, STATISTICS
+from pytest_gpusim.errors import plain_lines
 
 
 def render(template: str, **content: Any) -> str:
@@ -31,6 +32,11 @@ def write_page(out: Path | str, template: str, **content: Any) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def _plain(value: Any) -> Any:
+    """What is filled in, with nothing in it that acts: turned writing, control characters."""
+    return plain_lines(value) if type(value) is str else value
+
+
 @cache
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -38,6 +44,7 @@ def _environment() -> Any:
     environment = Environment(
         loader=PackageLoader("pytest_gpusim.report"),
         autoescape=True,
+        finalize=_plain,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

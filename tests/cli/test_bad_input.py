@@ -149,8 +149,12 @@ def test_compare_with_a_result_that_was_cut_off(capsys, parts):
     whole = (parts / "case" / "workload" / "workload_meta.json").read_text()
     (parts / "cut.json").write_text(whole[: len(whole) // 2])
     (parts / "empty").mkdir()
-    for name, says in (("cut.json", "cut.json: line 10: not JSON"), ("empty", "empty: is empty")):
-        assert_refused(capsys, "compare", parts / name, parts / "simulated", says=[says])
+    # The line depends on how long the versions of this machine's packages are.
+    for name, *says in (
+        ("cut.json", "cut.json: line ", ": not JSON"),
+        ("empty", "empty: is empty"),
+    ):
+        assert_refused(capsys, "compare", parts / name, parts / "simulated", says=says)
 
 
 def test_record_of_a_result_file(capsys, parts):

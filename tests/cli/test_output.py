@@ -97,3 +97,16 @@ def test_the_exit_code_of_a_command_whose_reader_left(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.endswith("\n0\n") or done.stdout.endswith("0\n")
     assert done.stderr == ""
+
+
+def test_names_do_not_act_on_standard_error_either(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_output():
+        print("note \x1b[2J \u202e\n\r 10%", file=sys.stderr)
+    assert capsys.readouterr().err == "note \\x1b[2J \\u202e\n\r 10%\n"
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "a", "b", "--no-such\x1b\n" + "x" * 5000])
+    assert main(["compare", "\x1b[2J" + "x" * 5000, "y\nz"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 2
+    assert "\x1b" not in err
+    assert len(err) < 4000

@@ -141,6 +141,25 @@ def test_the_command_writes_document_text_and_chart_and_says_how_far_it_is(
     assert "<svg" in (out / "decision.svg").read_text()
 
 
+def test_names_of_settings_are_data(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Formulas, escapes and turned writing reach neither matplotlib, the page nor the terminal."""
+    hostile = json.dumps("_$\\frac{$\x1b[2J\u202e<script>a</script>")
+    grid.write_text(grid.read_text().replace('"16 seats"', hostile.replace("\\u001b", "\\u001B")))
+    assert main(["decide", str(grid), "--regret", "0.2", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    for text in (
+        said.out,
+        said.err,
+        (tmp_path / "out" / "decision.svg").read_text(),
+        (tmp_path / "out" / "decision.html").read_text(),
+    ):
+        assert not {"\x1b", "\u202e"} & set(text)
+        assert "<script>a" not in text or text is said.out
+    assert "_$\\frac{$" in (tmp_path / "out" / "decision.svg").read_text()
+
+
 def test_a_choice_that_costs_too_much_is_exit_code_1(
     grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

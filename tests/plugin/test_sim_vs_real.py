@@ -66,6 +66,18 @@ def pytest_gpusim_register(registry):
 """
 
 
+GONE = """
+import pathlib, pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        for file in pathlib.Path("tmp/comparisons").glob("*/comparison.json"):
+            file.unlink()
+    return (yield)
+"""
+
+
 @pytest.mark.parametrize(
     ("hangs", "says"),
     [
@@ -104,6 +116,52 @@ def test_a_comparison_that_holds_passes(session):
     assert document["metrics"]["ttft"]["p50"]["run_sd"] == pytest.approx(0.01, abs=1e-3)
     assert (place / "summary.md").exists()
     assert (place / "tables" / "percentiles.csv").exists()
+
+
+def test_names_in_a_session_do_not_act(session):
+    """Not in the failure, the details, the lines at the end, nor in JUnit's file."""
+    pytester = session(tolerances="ttft_p50='0.0001:0ms'")
+    shutil.copytree(pytester.path / "recordings" / "tiny" / "real", pytester.path / "given")
+    for meta in pytester.path.glob("given/*/run_meta.json"):
+        document = json.loads(meta.read_text())
+        document["run_id"] = document["device_name"] = "r\x1b[2J\u202e[red]<b>"
+        meta.write_text(json.dumps(document))
+    given = 'name="tiny", real=["given/1", "given/2"], profile="recordings/tiny/profile"'
+    (test,) = pytester.path.glob("test_*.py")
+    test.write_text(test.read_text().replace('name="tiny"', given))
+    result = pytester.runpytest_inprocess("-v", "--junitxml=j.xml", "--gpusim-report=page.html")
+    result.assert_outcomes(failed=1)
+    page = (pytester.path / "page.html").read_text()
+    for text in (result.stdout.str(), (pytester.path / "j.xml").read_text(), page):
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert "r\\x1b[2J\\u202e[red]" in page
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("summary", "gpusim GITHUB_STEP_SUMMARY=*none*summary.md: cannot be written: No such*"),
+        ("report", "gpusim *none/page.html: cannot be written: *"),
+        ("comparison", "gpusim *comparison.json: no such file*"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line_and_no_green_session(session, monkeypatch, place, says):
+    pytester = session()
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    (pytester.path / "none").write_text("a file")
+    options = []
+    if place == "summary":
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "none2" / "summary.md"))
+    elif place == "report":
+        options = ["--gpusim-report=none/page.html"]
+    else:
+        with (pytester.path / "conftest.py").open("a") as conftest:
+            conftest.write(GONE)
+    result = pytester.runpytest_inprocess(*options)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines([says])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
 def test_a_comparison_that_does_not_hold_fails_at_the_users_line(session):

@@ -21,6 +21,7 @@ from pytest_gpusim.report.charts.canvas import write_charts
 from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
 from pytest_gpusim.report.directory import update_comparison, write_comparison
 from pytest_gpusim.report.html import write_session_report
+from pytest_gpusim.report.page import render
 from pytest_gpusim.report.session import session_lines, session_markdown
 from pytest_gpusim.report.terminal import comparison_lines, detail_lines, failure_lines
 from pytest_gpusim.report.versions import read_document
@@ -102,6 +103,13 @@ def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     text = (comparison.path / "report.html").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_nothing_in_a_page_turns_its_writing() -> None:
+    items = {"items": [], "counts": {}, "loads": [], "title": "x\x1b[2J\u202ey\x00\u2066"}
+    text = render("session.html.j2", **items)
+    assert "x\\x1b[2J\\u202ey\\x00\\u2066" in text
+    assert not {"\x1b", "\u202e", "\x00", "\u2066"} & set(text)
 
 
 def test_one_page_over_a_session(tmp_path: Path, good: Written, bad: Written) -> None:
