@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 QUIET_S = 3.0
 """Nothing is said of what takes less."""
-PACE_S = 30.0
-"""Between two lines of a log."""
+PACE_S = 10.0
+"""Between two lines of a log, at first; work that lasts says less often, but once a minute."""
+_SLOWEST_S, _LASTING_S = 60.0, 200.0
 _TELLING = 0.03  # the share done from which on the rest can be guessed
-_LOOK_EVERY = 64  # counts between two looks at the clock
+_LONGEST = 24  # name of a bar
 
 _Item = TypeVar("_Item")
 _say: list[Callable[[str], None]] = []
+_heard = [time.monotonic()]  # when a command last said something, or began
 
 
 @contextmanager
@@ -50,8 +52,24 @@ def counted(items: Iterable[_Item], what: str, total: int, unit: str) -> Iterato
             progress.advance()
 
 
+def ticked(items: Iterable[_Item], what: str, total: int, unit: str) -> Iterator[_Item]:
+    """The items, each counted once what follows on it is done; for loops that do little else.
+
+    Args:
+        items: What is gone through.
+        what: The work, in a word or two.
+        total: How many there are; 0 where that is not known.
+        unit: Of what, in the plural.
+    """
+    with Progress(what, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
 def announce(line: str) -> None:
     """Say what is about to take more than a few seconds and cannot be counted."""
+    _heard[0] = time.monotonic()
     (_say[-1] if _say else _to_stderr)(line)
 
 
@@ -77,9 +95,12 @@ class Progress:
     ) -> None:
         self._what, self._total, self._unit, self._clock = what, total, unit, clock
         self._may_draw = bar
-        self._done = self._looked = 0
+        self._done = 0
         self._start = clock()
         self._next = self._start + QUIET_S
+        if not _say:
+            # Of many short works one after the other, one is told now and then.
+            self._next = min(self._next, max(self._start, _heard[0] + PACE_S))
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
@@ -102,10 +123,8 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """Count so many as done."""
         self._done += count
-        if self._done - self._looked >= _LOOK_EVERY or self._total < 10 * _LOOK_EVERY:
-            self._looked = self._done
-            if self._clock() >= self._next:
-                self._show()
+        if self._clock() >= self._next:
+            self._show()
 
     def reach(self, done: Callable[[], int]) -> None:
         """So many are done; asked only when it is time to say so."""
@@ -118,7 +137,8 @@ class Progress:
             self._draw()
             return
         announce(self._line())
-        self._next = self._clock() + PACE_S
+        now = self._clock()
+        self._next = now + min(_SLOWEST_S, PACE_S * max(1.0, (now - self._start) / _LASTING_S))
 
     def _line(self) -> str:
         if not self._total:
@@ -137,16 +157,24 @@ class Progress:
         from rich.progress import Progress as Bar
 
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            bar = BarColumn(bar_width=20)
+            columns = (TextColumn("{task.description}", markup=False), bar, MofNCompleteColumn())
             unit = TextColumn(self._unit)
             console = Console(file=getattr(sys.stderr, "drawing", sys.stderr))
             self._bar = Bar(*columns, unit, TimeRemainingColumn(), console=console, transient=True)
             self._bar.start()
-            task = self._bar.add_task(self._what, total=self._total or None)
+            task = self._bar.add_task(_short(self._what), total=self._total or None)
             # What was done before the bar came counts for the time that remains.
             self._bar.tasks[task].start_time = self._bar.get_time() - QUIET_S
         self._bar.update(self._bar.task_ids[0], completed=self._done)
+        _heard[0] = time.monotonic()
         self._next = self._clock() + 0.1
+
+
+def _short(what: str) -> str:
+    """As much of it as leaves a terminal of 80 columns room for the bar and its numbers."""
+    half = _LONGEST // 2
+    return what if len(what) <= _LONGEST else f"{what[: half - 1]}…{what[-half:]}"
 
 
 def duration(seconds: float) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,8 @@ import pytest
 from pytest_gpusim import progress
 from pytest_gpusim.cli import main
 from pytest_gpusim.json_documents import read_json
-from pytest_gpusim.progress import PACE_S, Progress, counted, duration, lines_to
+from pytest_gpusim.progress import PACE_S, Progress, counted, duration, lines_to, ticked
 from pytest_gpusim.tables import read_table
-from pytest_gpusim.texts import open_text
 
 
 def said_of(total, seconds_each):
@@ -38,11 +35,11 @@ def test_long_work_says_what_is_left_at_a_decent_pace():
     lines = said_of(1000, 0.1)
     assert lines[0].startswith("simulate: ")
     assert "of 1,000 requests, about " in lines[0]
-    assert 2 <= len(lines) <= 1 + 100 / PACE_S
+    assert 5 <= len(lines) <= 1 + 100 / PACE_S
 
 
 def test_what_remains_is_in_proportion():
-    assert said_of(4, 10)[1] == "simulate: 4 of 4 requests"
+    assert said_of(4, 10)[-1] == "simulate: 4 of 4 requests"
     assert said_of(4, 10)[0] == "simulate: 1 of 4 requests, about 30 s left"
 
 
@@ -56,7 +53,7 @@ def test_durations(seconds, words):
 def test_of_the_first_few_percent_nothing_is_foretold():
     lines = said_of(100, 3.5)
     assert lines[0] == "simulate: 1 of 100 requests"
-    assert lines[1].startswith("simulate: 10 of 100 requests, about ")
+    assert lines[1].startswith("simulate: 4 of 100 requests, about ")
 
 
 def test_what_is_counted_inside_another_count_is_not_said():
@@ -73,6 +70,36 @@ def test_what_is_counted_inside_another_count_is_not_said():
             inner()
         inner()
     assert [line.partition(":")[0] for line in lines] == ["inner", "inner", "inner"]
+
+
+def test_of_many_short_works_one_is_told_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_say", [])  # this session's own
+    for since, expected in ((PACE_S + 1, 1), (0.0, 0)):
+        monkeypatch.setattr(progress, "_heard", [progress.time.monotonic() - since])
+        for _ in range(5):
+            assert list(ticked(range(3), "read", 3, "files")) == [0, 1, 2]
+        said = capsys.readouterr().err.splitlines()
+        assert [line.partition(",")[0] for line in said] == [
+            "gpusim: read: 1 of 3 files"
+        ] * expected
+
+
+def test_work_that_lasts_says_less_often():
+    lines = said_of(1000, 3.6)  # an hour
+    assert 60 <= len(lines) <= 100
+
+
+def test_a_bar_has_room_for_its_numbers(monkeypatch):
+    monkeypatch.setattr(progress, "_say", [])  # this session's own
+    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    now = [0.0]
+    name = "read a-file-of-a-rather-long-name.jsonl"
+    with Progress(name, 100_000, "requests", clock=lambda: now[0]) as bar:
+        now[0] = 10.0
+        bar.advance(6464)
+    assert "6464/100000" in progress.sys.stderr.text
+    assert "read a-file…g-name.jsonl" in progress.sys.stderr.text
 
 
 class Terminal:
@@ -143,16 +170,18 @@ def test_reading_a_table_says_how_far_it_is(said, tmp_path, monkeypatch, name):
     assert any(line.startswith(f"read {name}: 1 of {whole} MiB") for line in said)
 
 
-def test_a_pipe_has_no_end_to_foretell(said, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(
-        target=(tmp_path / "pipe").write_text, args=(("a" * 63 + "\n") * (3 << 14),)
-    )
-    writer.start()
-    with open_text(tmp_path / "pipe") as stream:
-        assert len(list(stream)) == 3 << 14
-    writer.join()
-    assert said[-1] == "read pipe: 3 MiB"
+def test_of_an_unknown_number_no_end_is_foretold(said):
+    assert list(ticked(iter("ab"), "write steps", 0, "steps")) == ["a", "b"]
+    assert said == ["write steps: 1 steps", "write steps: 2 steps"]
+
+
+def test_comparing_and_drawing_say_how_far_they_are(said, tmp_path):
+    recording = Path(__file__).parents[1] / "benchmarks" / "recordings" / "qwen3-0.6b-cpu-poisson"
+    runs = [str(recording / "real" / number) for number in ("1", "2")]
+    main(["compare", *runs, "--out", str(tmp_path / "comparison")])
+    main(["timeline", *runs, "--out", str(tmp_path / "timeline.json")])
+    for what in ("check: 1 of ", "draw: 1 of ", "write 1: 1 of ", "write 2: 24 of 24 requests"):
+        assert any(line.startswith(what) for line in said), what
 
 
 def test_a_large_document_is_announced(said, tmp_path, monkeypatch):

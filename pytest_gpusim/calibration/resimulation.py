@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_gpusim.calibration.evidence import STATISTICS, Evidence, Figures
+from pytest_gpusim.progress import Progress
 from pytest_gpusim.simulators.engine import ServingEngine
 from pytest_gpusim.simulators.reference import run as run_reference
 
@@ -70,7 +71,9 @@ class Resimulation:
             bundle = inputs.bundle.with_engine_time(round(engine_time_ns))
             inputs = replace(inputs, bundle=bundle)
         engine = ServingEngine.of_inputs(inputs)
-        run_reference(inputs, engine)
+        with Progress("simulate", len(inputs.workload.requests), "requests") as progress:
+            engine.progress = progress
+            run_reference(inputs, engine)
         if len(engine.log):
             self.mean_step_ns = engine.log.busy_ns / len(engine.log)
         ended, first, each = engine.ended_at, [], []

@@ -26,6 +26,7 @@ from pytest_gpusim.planning.search import Axis
 from pytest_gpusim.planning.slo import Limits
 from pytest_gpusim.planning.sweep import Execute
 from pytest_gpusim.printing import table_lines
+from pytest_gpusim.progress import ticked
 
 MakePoint = Callable[[float, int], Point]
 """The point of a load and a seed."""
@@ -200,7 +201,9 @@ class Simulations:
             unit = self.axis.unit
             where = f"{loads[0]:.4g} to {loads[-1]:.4g} {unit}" if loads else "all at once"
             self._say(f"{len(todo)} simulations: {where}")
-        for outcome in self._execute(list({p.key: p for p in todo}.values()), self._runs):
+        distinct = list({point.key: point for point in todo}.values())
+        outcomes = self._execute(distinct, self._runs)
+        for outcome in ticked(outcomes, "simulate", len(distinct), "simulations"):
             if outcome.reason:
                 raise EngineError(f"a simulation of the search failed: {outcome.reason}")
         for place, point in points.items():

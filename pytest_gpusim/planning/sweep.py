@@ -14,7 +14,6 @@ A key follows from the content of all inputs, so a grid can grow, be stopped and
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from pytest_gpusim.planning.figures import FIGURES, run_figures
 from pytest_gpusim.planning.grid import Coordinates, Grid
 from pytest_gpusim.planning.point import Point
 from pytest_gpusim.planning.workers import Outcome
+from pytest_gpusim.progress import ticked
 from pytest_gpusim.registry import Registry
 
 TABLE, DOCUMENT = "sweep.csv", "sweep.json"
@@ -213,15 +213,13 @@ class _Inputs:
 def _reported(
     outcomes: Iterator[Outcome], count: int, say: Callable[[str], None]
 ) -> Iterator[Outcome]:
-    """Outcomes as they come, with a word on progress every tenth of them."""
-    began, failed = time.monotonic(), 0
-    for number, outcome in enumerate(outcomes, start=1):
+    """Outcomes as they come, with words on progress and on what failed."""
+    failed = 0
+    for outcome in ticked(outcomes, "simulate", count, "points"):
         yield outcome
         failed += bool(outcome.reason)
-        if number * 10 // count > (number - 1) * 10 // count:
-            left = (time.monotonic() - began) / number * (count - number)
-            word = f", {failed} failed" if failed else ""
-            say(f"{number} of {count} done{word}, about {left:.0f} s left")
+    if count:
+        say(f"{count - failed} of {count} done" + (f", {failed} failed" if failed else ""))
 
 
 def _finish(row: Row, outcome: Outcome | None, runs: Path) -> Row:

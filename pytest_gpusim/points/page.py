@@ -9,6 +9,7 @@ from typing import Any
 from pytest_gpusim.artifacts import package_version, provenance, sha256_file, utc_now
 from pytest_gpusim.compare.format import milliseconds, signed_percent
 from pytest_gpusim.profiling.silicon_files import PACKAGE
+from pytest_gpusim.progress import ticked
 from pytest_gpusim.report.bars import common_reach, error_marks
 from pytest_gpusim.report.charts.canvas import (
     BAND,
@@ -113,7 +114,9 @@ def _scatters(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
         models.setdefault(row["model"], []).append(row)
     charts = [
         {"title": model, "caption": "", "svg": _scatter(members, metric, f"{metric}{number}")}
-        for number, (model, members) in enumerate(sorted(models.items()), start=1)
+        for number, (model, members) in enumerate(
+            ticked(sorted(models.items()), f"draw {_METRICS[metric]}", len(models), "charts"), 1
+        )
     ]
     return {"title": f"{_METRICS[metric]}, measured against simulated", "charts": charts}
 

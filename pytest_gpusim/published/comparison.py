@@ -16,6 +16,7 @@ from pytest_gpusim.errors import EngineError, GpusimError
 from pytest_gpusim.json_documents import SCHEMA_VERSION
 from pytest_gpusim.llmservingsim.published_run import find_runs, read_published
 from pytest_gpusim.printing import table_lines
+from pytest_gpusim.progress import counted
 from pytest_gpusim.published.errors import METRICS, read_published_errors
 from pytest_gpusim.registry import Registry
 
@@ -56,15 +57,17 @@ def compare_published(
     """
     store = store or DEFAULT_ROOT / "published" / new_id("published")
     registry.simulators.require(simulator)
-    runs: list[dict[str, Any]] = []
-    number = 0
+    found: list[Path] = []
     for given in directories:
         with _collected(given, failures):
-            for directory in find_runs([given]):
-                with _collected(directory, failures):
-                    work = store / f"{number}-{directory.name}"
-                    number += 1
-                    runs.append(_compare_run(directory, registry, simulator, work))
+            found += find_runs([given])
+    runs: list[dict[str, Any]] = []
+    # One alone says itself how far it is.
+    several = counted(found, "simulate", len(found), "runs") if len(found) > 1 else found
+    for number, directory in enumerate(several):
+        with _collected(directory, failures):
+            work = store / f"{number}-{directory.name}"
+            runs.append(_compare_run(directory, registry, simulator, work))
     return {"schema_version": SCHEMA_VERSION, "runs": runs}
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.artifacts import atomic_file
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.progress import ticked
 
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
@@ -83,7 +84,8 @@ def _steps(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
 
     assert run.steps is not None
     ends: list[int] = []  # of the last step in each row
-    for row in run.steps.to_dict("records"):
+    rows = run.steps.to_dict("records")
+    for row in ticked(rows, f"write {run.run_id}", len(rows), "steps"):
         known = {str(key): int(value) for key, value in row.items() if pd.notna(value)}
         begin = microseconds(known["start_ns"] - start)
         lane = next((i for i, end in enumerate(ends) if end <= known["start_ns"]), len(ends))
@@ -110,7 +112,8 @@ def _steps(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
 def _requests(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
     import pandas as pd
 
-    for row in run.finished.to_dict("records"):
+    rows = run.finished.to_dict("records")
+    for row in ticked(rows, f"write {run.run_id}", len(rows), "requests"):
         times = [
             ("queued", row["arrival_time_ns"]),
             ("prefill", row["scheduled_time_ns"]),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.artifacts import atomic_directory, provenance
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
+from pytest_gpusim.progress import ticked
 from pytest_gpusim.runs.packing import PACKED_COLUMNS, by_time
 from pytest_gpusim.runs.reader import check_run
 from pytest_gpusim.runs.run import Run
@@ -110,11 +111,12 @@ def write_run(
         else:
             _write_rows(partial, TOKENS, columns, rows, compress)
         if steps is not None:
-            _write_rows(partial, STEPS, STEP_COLUMNS, steps, compress)
+            rows = ticked(steps, "write steps", 0, "steps")
+            _write_rows(partial, STEPS, STEP_COLUMNS, rows, compress)
         if step_batches is not None:
             with _open(partial, BATCHES, compress) as stream:
                 line, before = "", None
-                for batch in step_batches:
+                for batch in ticked(step_batches, "write batches", 0, "steps"):
                     if batch is not before:  # decode steps often pass the same mapping again
                         keyed = {str(k): v for k, v in batch.items()}
                         line, before = json.dumps(keyed, separators=(",", ":")) + "\n", batch

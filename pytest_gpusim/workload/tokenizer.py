@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_gpusim.errors import InputError, UsageError
+from pytest_gpusim.progress import ticked
 
 
 def load_tokenizer(reference: str | None) -> Any:
@@ -39,7 +40,8 @@ def exact_texts(reference: str, lengths: Sequence[int], seed: int) -> list[str]:
     if not words:
         raise UsageError(f"--tokenizer {reference}: its vocabulary has no plain words")
     stream = random.Random(f"texts:{seed}")
-    return [_text_of(tokenizer, words, stream, length, reference) for length in lengths]
+    wanted = ticked(lengths, "make prompts", len(lengths), "prompts")
+    return [_text_of(tokenizer, words, stream, length, reference) for length in wanted]
 
 
 def _text_of(

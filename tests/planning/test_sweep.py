@@ -103,7 +103,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert sweep.reused == 1
     assert {row.status for row in sweep.rows} == {"done"}
     assert said[0] == "4 points: 1 done before, 3 to run"
-    assert said[-1] == "3 of 3 done, about 0 s left"
+    assert said[-1] == "3 of 3 done"
 
 
 def test_what_another_sweep_has_made_meanwhile_is_done(tmp_path: Path) -> None:

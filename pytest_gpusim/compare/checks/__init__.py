@@ -32,6 +32,7 @@ from pytest_gpusim.compare.checks.declaration import (
 )
 from pytest_gpusim.compare.sides import Sides
 from pytest_gpusim.errors import UsageError, meant
+from pytest_gpusim.progress import ticked
 
 __all__ = [
     "CHECKS",
@@ -91,4 +92,5 @@ def keys_of(check: Check) -> list[str]:
 def run_checks(sides: Sides, accept: Collection[str] = ()) -> tuple[ComparisonCheck, ...]:
     """Run all checks; what may be accepted of those named in ``accept`` is."""
     require_acceptable(accept)
-    return tuple(declared.run(sides, name in accept) for name, declared in CHECKS.items())
+    checks = ticked(CHECKS.items(), "check", len(CHECKS), "checks")
+    return tuple(declared.run(sides, name in accept) for name, declared in checks)
