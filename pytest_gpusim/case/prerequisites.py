@@ -16,14 +16,13 @@ from pytest_gpusim.errors import GpusimError, InputError
 if TYPE_CHECKING:
     from pytest_gpusim.bundle import Bundle
     from pytest_gpusim.checks import Check
-    from pytest_gpusim.runs import Run
+    from pytest_gpusim.runs import Clock, Run
     from pytest_gpusim.workload import Workload
 
 
-# Those of a comparison's checks that profile, settings and workload decide beforehand.
+# Those of a comparison's checks that profile, settings and workload decide beforehand. Where the
+# real runs are at hand, all that a pass needs are decided.
 _JUDGED_BEFOREHAND = ("profile_matches", "profile_covers", "overhead_counted", "not_calibrated_on")
-# And where the real runs are at hand, what their settings and names decide, too.
-_JUDGED_OF_RUNS = ("settings_mirrored", "kv_blocks_mirrored")
 _PRICED_HERE = ("vidur", "reference")
 
 
@@ -104,10 +103,11 @@ def _failing_beforehand(
     if case.simulator not in _PRICED_HERE:
         return []
     bundle = needs.profile or read_bundle(needs.bundle)
+    clock: Clock = needs.runs[0].clock if needs.runs else "engine"
     with tempfile.TemporaryDirectory(prefix="gpusim-prereq-") as scratch:
         out = Path(scratch) / "simulated"
         inputs = SimulationInputs(
-            case.model, case.hardware, needs.workload, bundle, needs.engine, out
+            case.model, case.hardware, needs.workload, bundle, needs.engine, out, clock=clock
         )
         try:
             run_simulator("reference", settings.registry, inputs)
@@ -117,7 +117,9 @@ def _failing_beforehand(
         simulated = read_run(out)
         told = stated if needs.runs else None
         sides = sides_of(needs.runs or [simulated], simulated, workload=needs.workload, stated=told)
-    names = (*_JUDGED_BEFOREHAND, *(_JUDGED_OF_RUNS if needs.runs else ()))
+    names: Sequence[str] = _JUDGED_BEFOREHAND
+    if needs.runs:
+        names = [declared.name for declared in CHECKS.values() if declared.needed]
     found = [CHECKS[name].run(sides, name in accept) for name in names]
     return [
         Check(check.name, "fail", f"{check.detail}{remedy(check)}")

@@ -19,6 +19,9 @@ from tests.case.bench import write_bench
 from tests.case.recording import REQUESTS
 from tests.factories import CPU, ENGINE, TINY, make_bundle, make_workload
 
+# What a benchmark client's file never says.
+UNSAID = ("prefix_cache_cold", "clock_counted", "warmed_up")
+
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
@@ -50,7 +53,8 @@ def test_a_result_file_is_a_whole_comparison(material, tmp_path):
     case = resolve(material, tmp_path, real="bench-*.json", engine=ENGINE.to_json())
     settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
     stated = {"device_name": make_bundle(tmp_path / "same").meta["device_name"]}
-    assert failing_prerequisites(case, settings, asked_for=True, stated=stated) == []
+    missing = failing_prerequisites(case, settings, True, UNSAID, stated)
+    assert [check.name for check in missing] == ["roles"]  # the results are a simulation's
     side = real_side(case, settings)
     assert (case.model.name, case.hardware.name) == (TINY.name, "cpu")
     assert case.case_name == "model-cpu-bench-2"
@@ -167,7 +171,20 @@ def test_prerequisites_judge_the_checks_of_the_comparison(
     settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
     name = bare.meta["device_name"] if device == "the profile's" else device
     stated = {"real.device_name": name} if device else None
-    found = failing_prerequisites(case, settings, True, accept, stated)
+    found = failing_prerequisites(case, settings, True, (*UNSAID, *accept), stated)
     assert [check.name for check in found] == expected
     if expected and device is None:
         assert found[0].detail.endswith("; state device_name, or accept profile_matches")
+
+
+def test_prerequisites_name_all_that_a_pass_needs_of_runs_at_hand(material, tmp_path):
+    case = resolve(material, tmp_path, real="bench-2.json", engine=ENGINE.to_json())
+    settings = Settings(builtin_registry(), tmp_path / "out", tmp_path / "none")
+    stated = {"real.device_name": make_bundle(tmp_path / "same").meta["device_name"]}
+    missing = failing_prerequisites(case, settings, asked_for=True, stated=stated)
+    assert [check.name for check in missing] == ["roles", *UNSAID]
+    assert missing[-1].detail.endswith("; state warmup, or accept warmed_up")
+    side = real_side(case, settings)
+    found, _ = compare(case, settings, side, simulate_case(case, settings, side), stated)
+    kept = [c.name for c in found.checks if c.needed and c.status in ("unknown", "fail")]
+    assert kept == [check.name for check in missing]
