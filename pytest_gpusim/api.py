@@ -55,7 +55,7 @@ def simulate(
         hardware: The device class. Default: the profile's.
         simulator: ``vidur``, ``reference``, or one that ``registry`` knows.
         params: The simulator's own options.
-        compress: Write the tables as ``.gz``, about a tenth as large.
+        compress: Write the tables as ``.xz``, less than a tenth as large.
         out: The run directory, absent or empty. Default: a new one below ``tmp/<simulator>_runs``.
         registry: Default: what ships.
 

@@ -34,7 +34,7 @@ class SimulationInputs:
     """What a simulator is given; it writes a run directory at ``out_dir``.
 
     ``clock`` says whose times it gives: the engine's, or its client's, with the bundle's front end
-    in between. ``compress`` asks for ``.gz`` files, a tenth as large.
+    in between. ``compress`` asks for packed tables, less than a tenth as large.
     """
 
     model: ModelShape

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.texts import open_table, open_text
+from pytest_gpusim.texts import PACKED_SUFFIXES, open_table, open_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +28,9 @@ _OPTIONS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_
 
 
 def find_table(directory: Path, name: str) -> Path | None:
-    """``name`` in ``directory``, plain or with ``.gz``; None where neither exists."""
-    for candidate in (directory / name, directory / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    return None
+    """``name`` in ``directory``, plain, or with ``.gz`` or ``.xz``; None where none exists."""
+    candidates = (directory / f"{name}{suffix}" for suffix in ("", *PACKED_SUFFIXES))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def read_table(
@@ -46,7 +43,7 @@ def read_table(
     signed: Sequence[str] = (),
     fix: str = "",
 ) -> pd.DataFrame:
-    """Read a CSV (or ``.csv.gz``) and check its columns.
+    """Read a CSV, plain or packed, and check its columns.
 
     Args:
         path: The file.
@@ -210,7 +207,7 @@ def integer_chunks(
                 if any((chunk[name] < 0).any() for name in kinds if name in chunk):
                     raise ValueError(f"{path}: negative numbers")
                 yield chunk
-    except (OSError, EOFError, OverflowError, zlib.error, pd.errors.ParserWarning) as error:
+    except (OSError, OverflowError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -288,8 +285,8 @@ def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.Da
             warnings.simplefilter("ignore", RuntimeWarning)
             for kinds in attempts:
                 with suppress(ValueError, OverflowError):
-                    return _read_csv(path, _kinds(kinds))
-            return _read_csv(path, str)
+                    return _read_csv(path, _kinds(kinds), fix)
+            return _read_csv(path, str, fix)
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
     except pd.errors.EmptyDataError:
@@ -298,7 +295,7 @@ def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.Da
         raise InputError(path, "", "not a CSV: rows are longer than the header", fix) from None
     except UnicodeDecodeError:
         raise InputError(path, "", "is not UTF-8 text", fix) from None
-    except (pd.errors.ParserError, OSError, EOFError, zlib.error) as error:
+    except (pd.errors.ParserError, OSError) as error:
         raise InputError(path, "", f"not a CSV: {error}", fix) from None
 
 
@@ -309,10 +306,10 @@ def _kinds(known: Mapping[str, str]) -> Any:
     return kinds
 
 
-def _read_csv(path: Path, kinds: Any) -> pd.DataFrame:
+def _read_csv(path: Path, kinds: Any, fix: str) -> pd.DataFrame:
     import pandas as pd
 
-    with open_table(path) as source:
+    with open_table(path, fix=fix) as source:
         return pd.read_csv(source, dtype=kinds, **_OPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""Text files, plain or gzipped: opened and read within limits, errors by file; values in texts."""
+"""Text files, plain or packed: opened and read within limits, errors by file; values in texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from pytest_gpusim.progress import Progress
 _UNPACK = "unpack it first"
 _NO_TEXT = (
     (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
-    (b"\xfd7zXZ\x00", "packed by xz", _UNPACK),
     (b"BZh", "packed by bzip2", _UNPACK),
     (b"PK\x03\x04", "a ZIP archive (or an Excel sheet)", "unpack it, or save it as CSV"),
     (b"PAR1", "a Parquet file", "write it as CSV or JSON lines"),
@@ -31,6 +30,9 @@ _NO_TEXT = (
     (b"\xfe\xff", "UTF-16", "save it as UTF-8"),
 )
 """How files begin that people have beside texts, what they are, and what to do."""
+_PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz"}
+"""How packed files begin that are read, and how they are usually called."""
+PACKED_SUFFIXES = tuple(_PACKED.values())
 
 NO_PATH = "is no name that a file can have"
 _DIGITS = 18
@@ -69,7 +71,7 @@ def python_literal(text: str) -> Any:
 
 @contextmanager
 def open_text(path: Path, *, fix: str = "", holes: bool = False) -> Iterator[TextIO]:
-    """Open a text file, plain or ``.gz``, whose reading errors become `InputError`.
+    """Open a text file, plain or packed, whose reading errors become `InputError`.
 
     Zero bytes are such an error but with ``holes``, as a log has them that was cut while it was
     written: a hole costs its maker nothing, and the line that it makes has no end.
@@ -87,7 +89,7 @@ def open_text(path: Path, *, fix: str = "", holes: bool = False) -> Iterator[Tex
 def read_text_within(
     path: Path, limit: Limit, *, encoding: str = "utf-8-sig", expected: str = "", fix: str = ""
 ) -> str:
-    """A whole text file, plain or ``.gz``, within a limit of bytes.
+    """A whole text file, plain or packed, within a limit of bytes.
 
     Args:
         path: The file.
@@ -138,36 +140,44 @@ def _errors_of(path: Path, *, expected: str = "", fix: str = "") -> Iterator[Non
         raise InputError(path, "", "is not UTF-8 text", fix) from None
     except csv.Error as error:
         raise InputError(path, "", f"not a CSV: {error}", fix) from None
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         if expected and isinstance(error, IsADirectoryError):
             raise InputError(path, "", f"is a directory, expected {expected}", fix) from None
         said = getattr(error, "strerror", None) or error
         raise InputError(path, "", f"cannot be read: {said}", fix) from None
 
 
-def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
-    """Open a file for reading, plain or unpacked within the limits; says how far a long one is."""
-    return _BoundedGzip(path) if path.suffix == ".gz" else _watched(path)
+def open_bytes(path: Path, *, fix: str = "") -> io.BufferedReader:
+    """Open a file for reading, plain or, where its suffix is of `PACKED_SUFFIXES`, unpacked within
+    the limits; says how far a long one is.
+    """
+    return _unpacked(path, path.suffix, fix) if path.suffix in PACKED_SUFFIXES else _watched(path)
 
 
-def open_table(path: Path) -> io.BufferedReader | gzip.GzipFile:
+def open_table(path: Path, *, fix: str = "") -> io.BufferedReader:
     """As `open_bytes`, of a text: zero bytes in it are an error."""
-    return _BoundedGzip(path, text=True) if path.suffix == ".gz" else _watched(path, text=True)
+    if path.suffix in PACKED_SUFFIXES:
+        return _unpacked(path, path.suffix, fix, text=True)
+    return _watched(path, text=True)
 
 
-def _opened(path: Path, fix: str = "", *, holes: bool = False) -> io.BufferedReader | gzip.GzipFile:
-    """A text's bytes, unpacked where they are gzipped, whatever the file is called."""
+def _opened(path: Path, fix: str = "", *, holes: bool = False) -> io.BufferedReader:
+    """A text's bytes, unpacked where they are packed, whatever the file is called."""
     stream = _watched(path)
     begins = stream.peek(8)
     for mark, what, what_to_do in _NO_TEXT:
         if begins.startswith(mark):
             stream.close()
             raise InputError(path, "", f"is {what}, not a text: {what_to_do}", fix)
-    packed = begins.startswith(b"\x1f\x8b")
-    if holes and not packed:
+    suffix = next((suffix for mark, suffix in _PACKED.items() if begins.startswith(mark)), None)
+    if holes and not suffix:
         return stream
     stream.close()
-    return _BoundedGzip(path, text=not holes) if packed else _watched(path, text=True)
+    return _unpacked(path, suffix, fix, text=not holes) if suffix else _watched(path, text=True)
+
+
+def _unpacked(path: Path, suffix: str, fix: str, *, text: bool = False) -> io.BufferedReader:
+    return io.BufferedReader(_Unpacked(path, suffix, fix, text=text), 1 << 16)
 
 
 def _watched(path: Path, *, text: bool = False) -> io.BufferedReader:
@@ -212,30 +222,54 @@ class _Watched(io.FileIO):
         super().close()
 
 
-class _BoundedGzip(gzip.GzipFile):
-    """A gzipped file for reading, which refuses to unpack beyond the limits."""
+class _Unpacked(io.RawIOBase):
+    """A packed file for reading, which refuses to unpack beyond the limits."""
 
-    def __init__(self, path: Path, *, text: bool = False) -> None:
-        packed = _watched(path)
-        super().__init__(mode="rb", fileobj=packed)
-        self.myfileobj = packed  # type: ignore[assignment] # closed with this one
-        self._path, self._text = path, text
-        self._packed = path.stat().st_size
-        self._unpacked = 0
+    def __init__(self, path: Path, suffix: str, fix: str, *, text: bool) -> None:
+        super().__init__()
+        self._source = _watched(path)
+        self._stream: io.BufferedIOBase
+        self._broken: tuple[type[Exception], ...]
+        if suffix == ".xz":
+            import lzma  # a Python may be built without it
 
-    def read(self, size: int | None = -1) -> bytes:
-        """As `gzip.GzipFile.read`; a read of everything is one of many pieces."""
-        if size is None or size < 0:
-            return b"".join(iter(lambda: self.read(1 << 20), b""))
-        return self._counted(super().read(size))
+            self._stream = lzma.LZMAFile(self._source)  # noqa: SIM115 - closed with this one
+            self._broken = (EOFError, lzma.LZMAError, MemoryError)
+        else:
+            self._stream = gzip.GzipFile(mode="rb", fileobj=self._source)
+            self._broken = (EOFError, gzip.BadGzipFile, zlib.error)
+        self._path, self._fix, self._text = path, fix, text
+        self._size = path.stat().st_size
+        self._read = 0
 
-    def read1(self, size: int = -1) -> bytes:
-        """As `gzip.GzipFile.read1`."""
-        return self._counted(super().read1(size))
+    def readable(self) -> bool:
+        """As `io.RawIOBase.readable`."""
+        return True
 
-    def _counted(self, content: bytes) -> bytes:
-        self._unpacked += len(content)
-        check_unpacked(self._path, self._packed, self._unpacked)
+    def seekable(self) -> bool:
+        """As `io.RawIOBase.seekable`."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As `io.RawIOBase.seek`; back to the start, it is unpacked again."""
+        self._read = self._stream.seek(offset, whence)
+        return self._read
+
+    def readinto(self, buffer: Any) -> int:
+        """As `io.RawIOBase.readinto`."""
+        try:
+            content = self._stream.read1(len(buffer))
+        except self._broken as error:
+            said = str(error) or "claims more memory than there is"
+            raise InputError(self._path, "", f"cannot be read: {said}", self._fix) from None
+        self._read += len(content)
+        check_unpacked(self._path, self._size, self._read)
         if self._text:
             _require_text(self._path, content)
-        return content
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """As `io.RawIOBase.close`."""
+        self._source.close()
+        super().close()

@@ -15,6 +15,7 @@ import tarfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -536,16 +537,18 @@ def test_an_archive_that_unfolds_without_end(tmp_path: Path) -> None:
     assert not (tmp_path / "unpacked").exists() or files_below(tmp_path / "unpacked") == []
 
 
-def gzip_bomb(path: Path) -> Path:
-    with gzip.open(path, "wb") as stream:
+def bomb(path: Path) -> Path:
+    opener = partial(lzma.open, preset=0) if path.suffix == ".xz" else gzip.open
+    with opener(path, "wb") as stream:
         stream.write(b"a,b\n")
         for _ in range(17):
             stream.write(b"0,0\n" * (1 << 20))
     return path
 
 
-def test_gzip_that_unfolds_without_end(tmp_path: Path) -> None:
-    path = gzip_bomb(tmp_path / "x.csv.gz")
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_a_table_that_unfolds_without_end(tmp_path: Path, suffix: str) -> None:
+    path = bomb(tmp_path / f"x.csv{suffix}")
     with open_text(path) as stream, pytest.raises(InputError, match="unpacks to more than 200"):
         stream.read()
     with pytest.raises(InputError, match="raise the limit with GPUSIM_MAX_UNPACKED_RATIO=N"):
@@ -556,14 +559,14 @@ def test_a_result_that_unfolds_without_end_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However it is called: many importers look at it, and it is unpacked twice at most."""
-    path = gzip_bomb(tmp_path / "result.json")
+    path = bomb(tmp_path / "result.json")
     code, err = gpusim(capsys, "compare", path, RECORDING / "real" / "1", "--out", tmp_path / "o")
     assert (code, err.count("\n")) == (2, 1)
     assert f"{path}: unpacks to more than 200 times its" in err
 
 
 def test_a_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = gzip_bomb(tmp_path / "x.csv.gz")
+    path = bomb(tmp_path / "x.csv.gz")
     monkeypatch.setenv("GPUSIM_MAX_UNPACKED_RATIO", "5000")
     with open_text(path) as stream:
         assert len(stream.read()) == 4 + 17 * (1 << 22)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -48,8 +50,11 @@ def test_a_column_may_end_in_a_number(tmp_path: Path) -> None:
     assert [*read(path).columns] == ["id", "time", "share", "id.1", "v.0"]
 
 
-def test_compressed_tables_are_found_and_read(tmp_path: Path) -> None:
-    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n"))
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_packed_tables_are_found_and_read(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / f"t.csv{suffix}").write_bytes(pack(b"id,time,share\n1,2,3\n"))
     path = find_table(tmp_path, "t.csv")
     assert path is not None
     assert read(path)["time"].tolist() == [2]
@@ -93,9 +98,13 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"id,time,share\n\xff,1,2\n")
     with pytest.raises(InputError, match="not UTF-8"):
         read(tmp_path / "binary.csv")
-    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,time,share\n1,2,3\n")[:-9])
-    with pytest.raises(InputError, match="not a CSV"):
-        read(tmp_path / "cut.csv.gz")
+    for suffix, pack in ((".gz", gzip.compress), (".xz", lzma.compress)):
+        path = tmp_path / f"packed.csv{suffix}"
+        whole = pack(b"id,time,share\n1,2,3\n")
+        for broken in (whole[:-9], whole[:9], b"id,time,share\n1,2,3\n", whole[:20] + whole[24:]):
+            path.write_bytes(broken)
+            with pytest.raises(InputError, match="cannot be read: "):
+                read(path)
 
 
 def test_medians_are_those_of_pandas_groups() -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
 import tarfile
 from pathlib import Path
 
 from pytest_gpusim.artifacts import atomic_directory, safe_name, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
-from pytest_gpusim.limits import ARCHIVE_FILES, check_unpacked
+from pytest_gpusim.limits import ARCHIVE_FILES
+from pytest_gpusim.texts import PACKED_SUFFIXES, open_bytes
 
 SUFFIX = ".tar.xz"
-_PIECE = 1 << 20
 _FIX = "pack it with 'gpusim record'"
 
 
@@ -71,39 +69,11 @@ def find_recording(recordings: Path, case_name: str, unpacked: Path) -> Path | N
     return out / case_name
 
 
-class _BoundedXz(io.RawIOBase):
-    """An xz file for reading from front to back, which refuses to unpack beyond the limits."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        self._packed = path.stat().st_size
-        self._stream = lzma.open(path)  # noqa: SIM115 - closed with this one
-        self._unpacked = 0
-
-    def read(self, size: int = -1) -> bytes:
-        # In pieces: a header of a member may claim any size.
-        content = bytearray()
-        while size < 0 or len(content) < size:
-            wanted = _PIECE if size < 0 else min(_PIECE, size - len(content))
-            piece = self._stream.read(wanted)
-            if not piece:
-                break
-            content += piece
-            self._unpacked += len(piece)
-            check_unpacked(self._path, self._packed, self._unpacked)
-        return bytes(content)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
 def _unpack(archive: Path, out: Path) -> None:
     try:
         with (
             atomic_directory(out) as partial,
-            _BoundedXz(archive) as stream,
+            open_bytes(archive, fix=_FIX) as stream,
             tarfile.open(fileobj=stream, mode="r|") as tar,
         ):
             for number, member in enumerate(tar, start=1):
@@ -114,7 +84,7 @@ def _unpack(archive: Path, out: Path) -> None:
                     raise InputError(archive, "", problem, _FIX)
                 # The filter lets nothing leave the directory or carry rights.
                 tar.extract(member, partial, filter="data")
-    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError, ValueError) as error:
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(archive, "", f"cannot be unpacked: {error}", _FIX) from None
     except UsageError:
         if not out.is_dir():  # else another process has just unpacked it
@@ -122,15 +92,16 @@ def _unpack(archive: Path, out: Path) -> None:
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: Path) -> None:
-    """Add a file, or a folder by itself, without owner and time; what is gzipped, unpacked."""
+    """Add a file, or a folder by itself, without owner and time; what is packed, unpacked."""
     if path.is_dir():
         entry = tarfile.TarInfo(str(name))
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(entry)
         return
-    content = path.read_bytes()
-    if path.suffix == ".gz":  # together they pack better than each by itself
-        content, name = gzip.decompress(content), name.with_suffix("")
+    if path.suffix in PACKED_SUFFIXES:  # together they pack better than each by itself
+        name = name.with_suffix("")
+    with open_bytes(path) as stream:
+        content = stream.read()
     entry = tarfile.TarInfo(str(name))
     entry.size, entry.mode = len(content), 0o644
     tar.addfile(entry, io.BytesIO(content))

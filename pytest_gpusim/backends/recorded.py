@@ -1,6 +1,6 @@
 """Recordings: a workload, a bundle and real runs in one folder that replays elsewhere.
 
-``<case>/{workload,profile,real/1…N,recording.json}``; large tables are gzipped.
+``<case>/{workload,profile,real/1…N,recording.json}``; large tables are packed.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _portable(settings: Any) -> Any:
 
 
 def _copy_run(run: Run, target: Path) -> None:
-    """Copy a run without paths of this machine; compressed where it is large."""
+    """Copy a run without paths of this machine; packed where it is large."""
     from pytest_gpusim.runs.writer import rewrite_run
 
     meta = {**run.meta, "workload_dir": f"../../{WORKLOAD}"}
@@ -226,7 +226,7 @@ def _copy_run(run: Run, target: Path) -> None:
 
 
 def _digest(directory: Path) -> str:
-    """Sha256 over the content of the files of a run, compressed or not."""
+    """Sha256 over the content of the files of a run, packed or not."""
     total = hashlib.sha256()
     for path in _files(directory):
         with open_bytes(path) as stream:

@@ -71,7 +71,7 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     simulate.add_argument(
         "--compress",
         action="store_true",
-        help="write the tables as .gz, about a tenth as large; every command reads them",
+        help="write the tables as .xz, less than a tenth as large; every command reads them",
     )
     add_fleet(simulate)
     add_params(simulate, registry.simulators)

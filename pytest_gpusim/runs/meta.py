@@ -9,7 +9,7 @@ from pytest_gpusim.deployment.fitted import check_fitted
 from pytest_gpusim.documents import JsonObject
 from pytest_gpusim.errors import InputError
 from pytest_gpusim.json_documents import check_schema_version, read_json
-from pytest_gpusim.runs.schema import META
+from pytest_gpusim.runs.schema import META, SCHEMA_VERSIONS
 from pytest_gpusim.texts import NO_PATH, can_be_path
 from pytest_gpusim.workload.load import Load
 
@@ -46,7 +46,7 @@ def read_meta(directory: Path) -> dict[str, Any]:
     meta = read_json(path, plain=True)
     if not isinstance(meta, dict):
         raise InputError(path, "", "expected a JSON object")
-    check_schema_version(path, meta)
+    check_schema_version(path, meta, max(SCHEMA_VERSIONS))
     check_meta(path, meta)
     if meta.get("run_id") is None:
         meta["run_id"] = directory.name

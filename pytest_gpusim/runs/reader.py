@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def read_run(directory: Path | str) -> Run:
     """Read and check a run directory.
 
-    Columns may come in any order, with unknown ones between them, plain or as ``.csv.gz``.
+    Columns may come in any order, with unknown ones between them, plain or packed.
 
     Raises:
         InputError: Something is missing or breaks an invariant; names file, line and column.

@@ -9,6 +9,8 @@ REQUESTS, TOKENS, STEPS, BATCHES, META = (
     "step_batches.jsonl",
     "run_meta.json",
 )
+SCHEMA_VERSIONS = (1, 2)
+"""Plain, as the first release reads it (``.gz`` too), and with tables packed as ``.xz``."""
 PREDICTION = "prediction.json"
 """Beside a simulated run: its figures with their intervals."""
 REQUEST_COLUMNS = (

@@ -28,7 +28,7 @@ def read_tokens(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
     """The table in order of request and token.
 
     Args:
-        path: ``token_metrics.csv``, plain or compressed.
+        path: ``token_metrics.csv``, plain or packed.
         requests: The run's requests.
 
     Raises:

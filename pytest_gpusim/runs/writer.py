@@ -9,14 +9,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pytest_gpusim.artifacts import atomic_directory, provenance
-from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
+from pytest_gpusim.json_documents import write_json
 from pytest_gpusim.progress import ticked
-from pytest_gpusim.runs.packing import PACKED_COLUMNS, by_time
 from pytest_gpusim.runs.reader import check_run
 from pytest_gpusim.runs.run import Run
 from pytest_gpusim.runs.schema import (
@@ -26,6 +24,7 @@ from pytest_gpusim.runs.schema import (
     META,
     REQUEST_COLUMNS,
     REQUESTS,
+    SCHEMA_VERSIONS,
     STEP_COLUMNS,
     STEPS,
     TOKEN_COLUMNS,
@@ -91,7 +90,7 @@ def write_run(
             and versions are filled in.
         steps: Rows of `STEP_COLUMNS`, where known.
         step_batches: Per step, tokens by request id, where known.
-        compress: Write ``.gz`` files, token rows in order of time.
+        compress: Pack the tables as ``.xz`` (schema version 2), batches as ``.gz``.
         workload: Writes the run's own workload at the path that it is given, and returns what the
             metadata says of it.
 
@@ -102,19 +101,12 @@ def write_run(
         columns, rows = _with_more(requests, REQUEST_COLUMNS, ASKED_COLUMNS, ENGINE_COLUMNS)
         _write_rows(partial, REQUESTS, columns, rows, compress)
         columns, rows = _with_more(tokens or (), TOKEN_COLUMNS, (TOKEN_ID,))
-        if compress:
-            packed = (*PACKED_COLUMNS, *columns[len(PACKED_COLUMNS) :])
-            order = itemgetter(*map(columns.index, packed))
-            listed = map(order, _as_sequences(rows, columns))
-            sorted_rows = by_time(listed, len(packed), partial / "token_rows")
-            _write_rows(partial, TOKENS, packed, sorted_rows, compress)
-        else:
-            _write_rows(partial, TOKENS, columns, rows, compress)
+        _write_rows(partial, TOKENS, columns, rows, compress)
         if steps is not None:
             rows = ticked(steps, "write steps", 0, "steps")
             _write_rows(partial, STEPS, STEP_COLUMNS, rows, compress)
         if step_batches is not None:
-            with _open(partial, BATCHES, compress) as stream:
+            with _open_batches(partial, compress) as stream:
                 line, before = "", None
                 for batch in ticked(step_batches, "write batches", 0, "steps"):
                     if batch is not before:  # decode steps often pass the same mapping again
@@ -122,7 +114,7 @@ def write_run(
                         line, before = json.dumps(keyed, separators=(",", ":")) + "\n", batch
                     stream.write(line)
         own = workload(partial / OWN_WORKLOAD) if workload is not None else {}
-        known = {**provenance(), **meta, **own, "schema_version": SCHEMA_VERSION}
+        known = {**provenance(), **meta, **own, "schema_version": SCHEMA_VERSIONS[compress]}
         known["token_times"] = tokens is not None
         known.setdefault("run_id", out.name)
         ordered = {key: known.pop(key, None) for key in _META_KEYS}
@@ -185,7 +177,11 @@ def _as_sequences(
     rows: Iterable[Mapping[str, Any] | Sequence[Any]], columns: Sequence[str]
 ) -> Iterator[Sequence[Any]]:
     return (
-        [row.get(column) for column in columns] if isinstance(row, Mapping) else row for row in rows
+        row
+        # Of a tuple this is known at once, of an abstract type not.
+        if isinstance(row, tuple) or not isinstance(row, Mapping)
+        else [row.get(column) for column in columns]
+        for row in rows
     )
 
 
@@ -205,20 +201,17 @@ def _write_rows(
 def _open(directory: Path, name: str, compress: bool) -> TextIO:
     if not compress:
         return (directory / name).open("w", newline="", encoding="utf-8")
-    # mtime 0 and no file name: the same rows give the same bytes.
-    raw = (directory / f"{name}.gz").open("wb")
-    packed = _ClosingGzip(raw)
+    import lzma
+
+    # The next level takes three times as long and packs rows by request no tighter.
+    path = directory / f"{name}.xz"
+    return lzma.open(path, "wt", preset=1, newline="", encoding="utf-8")
+
+
+def _open_batches(directory: Path, compress: bool) -> TextIO:
+    """Lines that repeat: xz would make a thousandth of them, which the limits of readers refuse."""
+    if not compress:
+        return _open(directory, BATCHES, compress)
+    # mtime 0: the same batches give the same bytes.
+    packed = gzip.GzipFile(directory / f"{BATCHES}.gz", "wb", compresslevel=6, mtime=0)
     return io.TextIOWrapper(packed, encoding="utf-8", newline="")
-
-
-class _ClosingGzip(gzip.GzipFile):
-    """A gzip stream that closes the file under it, too."""
-
-    def __init__(self, raw: Any) -> None:
-        # Higher levels take three times as long for half a percent.
-        super().__init__(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
-        self._raw = raw
-
-    def close(self) -> None:
-        super().close()
-        self._raw.close()

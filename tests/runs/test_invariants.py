@@ -49,7 +49,7 @@ REQUEST, TOKEN = "request_metrics.csv", "token_metrics.csv"
         (TOKEN, "3,0,900,600", "9,0,900,600", "line 7, column request_id: expected a request of"),
         (TOKEN, "3,0,900,600\n", "", "request_id 3: has no token rows"),
         (TOKEN, "token_index", "index", "column token_index: is missing"),
-        ("run_meta.json", '"schema_version": 1', '"schema_version": 2', "2 is newer than the 1"),
+        ("run_meta.json", '"schema_version": 1', '"schema_version": 3', "3 is newer than the 2"),
         ("run_meta.json", '"schema_version": 1,', "", "schema_version: expected the integer 1"),
         ("run_meta.json", "{", "[", "not JSON"),
         ("run_meta.json", "{", '{"engine": {}, ', "the key 'engine' stands twice"),

@@ -403,7 +403,7 @@ def test_other_tools_are_another_beginning() -> None:
     ("begins", "says"),
     [
         (b"\x28\xb5\x2f\xfd", "is packed by zstd, not a text: unpack it first"),
-        (b"\xfd7zXZ\x00", "is packed by xz, not a text: unpack it first"),
+        (b"BZh", "is packed by bzip2, not a text: unpack it first"),
         (b"BZh9", "is packed by bzip2, not a text"),
         (b"PK\x03\x04", r"is a ZIP archive \(or an Excel sheet\), not a text"),
         (b"PAR1", "is a Parquet file, not a text: write it as CSV or JSON lines"),
