@@ -188,6 +188,8 @@ class Registry:
         if found is not None:
             return found
         known = self.models.names()
+        if name.endswith(".json"):
+            raise UsageError(f"model {name}: no such file; give a config.json or a known name")
         raise UsageError(
             f"unknown model {name!r}{meant(name, known)}; known are {', '.join(known)}, or give "
             "the path of a config.json"

@@ -101,6 +101,8 @@ def test_a_model_goes_by_name_or_by_path(tmp_path: Path) -> None:
     assert registry.model(str(folder / "config.json")).name == "mine"
     with pytest.raises(UsageError, match=r"unknown model 'nobody/nothing'; known are .*Qwen3-0.6B"):
         registry.model("nobody/nothing")
+    with pytest.raises(UsageError, match=r"model no/config.json: no such file"):
+        registry.model("no/config.json")
 
 
 def test_a_name_that_no_file_can_have_is_no_model() -> None:

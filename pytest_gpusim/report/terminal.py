@@ -202,14 +202,19 @@ def failure_lines(document: ComparisonDocument) -> list[str]:
                 f"{runs_needed(item)}: {item['outcome']}, {item['reason']}"
             )
     open_checks: list[Check] = []
+    acceptable: list[str] = []
     for check in comparison["checks"]:
         if check["status"] == "fail":
             lines.append(f"  check {check['name']} failed: {check['detail']}")
+            if may_accept(Check(check["name"], check["status"], check["detail"])):
+                acceptable.append(check["name"])
         elif check["status"] == "unknown" and check["needed"]:
             unknown = Check(check["name"], check["status"], check["detail"])
             open_checks.append(unknown)
             lines.append(f"  check {check['name']} is unknown: {check['detail']}{remedy(unknown)}")
     lines += _how_to_close(open_checks)
+    if acceptable:
+        lines.append(f"  may be accepted although failed: {', '.join(acceptable)}")
     # A check that failed, or is not known, says so itself, above.
     said = tuple(f"({check['name']}): " for check in comparison["checks"])
     further = [cause for cause in meta["causes"] if not any(name in cause for name in said)]

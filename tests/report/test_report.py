@@ -204,6 +204,19 @@ def test_what_nobody_may_accept_is_not_offered(tmp_path: Path) -> None:
     assert line.endswith("; state calibrated_on")
 
 
+@pytest.mark.parametrize(
+    ("name", "offered"), [("profile_covers", True), ("settings_mirrored", False)]
+)
+def test_a_failure_that_may_be_accepted_is_offered(
+    tmp_path: Path, name: str, offered: bool
+) -> None:
+    document = document_of(judged(tmp_path / "a", profile=None).judged())
+    (check,) = [c for c in document.comparison["checks"] if c["name"] == name]
+    check["status"] = "fail"
+    line = f"  may be accepted although failed: {name}"
+    assert (line in failure_lines(document)) is offered
+
+
 def test_what_was_accepted_stands_beside_the_verdict(tmp_path: Path) -> None:
     silent = judged(tmp_path / "a", profile=None)
     assert silent.judged().verdict == "inconclusive"

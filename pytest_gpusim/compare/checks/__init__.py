@@ -74,9 +74,15 @@ def remedy(check: Check) -> str:
 
 
 def may_accept(check: Check) -> bool:
-    """Whether a user may accept that it is unknown."""
+    """Whether a user may accept that it failed, or that it is unknown."""
     known = CHECKS.get(check.name)
-    return known is not None and known.accept is not Accept.NEVER
+    if known is None:
+        return False
+    return (
+        known.accept is Accept.FAILURE
+        if check.status == "fail"
+        else known.accept is not Accept.NEVER
+    )
 
 
 def keys_of(check: Check) -> list[str]:
