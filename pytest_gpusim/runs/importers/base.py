@@ -105,12 +105,14 @@ def write_imported(
     if clock == "client":
         _require_streamed(path, done)
     untimed = [request for request in done if request.token_times_ns is None]
+    sessions = _sessions(rows)
     shared = shared_prompts(
         [request.prompt for request in rows],
         [request.num_prefill_tokens for request in rows],
         load_tokenizer(options.tokenizer) if options.tokenizer else None,
+        before=_turns_before(sessions),
+        produced=[request.num_decode_tokens_actual or 0 for request in rows],
     )
-    sessions = _sessions(rows)
     refused = [number for number, request in enumerate(rows) if request.refused]
     said = list(notes)
     if left_out.number:
@@ -160,7 +162,11 @@ def write_imported(
                     "sha256": sha256_file(path) if path.is_file() else None,
                     "clock": clock,
                     "token_times": not untimed,
-                    "not_recovered": [*not_recovered, *_unknown(rows, done, untimed)],
+                    "not_recovered": [
+                        *not_recovered,
+                        *_unknown(rows, done, untimed),
+                        *(["what a conversation's turns share"] if sessions and not shared else []),
+                    ],
                     "notes": said,
                     "requests": len(rows),
                     "failed": len(rows) - len(done),
@@ -316,6 +322,17 @@ def _sessions(rows: Sequence[ImportedRequest]) -> dict[int, SessionTurn]:
         latest[name] = identity, turn + 1, end, told
     several = {turn.session_id for turn in found.values() if turn.turn}
     return {number: turn for number, turn in found.items() if turn.session_id in several}
+
+
+def _turns_before(sessions: Mapping[int, SessionTurn]) -> dict[int, int]:
+    """Of each later turn the turn before it, both by their requests."""
+    latest: dict[int, int] = {}
+    found: dict[int, int] = {}
+    for number, turn in sorted(sessions.items()):
+        if turn.session_id in latest:
+            found[number] = latest[turn.session_id]
+        latest[turn.session_id] = number
+    return found
 
 
 def due_at_once(requests: Sequence[ImportedRequest]) -> None:

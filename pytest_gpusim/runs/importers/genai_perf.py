@@ -106,7 +106,9 @@ def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
     times = [int(time) for time in record.integers("response_timestamps")]
     inputs = record.record_or_empty("request_inputs")
     body = _json(record, inputs.fields.get("payload")) or dict(inputs.fields)
-    prompt = SentPrompt.of_body(body)
+    outputs = record.array("response_outputs", len(times), "response_timestamps")
+    texts = [_text(record, output) for output in outputs]
+    prompt = SentPrompt.of_body(body, "".join(texts))
     if prompt is None and isinstance(inputs.fields.get("text_input"), str):
         prompt = SentPrompt(text=inputs.fields["text_input"])
     model = body.get("model") if isinstance(body, Mapping) else None
@@ -118,8 +120,6 @@ def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
         model=model if isinstance(model, str) else None,
         prompt=prompt,
     )
-    outputs = record.array("response_outputs", len(times), "response_timestamps")
-    texts = [_text(record, output) for output in outputs]
     if not times:
         request.error_type, request.error_msg = "no_output", "no response came"
         return request

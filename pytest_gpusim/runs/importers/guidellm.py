@@ -210,7 +210,7 @@ def _request(record: JsonObject, outcome: str) -> ImportedRequest:
         record.integer("prompt_tokens") if "prompt_tokens" in record else 0,
         num_decode_tokens=_asked(record),
         sent_ns=None if sent is None else to_ns(sent),
-        prompt=SentPrompt.of_body(_sent_body(record) or record.fields),
+        prompt=SentPrompt.of_body(_sent_body(record) or record.fields, record.fields.get("output")),
     )
     conversation = info.fields.get("conversation_id")
     if isinstance(conversation, str):

@@ -170,6 +170,34 @@ def test_guidellms_conversations_stay_so(tmp_path: Path) -> None:
     assert len(asked(load(path, tmp_path)).follows) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [("one two three four", 14), ("one two other", 12), ("canned", None)],
+)
+def test_a_turn_goes_on_with_the_answer_before(
+    tmp_path: Path, said: str, taken: int | None
+) -> None:
+    """Ten tokens were asked with, and four answered with; the next turn says the answer again."""
+    path = guidellm(tmp_path, type_="constant", rate=1.0)
+    document = json.loads(path.read_text())
+    records = document["benchmarks"][0]["requests"]["successful"]
+    first = [{"role": "user", "content": "a b c d e f g h i"}]
+    more = [{"role": "assistant", "content": said}, {"role": "user", "content": "and then"}]
+    for turn, record in enumerate(records[:2]):
+        record["info"].update(conversation_id="c", turn_index=turn)
+        for key in ("request_start", "first_token_iteration", "last_token_iteration"):
+            record["info"]["timings"][key] += 10.0 * turn
+        record["info"]["timings"]["targeted_start"] += 10.0 * turn
+        body = {"messages": first + more * turn}
+        record.update(request_args=json.dumps({"body": body}), output="one two three four")
+        record.update(prompt_tokens=10 + 10 * turn, output_tokens=4)
+    path.write_text(json.dumps(document))
+    workload = asked(load(path, tmp_path))
+    later = next(iter(workload.follows))
+    prompt = (workload.prompts or {})[workload.requests[later].prompt_id]
+    assert prompt.prefix_tokens == (10 if taken is None else taken)
+
+
 def test_guidellm_0_1_is_refused_by_name(tmp_path: Path) -> None:
     old = {"mode": "synchronous", "rate": None, "results": [], "errors": [], "concurrencies": []}
     path = tmp_path / "report.json"
