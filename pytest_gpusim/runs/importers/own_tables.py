@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pytest_gpusim.columns import Columns, Row, read_rows, split_unit
+from pytest_gpusim.columns import Columns, Row, read_rows, split_unit, wall_clock
 from pytest_gpusim.documents import NEVER, JsonObject, LeftOut, first_document, shown
 from pytest_gpusim.errors import GpusimError, InputError
 from pytest_gpusim.json_documents import parse_json
@@ -26,17 +26,24 @@ from pytest_gpusim.workload import Workload, read_workload
 
 KIND = "csv"
 _USUAL = {
-    "arrival": ("arrival", "arrival_time", "arrived_at", "arrival_timestamp", "start_time"),
-    "ttft": ("ttft", "time_to_first_token"),
-    "e2e": ("e2e", "e2e_latency", "latency", "request_latency", "e2el"),
+    "arrival": (
+        "arrival", "arrival_time", "arrived_at", "arrival_timestamp", "start_time",
+        "request_start_time", "start_timestamp", "submit_time", "timestamp",
+    ),
+    "ttft": ("ttft", "time_to_first_token", "first_token_latency"),
+    "e2e": (
+        "e2e", "e2e_latency", "e2e_time", "end_to_end_latency", "request_latency", "total_latency",
+        "latency", "e2el",
+    ),
     "queue": ("queue", "queue_delay", "queue_time", "scheduling_delay", "queuing_delay"),
     "prefill": (
         "num_prefill_tokens", "prefill_tokens", "input_tokens", "prompt_tokens", "input_length",
-        "input_len", "prefill", "isl",
+        "input_len", "prefill", "isl", "num_prompt_tokens", "num_input_tokens",
+        "number_input_tokens",
     ),
     "decode": (
         "num_decode_tokens", "decode_tokens", "output_tokens", "completion_tokens",
-        "output_length", "output_len", "decode", "osl",
+        "output_length", "output_len", "decode", "osl", "num_output_tokens", "number_output_tokens",
     ),
     "cached": ("num_cached_tokens", "cached_tokens"),
     "id": ("request_id", "id"),
@@ -62,18 +69,26 @@ def recognises(path: Path) -> bool:
 
 
 def usual_columns(row: Row | None) -> Columns:
-    """The columns of a row that go by usual names; times only with their unit in the name."""
+    """The columns of a row that go by usual names; times only with their unit in the name, but for
+    arrivals that are dates.
+    """
     spelled: dict[tuple[str, str | None], str] = {}
     for column in map(str, row.cells if row else ()):
         spelled.setdefault(split_unit(column), column)
     names: dict[str, str] = {}
     for role, usual in _USUAL.items():
         for (name, unit), column in spelled.items():
-            if name in usual and (unit is not None) is (role in _TIMES):
+            timed = unit is not None or (role == "arrival" and _is_date(row, column))
+            if name in usual and timed is (role in _TIMES):
                 best = names.get(role)
                 if best is None or usual.index(name) < usual.index(split_unit(best)[0]):
                     names[role] = column
     return Columns(names)
+
+
+def _is_date(row: Row | None, column: str) -> bool:
+    cell = row.cell(column) if row is not None else None
+    return isinstance(cell, str) and wall_clock(cell) is not None
 
 
 @recognised_by(recognises, general=True)

@@ -48,6 +48,8 @@ EXPECTED = [(0, 20, 35, 100, 4), (1000, 30, 1060, 200, 5)]
         f"Arrival (s),TTFT (ms),E2E latency [ms],Input Tokens,Output Tokens\n{ROWS}",
         f"arrivalS,ttftMs,e2eMs,inputTokens,outputTokens\n{ROWS}".replace("Tokens", "_tokens"),
         f"arrival_sec,TTFTms,e2e_msec,ISL,OSL\n{ROWS}",
+        "timestamp,first_token_latency_ms,end_to_end_latency_ms,num_input_tokens,num_output_tokens\n"
+        "2026-05-01T12:00:00Z,20,35,100,4\n2026-05-01T12:00:01Z,30,60,200,5\n",
         "arrival_s,ttft_ms,ttft_s,e2e_ms,isl,osl\n0,20,0.02,35,100,4\n1,30,0.03,60,200,5\n",
     ],
 )
