@@ -61,6 +61,7 @@ def attention_rows(
     """
     import pandas as pd
 
+    nan = float("nan")  # of None, pandas 2 warns that its type will be another
     rows = pd.concat(
         [
             pd.DataFrame(
@@ -70,7 +71,7 @@ def attention_rows(
                     "kv_cache_size": prefill["context"],
                     "is_prefill": True,
                     time_column("attn_prefill"): prefill["time_ms"],
-                    time_column("attn_decode"): None,
+                    time_column("attn_decode"): nan,
                 }
             ),
             pd.DataFrame(
@@ -79,7 +80,7 @@ def attention_rows(
                     "prefill_chunk_size": 0,
                     "kv_cache_size": decode["context"],
                     "is_prefill": False,
-                    time_column("attn_prefill"): None,
+                    time_column("attn_prefill"): nan,
                     time_column("attn_decode"): decode["time_ms"],
                 }
             ),

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pytest_gpusim.bundle import Bundle, read_bundle
+from pytest_gpusim.bundle.schema import time_column
 from pytest_gpusim.bundle_checks.checks import check_bundle
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import InputError, UsageError
@@ -21,6 +22,7 @@ from pytest_gpusim.llmservingsim.profile import SOURCE
 from pytest_gpusim.llmservingsim.profile_folder import ProfileFiles, Wanted, find_profile
 from pytest_gpusim.llmservingsim.profile_tables import read_dense
 from pytest_gpusim.llmservingsim.skew import default_alpha, skew_table
+from pytest_gpusim.profiling.composition import attention_rows
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.serving.steptime import StepTimeModel
 from tests.factories import TINY
@@ -516,3 +518,20 @@ def test_the_published_fit_predicts_its_own_measurements(tmp_path: Path) -> None
     ]
     assert pd.Series(errors).median() < 0.02
     assert (shots["t_mean_us"] / shots["t_skew_us"] - 1).abs().median() > 0.03
+
+
+def test_a_bundle_is_the_same_bytes_with_any_pandas() -> None:
+    """A column that starts as None is one of objects with pandas 3, which no format reaches."""
+    times = pd.DataFrame({"chunk": [16], "context": [0], "time_ms": [0.009545999999999999]})
+    decode = pd.DataFrame({"sequences": [4], "context": [64], "time_ms": [0.1]})
+    rows = attention_rows(
+        TINY,
+        1,
+        prefill=times,
+        decode=decode,
+        block_size=16,
+        max_model_len=64,
+        backend="b",
+    )
+    for operator in ("attn_prefill", "attn_decode"):
+        assert rows[time_column(operator)].dtype == "float64"
