@@ -16,7 +16,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,12 @@ from pytest_gpusim.progress import ticked
 if TYPE_CHECKING:
     from pytest_gpusim.runs import Run
 
-_COUNTERS = {"waiting": "queue", "num_sequences": "batch", "kv_blocks_used": "KV blocks"}
+_COUNTERS = {
+    "waiting": ("queue", "requests"),
+    "num_sequences": ("batch", "requests"),
+    "kv_blocks_used": ("KV cache", "blocks"),
+}
+"""Column of a step, to the counter's name and its unit, which Perfetto shows in one."""
 _REQUESTS = 1  # a row of a run; those of its steps follow
 _ROWS = 1000  # of a run at most
 
@@ -44,7 +49,10 @@ def write_timeline(runs: Sequence[Run], out: Path) -> None:
     with atomic_file(out) as partial, opener(partial, "wt", encoding="utf-8") as stream:
         stream.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
         for number, event in enumerate(_events(runs)):
-            stream.write((",\n" if number else "") + json.dumps(event))
+            stream.write(
+                (",\n" if number else "")
+                + json.dumps(event, allow_nan=False, separators=(",", ":"))
+            )
         stream.write("\n]}\n")
 
 
@@ -84,6 +92,7 @@ def _steps(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
 
     assert run.steps is not None
     ends: list[int] = []  # of the last step in each row
+    shown: dict[str, int] = {}  # a counter stands until it changes
     rows = run.steps.to_dict("records")
     for row in ticked(rows, f"write {run.run_id}", len(rows), "steps"):
         known = {str(key): int(value) for key, value in row.items() if pd.notna(value)}
@@ -99,10 +108,12 @@ def _steps(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
         took = known.get("duration_ns", 0)
         ends[lane] = known["start_ns"] + took
         event = {"ph": "X", "name": name, "ts": begin, "dur": microseconds(took)}
-        yield {**event, **place, "args": known}
-        for column, counter in _COUNTERS.items():
-            if column in known:
-                values = {counter: known[column]}
+        told = {key: known[key] for key in known if key not in ("start_ns", "duration_ns")}
+        yield {**event, **place, "args": told}
+        for column, (counter, unit) in _COUNTERS.items():
+            if column in known and known[column] != shown.get(column):
+                shown[column] = known[column]
+                values = {unit: known[column]}
                 yield {"ph": "C", "name": counter, "ts": begin, "pid": process, "args": values}
         if known.get("preempted"):
             count = {"requests": known["preempted"]}
@@ -120,7 +131,10 @@ def _requests(run: Run, process: int, start: int) -> Iterator[dict[str, Any]]:
             ("decode", row["first_token_time_ns"]),
             ("", row["completion_time_ns"]),
         ]
-        known = [(name, microseconds(int(at) - start)) for name, at in times if pd.notna(at)]
+        named = [(name, int(at) - start) for name, at in times if pd.notna(at)]
+        # Clocks of two processes may put a start before its request: no span may end before it.
+        steady = accumulate((at for _, at in named), max)
+        known = [(name, microseconds(at)) for (name, _), at in zip(named, steady, strict=True)]
         request = f"request {row['request_id']}"
         place = {
             "cat": "request",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from benchmarks.cases import RECORDINGS
 from pytest_gpusim.cli import main
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.report.timeline import microseconds, write_timeline
@@ -38,8 +42,9 @@ def test_two_runs_are_two_processes_on_one_axis(run, tmp_path, capsys):
     assert whole[0]["ts"] == 0
     assert kinds["X"] > len(REQUESTS)
     assert min(event["ts"] for event in events if "ts" in event) == 0
-    first = next(event for event in events if event["ph"] == "X")
-    assert first["args"]["duration_ns"] == int(1000.0 * first["dur"])
+    steps = [event for event in events if event["ph"] == "X" and event["pid"] == 1]
+    took = read_run(run).steps["duration_ns"].tolist()
+    assert [int(1000.0 * event["dur"]) for event in steps] == took
     assert {event["name"] for event in events if event["ph"] == "C"} >= {"queue", "batch"}
 
 
@@ -86,9 +91,44 @@ def rules_of_perfetto(events):
     assert all(named.values())
 
 
-def test_perfetto_takes_all_of_it(run, tmp_path):
-    write_timeline([read_run(run)] * 2, tmp_path / "trace.json")
-    rules_of_perfetto(json.loads((tmp_path / "trace.json").read_text())["traceEvents"])
+def events_of(runs, out):
+    write_timeline(runs, out)
+    events = json.loads(out.read_text())["traceEvents"]
+    rules_of_perfetto(events)
+    return events
+
+
+@pytest.mark.parametrize("name", ["closed-c8-208", "burst"])
+def test_perfetto_takes_all_of_a_real_run_and_a_simulation(run, tmp_path, name):
+    real = read_run(RECORDINGS / f"qwen3-0.6b-cpu-{name}" / "real" / "1")
+    events = events_of([real, read_run(run)], tmp_path / "trace.json")
+    assert Counter(event["pid"] for event in events if event["ph"] == "X") == {
+        1: len(real.steps), 2: len(read_run(run).steps),
+    }  # fmt: skip
+
+
+def test_counters_stand_until_they_change(run, tmp_path):
+    steps = read_run(run).steps
+    events = events_of([read_run(run)], tmp_path / "trace.json")
+    columns = {"queue": "waiting", "batch": "num_sequences", "KV cache": "kv_blocks_used"}
+    for name, column in columns.items():
+        found = [event for event in events if event["name"] == name]
+        assert len(found) < len(steps)
+        at = [int(1000.0 * event["ts"]) for event in found]
+        starts = steps["start_ns"] - steps["start_ns"].min()
+        values = [value for event in found for value in event["args"].values()]
+        stands = [values[bisect_right(at, start) - 1] for start in starts + at[0]]
+        assert stands == steps[column].tolist()
+
+
+@given(shift=st.lists(st.integers(-(10**9), 10**9), min_size=len(REQUESTS), max_size=len(REQUESTS)))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_spans_nest_whatever_another_clock_said_of_their_starts(run, tmp_path_factory, shift):
+    usual = read_run(run)
+    requests = usual.requests.copy()
+    requests["scheduled_time_ns"] += shift
+    moved = replace(usual, requests=requests)
+    events_of([moved, usual], tmp_path_factory.mktemp("moved") / "trace.json")
 
 
 def test_steps_that_overlap_or_begin_early_are_kept(run, tmp_path):
@@ -96,9 +136,7 @@ def test_steps_that_overlap_or_begin_early_are_kept(run, tmp_path):
     steps = usual.steps.copy()
     steps["duration_ns"] *= 3  # as those of a fleet's replicas
     steps["start_ns"] -= 5_000_000
-    write_timeline([usual, replace(usual, steps=steps)], tmp_path / "trace.json")
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-    rules_of_perfetto(events)
+    events = events_of([usual, replace(usual, steps=steps)], tmp_path / "trace.json")
     first = {event["pid"]: event["ts"] for event in reversed(events) if event["ph"] == "b"}
     assert first[1] == first[2] == 5000
     kinds = Counter(event["pid"] for event in events if event["ph"] == "X")
