@@ -95,7 +95,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     path = _records(given)
     prompts = _sent_prompts(_beside(path, INPUTS))
     by_phase: dict[int | None, list[ImportedRequest]] = {}
-    warmups = 0
+    warmups, uncounted = 0, False
     bad = LeftOut(chosen.skip_bad)
     for record in read_lines(path, or_array=True, bad=bad):
         with bad.where_bad():
@@ -109,6 +109,10 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
                 warmups += 1
                 continue
             request = _request(record, metadata)
+            metrics = record.record_or_empty("metrics")
+            uncounted |= "usage_prompt_tokens" not in metrics and any(
+                key in metrics for key in ("num_images", "num_videos", "num_audios")
+            )
             conversation = metadata.fields.get("conversation_id")
             if isinstance(conversation, list | dict):
                 raise metadata.fail("conversation_id", "expected a string")
@@ -149,6 +153,7 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
             "hardware",
             "scheduled times",
             "prompt lengths of failed requests that the record does not tell (0)",
+            *(["tokens of pictures, video and sound"] if uncounted else []),
         ],
         notes=notes,
         meta={

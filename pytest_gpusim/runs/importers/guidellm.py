@@ -207,7 +207,7 @@ def _request(record: JsonObject, outcome: str) -> ImportedRequest:
         record.where,
         # Two clocks' readings: a request is not sent before it is due.
         to_ns(due if sent is None else min(due, sent)),
-        record.integer("prompt_tokens") if "prompt_tokens" in record else 0,
+        _prompt_tokens(record),
         num_decode_tokens=_asked(record),
         sent_ns=None if sent is None else to_ns(sent),
         prompt=SentPrompt.of_body(_sent_body(record) or record.fields, record.fields.get("output")),
@@ -228,6 +228,14 @@ def _request(record: JsonObject, outcome: str) -> ImportedRequest:
         )
     first, last = timings.seconds(f"first_{of}"), timings.seconds(f"last_{of}")
     return _served(record, request, sent, first, last)
+
+
+def _prompt_tokens(record: JsonObject) -> int:
+    """Tokens of the prompt, pictures and sounds among them, of which 0.4's own count has none."""
+    usage = record.record_or_empty("input_metrics")
+    if "total_tokens" in usage:
+        return usage.integer("total_tokens")
+    return record.integer("prompt_tokens") if "prompt_tokens" in record else 0
 
 
 def _timings(info: JsonObject) -> JsonObject:

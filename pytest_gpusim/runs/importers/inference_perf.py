@@ -75,10 +75,15 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
     if not chosen.skip_bad:
         _require_whole(path, stage, entries)
     requests, bad = [], LeftOut(chosen.skip_bad)
+    sessions: dict[str, list[ImportedRequest]] = {}
     for entry in entries:
         with bad.where_bad():
-            requests.append(_request(entry, _sent_body(entry)))
+            request = _request(entry, _sent_body(entry))
+            requests.append(request)
+            if "session_id" in entry:
+                sessions.setdefault(entry.text("session_id"), []).append(request)
     notes = ["tokens of one chunk share its time of arrival"]
+    notes += _conversations(sessions)
     load, said = _load(path, index)
     notes += [said] if said else []
     if not load.is_open:
@@ -101,7 +106,13 @@ def import_run(files: Sequence[Path], out: Path, options: Mapping[str, Any] | No
         requests,
         clock="client",
         meta={"engine": {"enable_lora": True}} if adapters else None,
-        not_recovered=[*due, "engine settings", "hardware", "scheduled times"],
+        not_recovered=[
+            *due,
+            *(["tokens of pictures, video and sound"] if any(map(_uncounted, entries)) else []),
+            "engine settings",
+            "hardware",
+            "scheduled times",
+        ],
         notes=notes,
         tool={"stage": index} if index is not None else None,
         load=load,
@@ -126,6 +137,28 @@ def _load(path: Path, stage: int | None) -> tuple[Load, str | None]:
         said = "the stages had so many requests at once: " + ", ".join(map(str, found))
         return Load(), f"{said}; which request was of which is not told, arrivals are those sent"
     return Load(), None
+
+
+def _conversations(sessions: Mapping[str, Sequence[ImportedRequest]]) -> list[str]:
+    """Mark the turns of sessions in which each request follows the one before."""
+    for session in sessions.values():
+        ended = 0
+        for request in sorted(session, key=lambda request: request.arrival_ns):
+            if request.arrival_ns < ended:
+                return ["session_id is passed over: requests of a session were under way at once"]
+            ended = request.completion_ns or request.arrival_ns
+    for name, session in sessions.items():
+        for request in session:
+            request.conversation = name, None
+    return []
+
+
+def _uncounted(entry: JsonObject) -> bool:
+    """Whether a prompt has more than its text, and the server did not count its tokens."""
+    info = entry.record_or_empty("info")
+    sent = info.record_or_empty("request_metrics")
+    usage = info.record_or_empty("response_metrics").record_or_empty("server_usage")
+    return any(key in sent for key in ("image", "video", "audio")) and not usage.fields
 
 
 def _require_whole(path: Path, stage: int | None, entries: Sequence[JsonObject]) -> None:

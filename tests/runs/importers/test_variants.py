@@ -190,7 +190,7 @@ def test_a_turn_goes_on_with_the_answer_before(
         record["info"]["timings"]["targeted_start"] += 10.0 * turn
         body = {"messages": first + more * turn}
         record.update(request_args=json.dumps({"body": body}), output="one two three four")
-        record.update(prompt_tokens=10 + 10 * turn, output_tokens=4)
+        record.update(input_metrics={"total_tokens": 10 + 10 * turn}, output_tokens=4)
     path.write_text(json.dumps(document))
     workload = asked(load(path, tmp_path))
     later = next(iter(workload.follows))
@@ -321,3 +321,56 @@ def test_a_request_of_genai_perf_that_nothing_answered(tmp_path: Path) -> None:
     path = tmp_path / "profile_export.json"
     path.write_text(json.dumps(document))
     assert load(path, tmp_path).requests["error_type"].tolist() == ["no_output"]
+
+
+def iperf(tmp_path: Path, records: list[dict[str, Any]]) -> Run:
+    path = tmp_path / "per_request_lifecycle_metrics.json"
+    path.write_text(json.dumps(records))
+    return load(path, tmp_path)
+
+
+def iperf_records() -> list[dict[str, Any]]:
+    """Three requests, a second apart, each of which takes 0.2 s."""
+    place = CASES / "20-iperf-0.1.1-to-0.4" / "per_request_lifecycle_metrics.json"
+    return list(json.loads(place.read_text()))
+
+
+@pytest.mark.parametrize(("lasting", "turns"), [(0.0, [0, 1]), (2.0, [])])
+def test_inference_perfs_sessions_where_they_are_one_after_another(
+    tmp_path: Path, lasting: float, turns: list[int]
+) -> None:
+    records = iperf_records()
+    for record in records[:2]:
+        record["session_id"] = "s"
+    records[0]["end_time"] += lasting
+    records[0]["info"]["output_token_times"][-1] += lasting
+    run = iperf(tmp_path, records)
+    assert [turn.turn for turn in run.sessions.values()] == turns
+    said = any("session_id is passed over" in n for n in run.meta["params"]["import"]["notes"])
+    assert said is not bool(turns)
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 900, "completion_tokens": 5}])
+def test_pictures_that_nobody_counted_are_said(
+    tmp_path: Path, usage: dict[str, int] | None
+) -> None:
+    records = iperf_records()
+    for record in records:
+        info = record["info"]
+        record["info"] = {
+            "request_metrics": {"text": {"input_tokens": 50}, "image": {"count": 1}},
+            "response_metrics": {**info, "server_usage": usage},
+        }
+    run = iperf(tmp_path, records)
+    lost = "tokens of pictures, video and sound" in run.meta["params"]["import"]["not_recovered"]
+    assert lost is (usage is None)
+    assert run.requests["num_prefill_tokens"].tolist() == [50 if lost else 900] * 3
+
+
+def test_guidellms_prompts_count_their_pictures(tmp_path: Path) -> None:
+    path = guidellm(tmp_path, type_="constant", rate=1.0)
+    document = json.loads(path.read_text())
+    for record in document["benchmarks"][0]["requests"]["successful"]:
+        record.update(prompt_tokens=35, input_metrics={"text_tokens": 35, "total_tokens": 612})
+    path.write_text(json.dumps(document))
+    assert load(path, tmp_path).requests["num_prefill_tokens"].tolist() == [612] * 5
