@@ -16,11 +16,11 @@ _NO_TERMINAL = 120
 _FEW = 12  # columns that a name needs at least, folded
 
 
-def terminal_width() -> int:
-    """Columns of the terminal or of ``COLUMNS``, between 80 and 200; 120 where there is neither."""
+def terminal_width(otherwise: int = _NO_TERMINAL) -> int:
+    """Columns of the terminal or of ``COLUMNS``, between 80 and 200, where there is one of them."""
     import shutil
 
-    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((_NO_TERMINAL, 24)).columns))
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((otherwise, 24)).columns))
 
 
 def printed_width() -> int | None:

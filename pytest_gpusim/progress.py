@@ -130,7 +130,8 @@ class Progress:
         """So many are done; asked only when it is time to say so."""
         if self._clock() >= self._next:
             self._done = done()
-            self._show()
+            if self._done:
+                self._show()
 
     def _show(self) -> None:
         if self._may_draw and not _say and sys.stderr.isatty():

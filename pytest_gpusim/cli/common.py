@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, require_vacant, safe_name
 from pytest_gpusim.errors import UsageError, printable
 from pytest_gpusim.places import DEFAULT_PROFILING_ROOT, ENV_PROFILING_ROOT
+from pytest_gpusim.printing import terminal_width, wrapped
 
 if TYPE_CHECKING:
     from pytest_gpusim.deployment import EngineSettings, ModelShape
@@ -149,7 +150,8 @@ def _params_help(providers: Names[Any]) -> str:
         declared = providers.get(name).declared()
         lines += [f"  {name}" + ("" if declared else " takes none")]
         lines += [f"    {parameter}" for parameter in declared]
-    return "\n".join(lines)
+    # As wide as argparse makes the rest.
+    return "\n".join(part for line in lines for part in wrapped(line, terminal_width(80) - 2))
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_gpusim.artifacts import tool_version
@@ -31,6 +32,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     closing: Callable[[], str] | None = None
+    _given: Sequence[str] = ()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", _Formatter)
@@ -45,14 +47,30 @@ class Parser(argparse.ArgumentParser):
         self, args: Any = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """A command refuses what it does not know itself, and so under its own name."""
+        self._given = list(sys.argv[1:] if args is None else args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [each for action in self._actions for each in action.option_strings]
-            hint = meant(unknown[0].partition("=")[0], options)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0])}")
         return found, unknown
 
+    def _meant(self, word: str) -> str:
+        options = [each for action in self._actions for each in action.option_strings]
+        name = word.partition("=")[0]
+        return "" if any(each.startswith(name) for each in options) else meant(name, options)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A name that is none is met with the nearest one."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            said = f"unknown {value!r}{meant(str(value), known)}; known are {', '.join(known)}"
+            raise argparse.ArgumentError(action, said)
+
     def error(self, message: str) -> NoReturn:
+        """Say it in a line; what is required may be there, and but misspelt."""
+        if "are required" in message:
+            words = (word for word in self._given if word.startswith("--"))
+            hints = ((word, self._meant(word)) for word in words)
+            message += next((f"; unrecognized is {word}{hint}" for word, hint in hints if hint), "")
         said = UsageError(f"{self.prog}: {message}; see '{self.prog} --help'")
         print(said, file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
@@ -70,8 +88,26 @@ class _Completion(argparse.Action):
     ) -> NoReturn:
         import shtab
 
+        _complete_paths(parser)
         print(shtab.complete(parser, shell=values))
         raise SystemExit(0)
+
+
+_ALSO_PATHS = ("engine", "model", "runs")
+"""Arguments that may be paths, and are texts because they may be something else."""
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Let a shell complete arguments that are paths: shtab asks each action for ``complete``."""
+    import shtab
+
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_paths(command)
+        elif action.type is Path or action.dest in _ALSO_PATHS:
+            kind = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+            action.complete = kind  # type: ignore[attr-defined]
 
 
 def main_parser() -> tuple[Parser, Any]:

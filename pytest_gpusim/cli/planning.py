@@ -113,7 +113,11 @@ def add_commands(commands: Subparsers, registry: Registry) -> None:
     add_params(capacity, registry.simulators)
     add_workers(capacity)
     capacity.add_argument(
-        "--out", type=Path, metavar="DIR", help="a new directory, or that of a search to continue"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="a new directory, or that of a search to continue (default: a new one below "
+        f"{DEFAULT_ROOT / 'capacity'})",
     )
     add_json(capacity)
     capacity.set_defaults(run=_capacity)

@@ -37,12 +37,14 @@ class Curve:
             for Student's interval at 90%.
         dashed: Simulated values beside them: open marks.
         choice: Who chooses it; such a curve is thick.
+        knee: The load at which it bends most, where it does.
     """
 
     setting: str
     solid: ByLoad
     dashed: ByLoad
     choice: str = ""
+    knee: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,14 @@ class Panel:
             for curve in self.curves
             for load in curve.solid
         ]
-        limit = "" if self.limit is None else f"; the limit is {self.limit:.4g}"
-        return f"{self.title} against load. {'; '.join(parts)}{limit}"
+        if self.limit is not None:
+            parts.append(f"the limit is {self.limit:.4g}")
+        parts += [
+            f"the knee of {curve.setting} is at {curve.knee:g}"
+            for curve in self.curves
+            if curve.knee is not None
+        ]
+        return f"{self.title} against load. {'; '.join(parts)}"
 
 
 def _said(curve: Curve, load: float) -> Iterator[str]:
@@ -120,8 +128,7 @@ def draw(axes: Any, panel: Panel, unit: str) -> None:
     """Draw a panel on axes."""
     shown: list[float] = []
     for number, curve in enumerate(panel.curves):
-        look = _look(number)
-        width = 2.2 if curve.choice else 1.1
+        look, width = _look(number), 2.2 if curve.choice else 1.1
         means = [fmean(values) for values in curve.solid.values()]
         axes.errorbar(list(curve.solid), means, yerr=_bars(curve.solid), lw=width, ms=0,
                       capsize=3, elinewidth=1, **look)  # fmt: skip
@@ -129,6 +136,8 @@ def draw(axes: Any, panel: Panel, unit: str) -> None:
             axes.plot([load] * len(values), values, linestyle="", ms=4, alpha=0.8, **look)
         simulated = [fmean(values) for values in curve.dashed.values()]
         axes.plot(list(curve.dashed), simulated, "--", lw=width, ms=5.5, mfc="none", **look)
+        if curve.knee is not None:
+            axes.axvline(curve.knee, color=look["color"], lw=1, ls=":")
         shown += [value for values in curve.solid.values() for value in values] + simulated
     if panel.limit is not None:
         axes.axhline(panel.limit, color=REAL, lw=1, ls=":")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pytest_gpusim.artifacts import provenance, utc_now
@@ -11,17 +13,21 @@ from pytest_gpusim.compare.format import UNKNOWN, milliseconds
 from pytest_gpusim.planning.curves import Curve, Panel, charts_of, known_by_load, legend_of
 from pytest_gpusim.planning.sweep import Row, Sweep
 from pytest_gpusim.printing import WIDE, table_lines
+from pytest_gpusim.report.load import knee
 from pytest_gpusim.report.page import write_page
 
 PAGE = "sweep.html"
 _LOADS = {"load.rate": "requests/s", "load.concurrency": "clients"}
 _SEED = "load.seed"
 _SHOWN = {
-    "TTFT p90, ms": "ttft_p90_ns",
-    "TPOT p90, ms": "tpot_p90_ns",
-    "E2E p90, ms": "e2e_p90_ns",
+    "TTFT p90": "ttft_p90_ns",
+    "TPOT p90": "tpot_p90_ns",
+    "E2E p90": "e2e_p90_ns",
     "output tokens/s": "output_tokens_per_s",
 }
+_KNEE = "ttft_p90_ns"
+_IN_S = 5e9
+"""Times above are shown in s."""
 _COLUMNS = {
     "served/s": "requests_per_s",
     "tokens/s": "output_tokens_per_s",
@@ -48,6 +54,7 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
         title=f"Sweep: {len(done)} of {len(sweep.rows)} points simulated",
         charts=charts_of(panels, _LOADS.get(str(load), "")),
         legend=legend_of(panels[0].curves) if panels else [],
+        has_knee=any(curve.knee is not None for panel in panels for curve in panel.curves),
         over_seeds=_SEED in sweep.axes,
         axes=_short_names(sweep.axes),
         columns=list(_COLUMNS),
@@ -98,18 +105,23 @@ def _panels(sweep: Sweep, load: str) -> Iterable[Panel]:
             by_load = runs.setdefault(setting or "all points", {})
             by_load.setdefault(float(row.place[load]), []).append(row.figures)
     for title, figure in _SHOWN.items():
-        scale = 1e-6 if figure.endswith("_ns") else 1.0
+        scale = 1.0
+        if figure.endswith("_ns"):
+            many = (one[figure] for each in runs.values() for few in each.values() for one in few)
+            seconds = max((time for time in many if time is not None), default=0) > _IN_S
+            title, scale = (f"{title}, s", 1e-9) if seconds else (f"{title}, ms", 1e-6)
+        value = partial(_scaled, figure, scale)
+        curves = []
+        for setting, each in runs.items():
+            points = known_by_load(each, value)
+            bend = knee(list(points), [fmean(values) for values in points.values()])
+            curves.append(Curve(setting, points, {}, knee=bend if figure == _KNEE else None))
+        yield Panel(figure.removesuffix("_ns"), title, tuple(curves))
 
-        def value(
-            figures: Mapping[str, Any], figure: str = figure, scale: float = scale
-        ) -> float | None:
-            found = figures[figure]
-            return None if found is None else float(found) * scale
 
-        curves = tuple(
-            Curve(setting, known_by_load(each, value), {}) for setting, each in runs.items()
-        )
-        yield Panel(figure.removesuffix("_ns"), title, curves)
+def _scaled(figure: str, scale: float, figures: Mapping[str, Any]) -> float | None:
+    found = figures[figure]
+    return None if found is None else float(found) * scale
 
 
 def _short_names(axes: Sequence[str]) -> list[str]:

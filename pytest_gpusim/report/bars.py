@@ -17,21 +17,26 @@ def common_reach(errors: Iterable[float | None]) -> float:
 
 
 def error_marks(name: str, error: float, other: float | None, other_name: str, reach: float) -> str:
-    """An error as a dot from the line of no error, and another simulator's as a diamond, as SVG."""
+    """An error as a dot from the line of no error, and another simulator's as a diamond, as SVG;
+    beyond ``reach`` the diamond is an arrow at the end.
+    """
     middle = _HEIGHT / 2
 
     def at(ratio: float) -> float:
-        return round(_WIDTH / 2 * (1 + max(-1.0, min(1.0, ratio / reach)) * 0.97), 1)
+        return round(_WIDTH / 2 * (1 + max(-1.0, min(1.0, ratio / reach)) * 0.95), 1)
 
     said = f"{name}: error {signed_percent(error)}"
     diamond = ""
     if other is not None:
         said += f", {other_name} {signed_percent(other)}"
         x = at(other)
-        diamond = (
-            f'<path class="other" d="M{x - 5:g} {middle:g}L{x:g} {middle - 5:g}'
-            f'L{x + 5:g} {middle:g}L{x:g} {middle + 5:g}Z"/>'
+        shape = (
+            f"M{x - 5:g} {middle:g}L{x:g} {middle - 5:g}L{x + 5:g} {middle:g}L{x:g} {middle + 5:g}Z"
         )
+        if abs(other) > reach:
+            tip = 5 if other > 0 else -5
+            shape = f"M{x:g} {middle - 5:g}L{x + tip:g} {middle:g}L{x:g} {middle + 5:g}Z"
+        diamond = f'<path class="other" d="{shape}"/>'
     return (
         f'<svg class="bar" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" '
         f'aria-label="{escape(plain_lines(said))}">'

@@ -40,6 +40,7 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
         {**_item(document, Path(path) / "figures", f"c{number}-"), "anchor": f"c{number}"}
         for number, (path, document) in enumerate(zip(paths, documents, strict=True), start=1)
     ]
+    titles = {document.title for document in documents}
     counted = Counter(document.comparison["verdict"] for document in documents)
     counts = {verdict: counted[verdict] for verdict in get_args(Verdict)}
     write_page(
@@ -48,6 +49,7 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
         items=items,
         counts=counts,
         loads=load_charts(documents),
+        shared=titles.pop() if len(titles) == 1 else "",
         title="Simulated against real",
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -69,6 +71,62 @@ def test_completion_knows_the_commands(capsys, shell):
     out = capsys.readouterr().out
     assert "import-run" in out
     assert "--profiling-root" in out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_shell_completes_commands_options_and_files(tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "result.json").touch()
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    words = {
+        "workl": "workload",
+        "workload imp": "import",
+        "compare --acc": "--accept",
+        "simulate --router rou": "round_robin",
+        "compare res": "result.json results",
+        "simulate --workload res": "results",
+        "measure --engine result.": "result.json",
+    }
+    script = "compopt() { :; }\n" + capsys.readouterr().out
+    script += """
+    complete_last() {
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+        _shtab_gpusim gpusim "${COMP_WORDS[COMP_CWORD]}"
+        echo $(printf '%s\\n' "${COMPREPLY[@]}" | sort -u)
+    }
+    """
+    script += "\n".join(f"complete_last gpusim {line}" for line in words)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == list(words.values())
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_help_fits_the_terminal(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = [line for parser in all_parsers() for line in parser.format_help().splitlines()]
+    assert [line for line in lines if len(line) > width] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("compar", "unknown 'compar' (did you mean compare?); known are workload, "),
+        ("workload genrate", "unknown 'genrate' (did you mean generate?)"),
+        ("workload generate --arrivals poison", "unknown 'poison' (did you mean poisson?)"),
+        (
+            "simulate --moddel x",
+            "--workload; unrecognized is --moddel (did you mean --model?)",
+        ),
+        ("simulate --mod x", "are required: --hardware, --workload; see 'gpusim simulate --help'"),
+    ],
+)
+def test_a_word_that_is_misspelt_is_met_with_the_nearest_one(capsys, words, said):
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 @pytest.fixture

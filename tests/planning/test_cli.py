@@ -46,6 +46,7 @@ def test_a_sweep_has_a_page_of_latency_against_load(
     page = (tmp_path / "out" / "sweep.html").read_text()
     assert "Sweep: 8 of 16 points simulated" in page
     assert page.count('role="img" aria-label=') == 4
+    assert '<th scope="col">max_<wbr>num_<wbr>seqs</th>' in page
     rows = [row for row in csv.DictReader((tmp_path / "out" / "sweep.csv").open())
             if row["status"] == "done" and row["engine.max_num_seqs"] == "16"]  # fmt: skip
     high = [int(row["ttft_p90_ns"]) / 1e6 for row in rows if row["load.rate"] == "9000.0"]

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from pytest_gpusim.errors import UsageError
+from pytest_gpusim.planning.figures import FIGURES
 from pytest_gpusim.planning.grid import read_grid
 from pytest_gpusim.planning.point import Point, run_point
-from pytest_gpusim.planning.sweep import Sweep, run_sweep
+from pytest_gpusim.planning.sweep import Row, Sweep, run_sweep
+from pytest_gpusim.planning.sweep_page import write_sweep_page
 from pytest_gpusim.planning.workers import Outcome, run_here, run_in_processes
 from tests.planning.grids import csv_bytes, registry, write_grid
 
@@ -160,3 +162,23 @@ def test_the_fixture_runs_a_grid(tmp_path: Path, pytester: pytest.Pytester) -> N
         """
     )
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_page_shows_seconds_and_the_knee(tmp_path: Path) -> None:
+    figures = dict.fromkeys(FIGURES, 1)
+    # Flat up to 3 requests/s, then 10 s more for each.
+    rows = tuple(
+        Row(
+            {"load.rate": rate},
+            f"k{rate}",
+            "done",
+            figures={**figures, "ttft_p90_ns": 10**9 * (1 + 10 * max(0, rate - 3))},
+        )
+        for rate in range(1, 7)
+    )
+    write_sweep_page(Sweep(tmp_path, ("load.rate",), rows), tmp_path / "sweep.html")
+    page = (tmp_path / "sweep.html").read_text()
+    assert "TTFT p90, s against load" in page
+    assert "all points at load 6: 31" in page
+    assert page.count("the knee of all points is at 3") == 1
+    assert "Dotted: the knee" in page

@@ -106,7 +106,13 @@ def test_names_from_files_are_escaped(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_page_turns_its_writing() -> None:
-    items = {"items": [], "counts": {}, "loads": [], "title": "x\x1b[2J\u202ey\x00\u2066"}
+    items = {
+        "items": [],
+        "counts": {},
+        "loads": [],
+        "shared": "",
+        "title": "x\x1b[2J\u202ey\x00\u2066",
+    }
     text = render("session.html.j2", **items)
     assert "x\\x1b[2J\\u202ey\\x00\\u2066" in text
     assert not {"\x1b", "\u202e", "\x00", "\u2066"} & set(text)

@@ -26,7 +26,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
-    "font.size": 9,
+    "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": BAND,
     "axes.labelcolor": INK,
@@ -112,7 +112,7 @@ def style() -> Iterator[Any]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         # Fixed margins: layout engines are slow.
-        figure.subplots_adjust(left=0.16, right=0.97, top=0.91, bottom=0.18)
+        figure.subplots_adjust(left=0.17, right=0.97, top=0.9, bottom=0.19)
         yield figure
 
 
@@ -176,7 +176,7 @@ def unit(*columns: np.ndarray) -> tuple[str, float]:
 def legend_above(axes: Any, **looks: Any) -> None:
     """A legend in a line above the axes: within them it would lie over what is drawn."""
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
-    axes.legend(**place, ncols=9, fontsize=8, columnspacing=1.2, handletextpad=0.5, **looks)
+    axes.legend(**place, ncols=9, fontsize=9, columnspacing=1.2, handletextpad=0.5, **looks)
 
 
 def few_ticks(axis: Any) -> None:

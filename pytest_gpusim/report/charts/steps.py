@@ -35,6 +35,8 @@ def _level(
         axis.step(seconds, values, where="post", color=color, lw=1.1, alpha=0.85, label=name)
     if sides:
         _finish(axis, label)
+        if column != "kv_used":
+            axis.set_ylim(top=max(1.0, axis.get_ylim()[1]))  # of none there are no twentieths
     return bool(sides)
 
 
