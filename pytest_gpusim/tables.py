@@ -6,7 +6,7 @@ import csv
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +190,7 @@ def integer_chunks(
     import pandas as pd
 
     kinds = {**dict.fromkeys(columns, "int64"), **dict.fromkeys(nullable, "Int64")}
+    begins = True
     try:
         with (
             open_table(path) as source,
@@ -204,6 +205,9 @@ def integer_chunks(
                     break
                 if not set(columns).issubset(chunk.columns):
                     raise ValueError(f"{path}: columns are missing")
+                if begins and not _is_certain(path, chunk, columns):
+                    raise ValueError(f"{path}: only its text tells what its numbers are")
+                begins = False
                 if any((chunk[name] < 0).any() for name in kinds if name in chunk):
                     raise ValueError(f"{path}: negative numbers")
                 yield chunk
@@ -285,7 +289,9 @@ def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.Da
             warnings.simplefilter("ignore", RuntimeWarning)
             for kinds in attempts:
                 with suppress(ValueError, OverflowError):
-                    return _read_csv(path, _kinds(kinds), fix)
+                    frame = _read_csv(path, _kinds(kinds), fix)
+                    if _is_certain(path, frame, kinds):
+                        return frame
             return _read_csv(path, str, fix)
     except FileNotFoundError:
         raise InputError(path, "", "no such file", fix) from None
@@ -297,6 +303,47 @@ def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.Da
         raise InputError(path, "", "is not UTF-8 text", fix) from None
     except (pd.errors.ParserError, OSError) as error:
         raise InputError(path, "", f"not a CSV: {error}", fix) from None
+
+
+def _is_certain(path: Path, frame: pd.DataFrame, numbers: Collection[str]) -> bool:
+    """Whether the parser took the columns of numbers as their texts say.
+
+    It takes a column of true and false for 1 and 0, and brings whole numbers through floats where
+    one of their column has a point.
+    """
+    import numpy as np
+
+    places = set()
+    for place, name in enumerate(frame.columns):
+        values = frame.iloc[:, place].array
+        if name not in numbers or values.dtype.kind not in "if":
+            continue
+        found = np.asarray(values)
+        if ((found == 0) | (found == 1) | np.isnan(found)).all():
+            places.add(place)
+        elif found.dtype.kind == "i":
+            large = found[np.abs(found.astype("float64")) >= _EXACT]
+            with np.errstate(invalid="ignore"):
+                if len(large) and (large.astype("float64").astype("int64") == large).all():
+                    return False
+    return not _begins_with_words(path, places)
+
+
+def _begins_with_words(path: Path, places: set[int]) -> bool:
+    """Whether the first cell that is not empty of one of these columns is a word."""
+    if not places:
+        return False
+    with open_text(path) as stream:
+        reader = csv.reader(stream)
+        next(reader, None)
+        for row in reader:
+            cells = {place: row[place] for place in places if place < len(row) and row[place]}
+            if any(cell.strip().isalpha() for cell in cells.values()):
+                return True
+            places = places - cells.keys()
+            if not places:
+                break
+    return False
 
 
 def _kinds(known: Mapping[str, str]) -> Any:

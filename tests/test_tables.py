@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pytest_gpusim.errors import InputError
-from pytest_gpusim.tables import find_table, medians, read_table
+from pytest_gpusim.tables import find_table, integer_chunks, medians, read_table
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -35,6 +35,12 @@ def test_numbers_keep_every_digit(tmp_path: Path) -> None:
     assert frame["time"].iloc[1] == 9007199254740993
     assert frame["share"].tolist() == [0.5, 0.001]
     assert frame["delta"].tolist() == [-3, 4]
+
+
+def test_a_point_in_a_column_costs_the_others_no_digit(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,time,share\n1.0,,1\n1700000000000000001,2.0,1\n")
+    assert read(path)["id"].tolist() == [1, 1700000000000000001]
 
 
 def test_order_spaces_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
@@ -75,6 +81,9 @@ def test_packed_tables_are_found_and_read(
         ("id,time,share\n99999999999999999999999,2,3\n", "line 2, column id: expected a whole"),
         ("id,time,share\n1,-2,3\n", "line 2, column time: .*not negative, found '-2'"),
         ("id,time\n1,2\n", "column share: is missing"),
+        ("id,time,share\ntrue,2,3\n", "line 2, column id: expected a whole number, found 'true'"),
+        ("id,time,share\n1,,3\n1,FALSE,3\n", "line 3, column time: expected .*found 'FALSE'"),
+        ("id,time,share\n1,2,True\n", "line 2, column share: expected .*found 'True'"),
         ("id,time,share,id\n1,2,3,4\n", "column id: is there twice"),
         ("id,time,share, share\n1,2,3,4\n", "column share: is there twice"),
         ("id,time,share\n1,2,3\n1,2,3,4\n", "not a CSV: .*line 3"),
@@ -123,3 +132,12 @@ def test_medians_are_those_of_pandas_groups() -> None:
     assert [tuple(point) for point in points.tolist()] == list(expected.index)
     assert values.tolist() == expected.tolist() == [7.0, 2.5, 6.0]
     assert len(medians(frame.assign(time=float("nan")), ["a"], "time")[1]) == 0
+
+
+def test_pieces_of_a_table_hold_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,time\n1,true\n0,false\n")
+    with pytest.raises(ValueError, match="only its text tells"):
+        list(integer_chunks(path, ("id", "time"), (), 10))
+    path.write_text("id,time\n1,1\n0,0\n")
+    assert sum(map(len, integer_chunks(path, ("id", "time"), (), 10))) == 2

@@ -46,6 +46,7 @@ def readers(scratch: Path) -> list[Reader]:
     from tests.fuzz.carried import carriers
     from tests.fuzz.deployments import deployment_readers
     from tests.fuzz.folders import folder_readers
+    from tests.fuzz.numbers import table_readers
     from tests.fuzz.options import option_readers
     from tests.fuzz.statements import statement_readers
 
@@ -58,6 +59,7 @@ def readers(scratch: Path) -> list[Reader]:
         *_own_directories(scratch, carried),
         *deployment_readers(scratch, carried),
         *option_readers(scratch),
+        *table_readers(scratch),
     ]
 
 
