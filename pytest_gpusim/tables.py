@@ -95,18 +95,21 @@ class _Unclear(Exception):
 
 def _require_columns(path: Path, frame: pd.DataFrame, required: Sequence[str], fix: str) -> None:
     """Hold the names to what is required; blanks around them do not count."""
-    if any(_RENAMED.search(column) for column in frame.columns):
+    names = [str(column) for column in frame.columns.tolist()]
+    if any(map(_RENAMED.search, names)):
         # pandas calls the second of two columns x "x.1".
         with open_text(path, fix=fix) as stream:
             header = next(csv.reader(stream), [])
-        if len(header) == len(frame.columns):
-            frame.columns = header
-    frame.columns = [str(column).strip() for column in frame.columns]
+        if len(header) == len(names):
+            names = header
+    names = [name.strip() for name in names]
+    frame.columns = names
+    known = set(names)
     for column in required:
-        if column not in frame.columns:
+        if column not in known:
             raise InputError(path, f"column {column}", "is missing", fix)
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
+    if len(known) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise InputError(path, f"column {twice}", "is there twice", fix)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ PAIRS = 15
 """Of an empty pytest with and without the plugin, in turn."""
 TABLES = ("request_metrics.csv", "token_metrics.csv")
 ROOT = Path(__file__).parents[2]
+OWN = ("pytest_gpusim", "benchmarks", "tests")
 
 
 def main() -> None:
@@ -88,7 +90,7 @@ def start_up(project: Path) -> None:
 
 
 def prerequisites(place: Path) -> None:
-    """``pytest -m prereq`` of the benchmarks: with empty caches of the user, then again."""
+    """``pytest -m prereq`` of the benchmarks: as after cloning, then again."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "benchmarks"]
     environment = {**compiled_once(), "XDG_CACHE_HOME": str(place), "MPLCONFIGDIR": str(place)}
 
@@ -96,6 +98,8 @@ def prerequisites(place: Path) -> None:
         arguments = [*command, *more, "--gpusim-artifacts", str(place / "artifacts")]
         return measured(arguments, cwd=ROOT, env=environment).seconds
 
+    for compiled in [each for name in OWN for each in (ROOT / name).rglob("__pycache__")]:
+        shutil.rmtree(compiled)
     first = session("-m", "prereq")
     pairs = [(session("-m", "prereq"), session("--collect-only")) for _ in range(3)]
     own, other = median(a for a, _ in pairs), median(b for _, b in pairs)
