@@ -99,9 +99,12 @@ def read_given(
         InputError: A file cannot be used, or contradicts what is stated.
     """
     from pytest_gpusim.runs.importers.load import each_run
+    from pytest_gpusim.runs.importers.scheduled import like_first
 
     each = (one for path in paths for one in each_run(path, registry))
-    runs = tuple(_read(path, registry, artifacts / "real_runs", stated) for path in each)
+    runs = tuple(
+        like_first([_read(path, registry, artifacts / "real_runs", stated) for path in each])
+    )
     workload = stated.workload or workload_of(runs[0], artifacts / "workloads")
     return GivenReal(runs, workload)
 

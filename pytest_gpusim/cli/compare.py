@@ -113,6 +113,7 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.report.directory import write_comparison
     from pytest_gpusim.report.terminal import comparison_lines, failure_lines
     from pytest_gpusim.runs.importers import load_real_runs, load_simulated_run
+    from pytest_gpusim.runs.importers.scheduled import like_first
 
     paths, simulated = options.runs, options.sim or []
     if not simulated:
@@ -124,7 +125,7 @@ def _compare(options: argparse.Namespace, registry: Registry) -> int:
     slo = None if options.slo is None else _pairs(options.slo, "--slo")
     accept = [name.strip() for names in options.accept for name in names.split(",")]
     out = out_of(options, "comparisons", "comparison")
-    real = [run for path in paths for run in load_real_runs(path, registry)]
+    real = like_first([run for path in paths for run in load_real_runs(path, registry)])
     history = History.read(options.history) if options.history else None
     comparison = compare_runs(
         real,

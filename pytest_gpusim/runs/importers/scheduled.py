@@ -7,7 +7,7 @@ arrival is what was due.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,8 @@ from pytest_gpusim.workload import Workload, WorkloadRequest
 if TYPE_CHECKING:
     import pandas as pd
 
+JITTER_NS = 5_000_000
+"""Within this, a client's stamps of two requests say nothing of their order."""
 _TIMES = ("sent_time_ns", "scheduled_time_ns", "first_token_time_ns", "completion_time_ns")
 
 
@@ -81,10 +83,49 @@ def _in_order_of(run: Run, workload: Workload) -> Run:
     """
     if run.steps is not None or run.batches() is not None:
         return run
+    groups = groupby(workload.requests, key=lambda request: request.arrival_time_ns)
+    return _with_ids_of(run, [list(group) for _, group in groups])
+
+
+def like_first(runs: Sequence[Run]) -> list[Run]:
+    """Repeats of one load, ids set by the first's lengths where a client swapped neighbours.
+
+    A client that stamps what it really sent may stamp two requests that were due within its jitter
+    the other way round; the next repeat then counts them in another order.
+    """
+    return [*runs[:1], *(_like(run, runs[0]) for run in runs[1:])]
+
+
+def _like(run: Run, first: Run) -> Run:
+    known = ["num_prefill_tokens", "num_decode_tokens_actual"]
+    rows, expected = run.requests, first.requests
+    plain = run.steps is None and run.batches() is None and run.is_open_loop and first.is_open_loop
+    if not plain or "import" not in (run.meta.get("params") or {}) or len(rows) != len(expected):
+        return run
+    if rows["request_id"].tolist() != expected["request_id"].tolist():
+        return run
+    if rows[known].equals(expected[known]) or (expected["status"] == "error").any():
+        return run
+    groups: list[list[WorkloadRequest]] = []
+    for number, arrival, prefill, decode in zip(
+        expected["request_id"],
+        expected["arrival_time_ns"],
+        *(expected[k] for k in known),
+        strict=True,
+    ):
+        request = WorkloadRequest(number, number, int(prefill), int(decode), int(arrival))
+        if groups and arrival - groups[-1][-1].arrival_time_ns <= JITTER_NS:
+            groups[-1].append(request)
+        else:
+            groups.append([request])
+    return _with_ids_of(run, groups)
+
+
+def _with_ids_of(run: Run, groups: Sequence[Sequence[WorkloadRequest]]) -> Run:
+    """``run`` with the ids that requests of the same lengths have in groups due together."""
     rows = run.requests.to_dict("records")
     ids: list[int] = []
-    for _, group in groupby(workload.requests, key=lambda request: request.arrival_time_ns):
-        due = list(group)
+    for due in groups:
         ids += _matched(rows[len(ids) : len(ids) + len(due)], due)
     if ids == list(range(len(ids))):
         return run
@@ -98,7 +139,7 @@ def _in_order_of(run: Run, workload: Workload) -> Run:
     return replace(run, requests=requests, tokens=tokens)
 
 
-def _matched(rows: list[dict[Hashable, Any]], due: list[WorkloadRequest]) -> list[int]:
+def _matched(rows: list[dict[Hashable, Any]], due: Sequence[WorkloadRequest]) -> list[int]:
     """The id of each row; as they come where the lengths leave no choice or do not fit."""
     as_they_come = [request.request_id for request in due]
     free: dict[tuple[int, int], deque[int]] = defaultdict(deque)

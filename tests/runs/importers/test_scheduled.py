@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from pytest_gpusim.registry import builtin_registry
 from pytest_gpusim.runs import Run, read_run
+from pytest_gpusim.runs.importers import load_real_run
+from pytest_gpusim.runs.importers.scheduled import like_first
 from pytest_gpusim.runs.importers.stated import Stated, import_stated
 from tests.factories import make_workload
 from tests.runs.importers.test_vllm_bench import result
@@ -69,3 +72,39 @@ def test_requests_due_at_once_may_be_released_in_any_order(
     first = order.index(0)
     mine = run.tokens[run.tokens["request_id"] == first]
     assert mine["token_time_ns"].tolist() == [500 * MS, 600 * MS, 800 * MS]
+
+
+def sent(tmp_path: Path, name: str, order: Sequence[int], stamps: Sequence[float]) -> Run:
+    """A result of vllm bench: request ``k`` has 100 + k prompt tokens and a TTFT of k + 1 ms."""
+    path = tmp_path / f"{name}.json"
+    document = {
+        "model_id": "m", "duration": 30.0, "completed": len(order), "request_rate": 1.0,
+        "start_times": list(stamps), "queue_times": [0.0] * len(order),
+        "input_lens": [100 + k for k in order], "output_lens": [2] * len(order),
+        "ttfts": [(k + 1) / 1000 for k in order], "itls": [[0.01]] * len(order),
+        "latencies": [(k + 11) / 1000 for k in order], "errors": [""] * len(order),
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    return load_real_run(path, builtin_registry(), store=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("order", "stamps", "expected"),
+    [
+        ((0, 1, 2, 3), (0, 2.0, 2.003, 9), [0, 1, 2, 3]),
+        ((0, 2, 1, 3), (0, 2.001, 2.003, 9), [0, 1, 2, 3]),  # swapped within the jitter
+        ((0, 3, 2, 1), (0, 2.0, 2.003, 9), [0, 3, 2, 1]),  # another load
+    ],
+)
+def test_repeats_whose_client_swapped_neighbours(
+    tmp_path: Path, order: tuple[int, ...], stamps: tuple[float, ...], expected: list[int]
+) -> None:
+    first = sent(tmp_path, "a", (0, 1, 2, 3), (0, 2.0, 2.002, 9))
+    found = like_first([first, sent(tmp_path, "b", order, stamps)])[1]
+    rows = found.requests
+    assert rows["request_id"].tolist() == [0, 1, 2, 3]
+    assert (rows["num_prefill_tokens"] - 100).tolist() == expected
+    assert (rows["ttft_ns"] / 1_000_000 - 1).tolist() == pytest.approx(expected)
+    assert found.tokens is not None
+    firsts = found.tokens[found.tokens["token_index"] == 0]
+    assert firsts["token_time_ns"].tolist() == rows["first_token_time_ns"].tolist()
