@@ -51,9 +51,9 @@ def atomic_directory(out: Path | str) -> Iterator[Path]:
     """
     require_vacant(out)
     target = Path(out).resolve()
-    _sweep_partials(target.parent)
+    sweep_partials(target.parent)
     absent = [path for path in target.parents if not path.exists()]
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}-{os.urandom(3).hex()}"
+    partial = target.parent / partial_name(target.name)
     try:
         _make(partial)
     except OSError as error:
@@ -98,19 +98,21 @@ def atomic_file(out: Path) -> Iterator[Path]:
     Raises:
         UsageError: It cannot be written, as on a full disk, which does not say itself where.
     """
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    partial = out.with_name(partial_name(out.name))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(out)
+        with made_folder(out.parent):
+            sweep_partials(out.parent)
+            try:
+                yield partial
+                partial.replace(out)
+            finally:
+                with suppress(OSError):
+                    partial.unlink()
     except OSError as error:
         elsewhere = error.filename and Path(error.filename) not in (partial, *out.parents)
         if elsewhere or isinstance(error, BrokenPipeError):
             raise
         raise UsageError(f"{out}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _make(partial: Path) -> None:
@@ -139,22 +141,43 @@ def _latest_file(directory: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_mtime_ns, default=directory)
 
 
-def _sweep_partials(directory: Path) -> None:
-    """Remove what processes of this machine left beside when they were killed.
+def partial_name(name: str) -> str:
+    """What an artifact is called until it is whole; `sweep_partials` knows by it who writes it."""
+    return f".{name}.partial-{os.getpid()}-{_machine()}-{os.urandom(3).hex()}"
 
-    A directory stays while its process lives, and for an hour after its last change: it may be
-    another machine's, on a disk that both have.
+
+@cache
+def _machine() -> str:
+    """The same for processes that see each other's numbers; empty where nothing tells."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        numbers = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot}{numbers}".encode()).hexdigest()[:8]
+
+
+def sweep_partials(directory: Path) -> None:
+    """Remove the artifacts in a directory that killed processes were writing.
+
+    What may be another machine's, on a disk that both have, stays for an hour after its last
+    change.
     """
     for path in directory.glob(".*.partial-*-*") if directory.is_dir() else ():
-        number = path.name.rpartition(".partial-")[2].partition("-")[0]
+        number, machine, *_ = path.name.rpartition(".partial-")[2].split("-")
         try:
             if not number.isdecimal() or _lives(int(number)):
                 continue
-            if time.time() - _latest_file(path).stat().st_mtime < _LEFTOVER_SECONDS:
+            ours = machine == _machine() != ""
+            if not ours and time.time() - _latest_file(path).stat().st_mtime < _LEFTOVER_SECONDS:
                 continue
         except OSError:
             continue
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _lives(process: int) -> bool:

@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import pickle
+import pkgutil
 import resource
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.cases import RECORDINGS
 from pytest_gpusim.artifacts import (
     atomic_directory,
     atomic_file,
@@ -21,8 +24,11 @@ from pytest_gpusim.artifacts import (
     provenance,
     sha256_file,
 )
+from pytest_gpusim.cli import main
 from pytest_gpusim.errors import EngineError, GpusimError, InputError, UsageError, require_package
 from pytest_gpusim.json_documents import write_json
+from pytest_gpusim.workload.store import store_workload
+from tests.factories import make_bundle, make_workload
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -157,7 +163,7 @@ def test_a_disk_that_is_full_names_the_file(tmp_path: Path, fill: Callable[[Path
             fill(place)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path for path in place.rglob("*") if path.name != "out"] == []
+    assert list(place.rglob("*")) == []
 
 
 def test_a_file_is_invisible_until_it_is_whole(tmp_path: Path) -> None:
@@ -169,6 +175,59 @@ def test_a_file_is_invisible_until_it_is_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="elsewhere"), atomic_file(out):
         raise OSError(errno.EIO, "bad", "elsewhere")
     assert out.read_text() == "x"
+
+
+def killed(place: Path, write: Callable[[Path], None], at: str) -> None:
+    """A process that writes is killed at the first call of a function that it comes to."""
+    child = os.fork()
+    if not child:
+        owner, _, name = at.rpartition(".")
+        setattr(
+            pkgutil.resolve_name(owner), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        try:
+            write(place)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def write_a_bundle(place: Path) -> None:
+    make_bundle(place / "out")
+
+
+def write_a_comparison(place: Path) -> None:
+    run = RECORDINGS / "qwen3-0.6b-cpu-burst" / "real" / "1"
+    main(["compare", str(run), str(run), "--out", str(place / "out")])
+
+
+def write_a_document(place: Path) -> None:
+    write_json(place / "out", {})
+
+
+def write_a_workload(place: Path) -> None:
+    store_workload(place, lambda out: make_workload(out, [(3, 1, 0)]) and None)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("write", "at"),
+    [
+        (write_a_bundle, "pytest_gpusim.bundle.writer.read_bundle"),
+        (write_a_comparison, "pytest_gpusim.report.directory._write_percentiles"),
+        (write_a_document, "pathlib.Path.replace"),
+        (write_a_workload, "pytest_gpusim.workload.store.read_workload"),
+    ],
+)
+def test_what_a_kill_left_is_no_artifact_and_goes_the_next_time(
+    tmp_path: Path, write: Callable[[Path], None], at: str
+) -> None:
+    killed(tmp_path, write, at)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".")
+    write(tmp_path)
+    (whole,) = tmp_path.iterdir()
+    assert not whole.name.startswith(".")
 
 
 def test_what_killed_processes_left_is_swept_when_nobody_holds_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from pytest_gpusim.artifacts import atomic_directory, safe_name, sha256_file
+from pytest_gpusim.artifacts import atomic_directory, atomic_file, safe_name, sha256_file
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import ARCHIVE_FILES
 from pytest_gpusim.texts import PACKED_SUFFIXES, open_bytes
@@ -27,19 +27,15 @@ def pack_recording(place: Path) -> Path:
         UsageError: There is an archive already, or it cannot be written.
     """
     archive = archive_of(place)
-    partial = archive.with_name(f".{archive.name}.partial")
     if archive.exists():
         raise UsageError(f"{archive}: exists; name another --out")
-    try:
+    with (
+        atomic_file(archive) as partial,
         # Level 1 packs these tables about as small as the slow ones, a hundred times faster.
-        with tarfile.open(partial, "w:xz", preset=1, format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted(place.rglob("*")):
-                _add(tar, path, Path(place.name) / path.relative_to(place))
-        partial.rename(archive)
-    except OSError as error:
-        raise UsageError(f"{archive}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        tarfile.open(partial, "w:xz", preset=1, format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(place.rglob("*")):
+            _add(tar, path, Path(place.name) / path.relative_to(place))
     return archive
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gpusim.artifacts import new_id
+from pytest_gpusim.artifacts import atomic_file, new_id
 from pytest_gpusim.compare.document import ComparisonDocument
 from pytest_gpusim.compare.judging.equivalence import RunSpread
 from pytest_gpusim.errors import InputError, UsageError
@@ -64,15 +64,8 @@ class History:
             for entry in entries_of(document, session=session, test=test)
         ]
         text = "".join(json.dumps(entry.to_json(), allow_nan=False) + "\n" for entry in made)
-        partial = self.directory / f".{session}.partial"
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self.directory / f"{session}.jsonl") as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.rename(self.directory / f"{session}.jsonl")
-        except OSError as error:
-            raise UsageError(
-                f"history {self.directory}: cannot be written: {error.strerror}"
-            ) from None
         return tuple(made)
 
     def spreads(self, real: Sequence[Run]) -> dict[str, RunSpread]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_gpusim.artifacts import made_folder, safe_name
+from pytest_gpusim.artifacts import made_folder, partial_name, safe_name, sweep_partials
 from pytest_gpusim.workload.trace import read_workload
 
 
 def store_workload(root: Path, make: Callable[[Path], None]) -> Path:
     """Make a workload and file it under its id; one that is there already is used."""
-    name = f".workload.partial-{os.getpid()}-"
+    sweep_partials(root)
+    name = partial_name("workload")
     with made_folder(root), tempfile.TemporaryDirectory(prefix=name, dir=root) as scratch:
         made = Path(scratch) / "workload"
         make(made)
