@@ -102,6 +102,7 @@ def _mirrored(sides: Sides, keys: tuple[str, ...]) -> Finding:
         return "unknown", (
             f"{', '.join(sorted(missing))}: not stated on both sides, so not known to agree"
             + (f"; simulated with {listed(taken)}" if taken else "")
+            + "; the log of vLLM's start has them (engine= of sim_vs_real, import-run --engine)"
         )
     return "pass", f"{len(compared)} settings agree"
 
