@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 import signal
@@ -13,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_gpusim.errors import GpusimError, InputError, PluginError
 from pytest_gpusim.limits import PLUGIN_SECONDS, Limit
@@ -120,21 +122,60 @@ def _undone() -> Iterator[None]:
     """What a plugin's call changes of the process, for good or in passing, is as it was behind it.
 
     That is the working directory (relative places to write are meant from there), the standard
-    streams and the filters of warnings. A process that it forked and that comes back ends there:
-    it would go on to write the same artifact.
+    streams and their descriptors, the filters of warnings, what signals do, the locale, and the
+    places of modules and the depth of calls that what comes later needs. A process that it forked
+    and that comes back ends there: it would go on to write the same artifact; and to end this one
+    at once is no more than to leave.
     """
-    process, place = os.getpid(), _working_directory()
+    process, place, end = os.getpid(), _working_directory(), os._exit
     streams = sys.stdin, sys.stdout, sys.stderr
+    depth, modules, said = sys.getrecursionlimit(), sys.path[:], locale.setlocale(locale.LC_ALL)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() == process:
+            raise SystemExit(status)
+        end(status)
+
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _kept_descriptors():
+            os._exit = leave
             yield
     finally:
+        os._exit = end
         if os.getpid() != process:
             os._exit(PluginError.exit_code)
+        sys.setrecursionlimit(depth)
         sys.stdin, sys.stdout, sys.stderr = streams
+        if not set(modules) <= set(sys.path):
+            sys.path[:] = modules
         if place is not None:
             with suppress(OSError):
                 os.chdir(place)
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_ALL, said)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in signals.items():
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+@contextmanager
+def _kept_descriptors() -> Iterator[None]:
+    """Keep standard output and error open, whoever closes them."""
+    kept: dict[int, int] = {}
+    for number in (1, 2):
+        with suppress(OSError):  # closed before, or no more files may be open
+            kept[number] = os.dup(number)
+    try:
+        yield
+    finally:
+        for number, copy in kept.items():
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(copy, number)
+            os.close(copy)
 
 
 def _working_directory() -> str | None:
@@ -171,10 +212,15 @@ def time_limit(what: str, limit: Limit = PLUGIN_SECONDS) -> Iterator[None]:
         yield
         return
 
+    seconds = limit.value
+    began = monotonic()
+    early = False
+
     def ring(number: int, frame: FrameType | None) -> None:
+        nonlocal early
+        early = early or monotonic() - began < seconds - 1
         raise _TimeIsUp
 
-    seconds = limit.value
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
@@ -184,6 +230,8 @@ def time_limit(what: str, limit: Limit = PLUGIN_SECONDS) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     except _TimeIsUp:
+        if early:
+            raise PluginTimeout(f"{what} was ended by an alarm that it set itself") from None
         raise PluginTimeout(
             f"{what} has not come back after {seconds:,} seconds; {limit.advice}"
         ) from None
@@ -191,7 +239,11 @@ def time_limit(what: str, limit: Limit = PLUGIN_SECONDS) -> Iterator[None]:
 
 def described(error: BaseException) -> str:
     """A foreign exception in words, with the place that raised it."""
-    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    try:
+        text = str(error)
+    except Exception:  # its own words fail as well
+        text = ""
+    said = f"{type(error).__name__}: {text}".rstrip(": ")
     return f"{said}{_place(error)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import locale
 import lzma
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -146,10 +148,12 @@ def test_a_plugins_simulator_is_named(
 
 HANGS = """
 import signal, time
+from pytest_gpusim import faults
 
 def hang(*given):
     # The alarm is set; from here on its time passes quickly.
     assert callable(signal.getsignal(signal.SIGALRM))
+    faults.monotonic = lambda: time.monotonic() + 100_000
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     while True:
         try:
@@ -204,6 +208,7 @@ MEASURE = ["measure", "--model", "Qwen/Qwen3-0.6B", "--workload", RECORDING / "w
 def test_a_plugin_that_hangs_is_named(
     here: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     arguments: list[object],
     what: str,
     limit: str,
@@ -211,6 +216,7 @@ def test_a_plugin_that_hangs_is_named(
     (here / f"{PLUGIN}.py").write_text(HANGS)
     sys.path.insert(0, str(here))
     before = signal.getsignal(signal.SIGALRM)
+    monkeypatch.setattr("pytest_gpusim.faults.monotonic", time.monotonic)  # undone behind it
     code, err = gpusim(capsys, "-p", PLUGIN, *arguments)
     assert (code, err.count("\n")) == (3, 1), err
     assert err.startswith(f"gpusim: {what}")
@@ -273,10 +279,23 @@ def test_an_alarm_of_another_stands() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+ALARM = """
+import os, signal, time
+
+def alarm():
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    time.sleep(9)
+
+"""
+
+
 @pytest.mark.parametrize(
     ("raised", "says"),
     [
         ("GeneratorExit", "failed: GeneratorExit ("),
+        ("type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})()", "failed: Mute ("),
+        ("os._exit(0)", "ended the process (exit code 0)"),
+        ("alarm()", "was ended by an alarm that it set itself"),
         ("RecursionError('deep')", "failed: RecursionError: deep ("),
         ("type('Cancelled', (BaseException,), {})()", "failed: Cancelled ("),
     ],
@@ -284,7 +303,7 @@ def test_an_alarm_of_another_stands() -> None:
 def test_what_no_except_keeps_is_the_plugins_too(
     here: Path, capsys: pytest.CaptureFixture[str], raised: str, says: str
 ) -> None:
-    fault = f"def fault(inputs):\n    raise {raised}\n"
+    fault = f"{ALARM}def fault(inputs):\n    raise {raised}\n"
     register = "def pytest_gpusim_register(registry):\n    registry.add_simulator('p', fault)\n"
     (here / f"{PLUGIN}.py").write_text(fault + register)
     sys.path.insert(0, str(here))
@@ -295,7 +314,7 @@ def test_what_no_except_keeps_is_the_plugins_too(
 
 
 MEDDLES = """
-import os, sys, warnings
+import locale, os, signal, sys, warnings
 from pathlib import Path
 
 def half(inputs):
@@ -323,25 +342,40 @@ def forks(inputs):
         os.wait()
     half(inputs)
 
+def ignores(inputs):
+    half(inputs)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    locale.setlocale(locale.LC_ALL, "C")
+    sys.path.clear()
+    sys.setrecursionlimit(500)
+    os.close(2)
+
 def pytest_gpusim_register(registry):
-    for each in (moves, warns, closes, replaces, forks):
+    for each in (moves, warns, closes, replaces, forks, ignores):
         registry.add_simulator(each.__name__, each)
 """
 
 
-@pytest.mark.parametrize("name", ["moves", "warns", "closes", "replaces", "forks"])
+@pytest.mark.parametrize("name", ["moves", "warns", "closes", "replaces", "forks", "ignores"])
 def test_what_a_plugin_changes_of_the_process_is_undone(
     here: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     (here / f"{PLUGIN}.py").write_text(MEDDLES)
     sys.path.insert(0, str(here))
-    before = (Path.cwd(), sys.stdout, sys.stderr, warnings.filters[:])
+
+    def state() -> tuple[object, ...]:
+        signals = signal.getsignal(signal.SIGINT), locale.setlocale(locale.LC_ALL)
+        streams = sys.stdout, sys.stderr, os.fstat(2).st_ino
+        return (Path.cwd(), *streams, *signals, sys.path[:], sys.getrecursionlimit(),
+                warnings.filters[:])  # fmt: skip
+
+    before = state()
     engine = ("--engine", RECORDING / "real" / "1")
     code, err = gpusim(capsys, "-p", PLUGIN, *simulate(*engine, "--simulator", name, "--out", "o"))
     assert (code, err.count("\n")) == (3, 1), err
     assert err.startswith(f"gpusim: the simulator '{name}' ")
     assert "did not write a run as it must: o: incomplete" in err or name == "forks"
-    assert (Path.cwd(), sys.stdout, sys.stderr, warnings.filters[:]) == before
+    assert state() == before
     assert not (here / "o").exists()
 
 

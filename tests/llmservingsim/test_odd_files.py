@@ -38,7 +38,7 @@ def test_one_bad_folder_does_not_stop_the_others(
     lines = printed.err.splitlines()
     places = ("a/vllm_run/meta.json", "b/config.json", "absent")
     assert len(lines) == len(places)
-    assert all(place in line for place, line in zip(places, lines, strict=True))
+    assert all(any(place in line for line in lines) for place in places)
     with pytest.raises(InputError, match=r"meta\.json"):
         compare_published([tmp_path / "all"], builtin_registry(), simulator="reference")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from importlib.util import find_spec
 
 import pytest
@@ -51,12 +52,14 @@ def only_comparison(pytester):
 
 BAD = """
 import signal, time
+from pytest_gpusim import faults
 from tests import toyplugin
 
 def bad(inputs):
     inputs.out_dir.mkdir(parents=True)
     if {hangs}:
         assert callable(signal.getsignal(signal.SIGALRM))
+        faults.monotonic = lambda: time.monotonic() + 100_000
         signal.setitimer(signal.ITIMER_REAL, 0.01)
         time.sleep(60)
 
@@ -85,7 +88,8 @@ def pytest_runtest_logreport(report):
         (True, "the simulator 'bad' has not come back after 3,600 seconds"),
     ],
 )
-def test_a_simulator_that_fails_is_named_and_leaves_no_folder(session, hangs, says):
+def test_a_simulator_that_fails_is_named_and_leaves_no_folder(session, monkeypatch, hangs, says):
+    monkeypatch.setattr("pytest_gpusim.faults.monotonic", time.monotonic)  # undone behind it
     pytester = session(simulator="bad")
     pytester.makeconftest(BAD.format(hangs=hangs))
     result = pytester.runpytest_inprocess()
