@@ -82,7 +82,7 @@ def resolve_case(
         if workload is not None:
             stated = replace(stated, workload=_directory_of(workload, hardware, artifacts, places))
         given = read_given(paths, registry, artifacts, stated)
-        workload, stem = given.workload.path, paths[0].name.partition(".")[0]
+        workload, stem = given.workload.path, _stem_of(paths[0])
     model, asked_model = _model(model, given, profile, registry)
     hardware, asked_hardware = _hardware(hardware, given, profile, registry)
     asked = [asked_model, asked_hardware]
@@ -188,6 +188,14 @@ def _hardware(
         if said in names:
             return registry.hardware.get(str(said)), ""
     return None, f"a hardware marker or hardware= (one of {', '.join(names)})"
+
+
+def _stem_of(path: Path) -> str:
+    """What a file, or a run directory such as ``chat/real/1``, is called."""
+    names = (part.partition(".")[0] for part in reversed(path.parts))
+    return next(
+        (name for name in names if name not in ("", "/", "real") and not name.isdigit()), ""
+    )
 
 
 def _named_after(stem: str, model: ModelShape, hardware: Hardware) -> str:

@@ -29,16 +29,19 @@ class ComparisonDocument:
         comparison: ``comparison.json``.
         meta: ``run_meta.json``: sources, judgements, causes, attribution, provenance.
         path: The directory; None before it is written.
+        told_by: What tells it from others of its name, such as its test.
     """
 
     comparison: dict[str, Any]
     meta: dict[str, Any]
     path: Path | None = None
+    told_by: str = ""
 
     @property
     def case(self) -> str:
         """What was compared, such as ``qwen3-0.6b-cpu-poisson``: the name without its time."""
-        return re.sub(r"-\d{8}T\d{6}-[0-9a-f]{6}$", "", self.name)
+        name = re.sub(r"-\d{8}T\d{6}-[0-9a-f]{6}$", "", self.name)
+        return f"{name} ({self.told_by})" if self.told_by else name
 
     @property
     def title(self) -> str:

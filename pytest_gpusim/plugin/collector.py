@@ -86,7 +86,7 @@ class ComparisonCollector:
             from pytest_gpusim.report.html import write_session_report
 
             place = self._config.invocation_params.dir / report
-            write_session_report(self._comparisons, place)
+            write_session_report(self._comparisons, place, self._makers)
             self._page = place
 
     def _refuse(self, session: pytest.Session, why: str) -> None:
@@ -110,9 +110,10 @@ class ComparisonCollector:
 
     @cached_property
     def _documents(self) -> list[ComparisonDocument]:
+        from pytest_gpusim.report.session import told_apart
         from pytest_gpusim.report.versions import read_document
 
-        return [read_document(path) for path in self._comparisons]
+        return told_apart([read_document(path) for path in self._comparisons], self._makers)
 
     def _show(self, terminalreporter: Any) -> None:
         """A line for each comparison, its verdict coloured; with ``-v`` all that it found."""

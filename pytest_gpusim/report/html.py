@@ -12,7 +12,7 @@ from pytest_gpusim.compare.format import allowed, judged_error, runs_needed
 from pytest_gpusim.compare.judging.verdict import Verdict
 from pytest_gpusim.report.attribution import attribution_tables
 from pytest_gpusim.report.page import render, write_page
-from pytest_gpusim.report.session import deciding_text
+from pytest_gpusim.report.session import deciding_text, told_apart
 from pytest_gpusim.report.terminal import beside_lines
 from pytest_gpusim.report.versions import read_document
 
@@ -23,12 +23,13 @@ def comparison_html(document: ComparisonDocument, charts: Path) -> str:
     return render("comparison.html.j2", item=_item(document, charts), title=title)
 
 
-def write_session_report(paths: Sequence[Path], out: Path) -> None:
+def write_session_report(paths: Sequence[Path], out: Path, tests: Sequence[str] = ()) -> None:
     """One page over all comparisons of a session.
 
     Args:
         paths: The comparisons' directories.
         out: The file to write; its directory is made.
+        tests: Node ids of the tests that made them, where those are known.
 
     Raises:
         InputError: A comparison is incomplete.
@@ -36,6 +37,8 @@ def write_session_report(paths: Sequence[Path], out: Path) -> None:
     from pytest_gpusim.report.load import load_charts
 
     documents = [read_document(path) for path in paths]
+    if tests:
+        documents = told_apart(documents, tests)
     items = [
         {**_item(document, Path(path) / "figures", f"c{number}-"), "anchor": f"c{number}"}
         for number, (path, document) in enumerate(zip(paths, documents, strict=True), start=1)

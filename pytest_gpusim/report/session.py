@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pytest_gpusim.compare.document import ComparisonDocument
@@ -15,6 +17,19 @@ class SessionLine(NamedTuple):
 
     verdict: str
     text: str
+
+
+def told_apart(
+    documents: Sequence[ComparisonDocument], tests: Sequence[str]
+) -> list[ComparisonDocument]:
+    """The documents; those that share a name have it together with their test's."""
+    shared = Counter(document.case for document in documents)
+    return [
+        replace(document, told_by=test.rpartition("::")[2])
+        if shared[document.case] > 1
+        else document
+        for document, test in zip(documents, tests, strict=True)
+    ]
 
 
 def session_lines(documents: Sequence[ComparisonDocument], width: int) -> list[SessionLine]:

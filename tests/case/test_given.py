@@ -8,6 +8,7 @@ import pytest
 
 from pytest_gpusim.case import Settings, compare, failing_prerequisites, real_side, resolve_case
 from pytest_gpusim.case import simulate as simulate_case
+from pytest_gpusim.case.arguments import _stem_of
 from pytest_gpusim.case.given import find_real, read_given
 from pytest_gpusim.errors import GpusimError, GpusimWarning, InputError, UsageError
 from pytest_gpusim.providers import SimulationInputs
@@ -188,3 +189,11 @@ def test_prerequisites_name_all_that_a_pass_needs_of_runs_at_hand(material, tmp_
     found, _ = compare(case, settings, side, simulate_case(case, settings, side), stated)
     kept = [c.name for c in found.checks if c.needed and c.status in ("unknown", "fail")]
     assert kept == [check.name for check in missing]
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [("chat/real/1", "chat"), ("bench-1.json", "bench-1"), ("runs/burst", "burst"), ("/1", "")],
+)
+def test_what_is_given_has_a_name_that_tells_something(path, stem):
+    assert _stem_of(Path(path)) == stem

@@ -22,7 +22,7 @@ from pytest_gpusim.report.charts.requests import REQUEST_CHARTS
 from pytest_gpusim.report.directory import update_comparison, write_comparison
 from pytest_gpusim.report.html import write_session_report
 from pytest_gpusim.report.page import render
-from pytest_gpusim.report.session import session_lines, session_markdown
+from pytest_gpusim.report.session import session_lines, session_markdown, told_apart
 from pytest_gpusim.report.terminal import comparison_lines, detail_lines, failure_lines
 from pytest_gpusim.report.versions import read_document
 from tests.compare.runs import MS, PROFILE, real_run, sim_run, steady
@@ -171,6 +171,16 @@ def test_a_session_is_a_line_a_case(good: Written, bad: Written) -> None:
     page = session_markdown([good.document(), bad.document()])
     assert "| comparison | fail | 1/2 | ttft_p50 +98.0% \\[" in page
     assert re.search(r"\| ttft_p50 \| 101\.0 ms \| 200\.0 ms \| \+98\.0% \|", page)
+
+
+def test_cases_of_one_name_are_told_apart_by_their_tests(good: Written, bad: Written) -> None:
+    other = replace(bad.document(), path=Path("other"))
+    found = told_apart([good.document(), bad.document(), other], [f"t.py::test_{n}" for n in "abc"])
+    assert [each.case for each in found] == [
+        "comparison (test_a)",
+        "comparison (test_b)",
+        "other",
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
