@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from pytest_gpusim.artifacts import DEFAULT_ROOT, atomic_file
+from pytest_gpusim.artifacts import DEFAULT_ROOT, atomic_directory
 from pytest_gpusim.cli.common import Subparsers, add_json, add_out, out_of, print_json
 from pytest_gpusim.errors import CheckFailed, UsageError
 from pytest_gpusim.json_documents import write_json
@@ -46,20 +46,21 @@ def _decide(options: argparse.Namespace, registry: Registry) -> int:
     if options.regret is not None and not 0 <= options.regret < math.inf:
         raise UsageError(f"--regret {options.regret}: expected a fraction of at least 0")
     out = out_of(options, "decisions", "decision")
-    question = read_question(options.decision, registry, out / "imported")
-    decisions = question.decisions()
-    if options.regret is not None and not decisions:
-        raise UsageError("--regret: one setting and no objective: nothing is chosen")
-    document, lines = document_of(question, decisions), lines_of(question, decisions)
-    write_json(out / "decision.json", document)
-    with atomic_file(out / "decision.txt") as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw_row(panels_of(question, decisions), LOAD, out / "decision.svg")
-    write_decision_page(question, decisions, out / "decision.html")
+    with atomic_directory(out) as partial:
+        question = read_question(options.decision, registry, partial / "imported")
+        decisions = question.decisions()
+        if options.regret is not None and not decisions:
+            raise UsageError("--regret: one setting and no objective: nothing is chosen")
+        document, lines = document_of(question, decisions), lines_of(question, decisions)
+        write_json(partial / "decision.json", document)
+        (partial / "decision.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draw_row(panels_of(question, decisions), LOAD, partial / "decision.svg")
+        write_decision_page(question, decisions, partial / "decision.html")
+        printed = lines_of(question, decisions, printed_width())
     if options.json:
         print_json(document)
     else:
-        print_lines(lines_of(question, decisions, printed_width()))
+        print_lines(printed)
         print(out)
     failed = 0
     for decision in decisions if options.regret is not None else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -139,6 +140,24 @@ def test_the_command_writes_document_text_and_chart_and_says_how_far_it_is(
     assert document["decisions"][0]["verdict"] == "same"
     assert "rank correlation" in (out / "decision.txt").read_text()
     assert "<svg" in (out / "decision.svg").read_text()
+
+
+def test_a_decision_is_written_whole_or_not_at_all(
+    grid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pytest_gpusim.planning.decision_page.write_decision_page", full)
+    before = sorted(tmp_path.iterdir())
+    out = tmp_path / "deep" / "out"
+    assert main(["decide", str(grid), "--out", str(out)]) == 2
+    said = f"gpusim: {out / 'decision.svg'}: cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == said
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_names_of_settings_are_data(
