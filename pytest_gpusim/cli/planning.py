@@ -196,21 +196,21 @@ def _capacity(options: argparse.Namespace, registry: Registry) -> int:
     from pytest_gpusim.planning.capacity_page import write_capacity_page
     from pytest_gpusim.planning.charts import draw_curve
     from pytest_gpusim.planning.slo import parse_limits
-    from pytest_gpusim.planning.sweep import require_sweep
+    from pytest_gpusim.planning.sweep import points_of
 
     limits = parse_limits(options.slo, options.share)
     if not 0 < options.precision < 1:
         raise UsageError(f"--precision {options.precision}: expected a fraction between 0 and 1")
     out = options.out or DEFAULT_ROOT / "capacity" / new_id("capacity")
-    require_sweep(out)
-    make, axis, seeds = _loads(options, registry, out / "workloads")
-    execute = executor(options, registry)
-    simulations = Simulations(make, limits, axis, seeds, execute, out / "points", _to_stderr)
-    found = find_capacity(simulations)
-    write_json(out / DOCUMENT, found.to_json())
-    if found.curve:
-        draw_curve(found, out / CHART)
-    write_capacity_page(found, _source(options), out / PAGE)
+    with points_of(out) as runs:
+        make, axis, seeds = _loads(options, registry, out / "workloads")
+        execute = executor(options, registry)
+        simulations = Simulations(make, limits, axis, seeds, execute, runs, _to_stderr)
+        found = find_capacity(simulations)
+        write_json(out / DOCUMENT, found.to_json())
+        if found.curve:
+            draw_curve(found, out / CHART)
+        write_capacity_page(found, _source(options), out / PAGE)
     if options.json:
         print_json(found.to_json())
     else:

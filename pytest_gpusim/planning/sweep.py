@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_gpusim.artifacts import atomic_file
+from pytest_gpusim.artifacts import atomic_file, made_folder
 from pytest_gpusim.deployment import EngineSettings
 from pytest_gpusim.errors import GpusimError, InputError, UsageError, printable
 from pytest_gpusim.json_documents import SCHEMA_VERSION, write_json
@@ -116,24 +117,22 @@ def run_sweep(
         InputError: The grid is wrong as a whole; a point that is wrong is a row.
         UsageError: ``out`` is something else.
     """
-    require_sweep(out)
-    runs = out / "points"
-    runs.mkdir(parents=True, exist_ok=True)  # first of all: it is what tells a sweep
-    rows, points = _plan(grid, registry, out)
-    done = {key for key in points if (runs / key).is_dir()}
-    todo = [point for key, point in points.items() if key not in done]
-    wrong = sum(row.status == "failed" for row in rows)
-    cannot = f", {wrong} cannot be" if wrong else ""
-    say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run{cannot}")
-    outcomes: dict[str, Outcome] = {}
-    try:
-        for outcome in _reported(execute(todo, runs), len(todo), say):
-            outcomes[outcome.key] = outcome
-    finally:
-        finished = tuple(_finish(row, outcomes.get(row.key), runs) for row in rows)
-        sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
-        _write(sweep)
-    return sweep
+    with points_of(out) as runs:
+        rows, points = _plan(grid, registry, out)
+        done = {key for key in points if (runs / key).is_dir()}
+        todo = [point for key, point in points.items() if key not in done]
+        wrong = sum(row.status == "failed" for row in rows)
+        cannot = f", {wrong} cannot be" if wrong else ""
+        say(f"{len(rows)} points: {len(done)} done before, {len(todo)} to run{cannot}")
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for outcome in _reported(execute(todo, runs), len(todo), say):
+                outcomes[outcome.key] = outcome
+        finally:
+            finished = tuple(_finish(row, outcomes.get(row.key), runs) for row in rows)
+            sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
+            _write(sweep)
+        return sweep
 
 
 def _plan(grid: Grid, registry: Registry, out: Path) -> tuple[list[Row], dict[str, Point]]:
@@ -235,14 +234,27 @@ def _finish(row: Row, outcome: Outcome | None, runs: Path) -> Row:
         return replace(row, status="failed", reason=str(error))
 
 
-def require_sweep(out: Path) -> None:
-    """Raise `UsageError` where ``out`` is neither vacant nor has points of a sweep or a search.
+@contextmanager
+def points_of(out: Path) -> Iterator[Path]:
+    """The folder of a sweep's or a search's points: it tells what ``out`` is, and is made first.
 
-    One that was killed has its points and no table yet.
+    Where nothing else comes into ``out``, nothing of it stays.
+
+    Raises:
+        UsageError: ``out`` is neither vacant nor has such a folder.
     """
-    is_sweep = (out / "points").is_dir()
-    if out.exists() and not is_sweep and not (out.is_dir() and not any(out.iterdir())):
+    runs = out / "points"
+    is_vacant = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not is_vacant and not runs.is_dir():
         raise UsageError(f"--out {out}: is no sweep and not empty; name an absent directory")
+    with made_folder(out):
+        runs.mkdir(exist_ok=True)
+        try:
+            yield runs
+        finally:
+            if list(out.iterdir()) == [runs]:
+                with suppress(OSError):
+                    runs.rmdir()
 
 
 def _write(sweep: Sweep) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,20 @@ def command(tmp_path: Path) -> Callable[..., list[str]]:
         ]  # fmt: skip
 
     return words
+
+
+def test_a_full_disk_leaves_nothing_of_a_search(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command("--requests", "40", "--prefill", "32", "--decode", "3")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        assert main(words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot be written: File too large" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_leaves_document_chart_and_runs(
