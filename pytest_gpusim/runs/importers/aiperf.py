@@ -227,7 +227,7 @@ def _request(record: JsonObject, metadata: JsonObject) -> ImportedRequest:
     start = metadata.integer("request_start_ns")
     issued = metadata.integer("credit_issued_ns") if "credit_issued_ns" in metadata else start
     # A record of a failed request may have no metrics at all.
-    failed = "error" in record
+    failed = bool(record.fields.get("error"))
     metrics = record.record_or_empty("metrics") if failed else record.record("metrics")
     request = ImportedRequest(record.where, min(issued, start), 0, sent_ns=start)
     identity = metadata.fields.get("x_request_id")

@@ -123,7 +123,9 @@ def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
     if not times:
         request.error_type, request.error_msg = "no_output", "no response came"
         return request
-    usage = next((found for output in outputs if (found := _usage(record, output))), None)
+    # Servers may tell the usage so far with every chunk; the last one's is that of all.
+    usages = (_usage(record, output) for output in reversed(outputs))
+    usage = next((found for found in usages if found), None)
     # GenAI-Perf leaves out what holds no text: a chat's first chunk, the last one's usage.
     answered = [time for time, text in zip(times, texts, strict=True) if text]
     if usage is not None:

@@ -79,6 +79,8 @@ def usual_columns(row: Row | None) -> Columns:
     for role, usual in _USUAL.items():
         for (name, unit), column in spelled.items():
             timed = unit is not None or (role == "arrival" and _is_date(row, column))
+            if role == "id" and (row is None or not str(row.cell(column)).isdecimal()):
+                continue  # a name of its own, and not which request of a workload it is
             if name in usual and timed is (role in _TIMES):
                 best = names.get(role)
                 if best is None or usual.index(name) < usual.index(split_unit(best)[0]):

@@ -177,6 +177,13 @@ def test_aiperfs_lengths_are_the_servers_where_it_told_them(tmp_path: Path) -> N
     assert rows["num_decode_tokens_actual"].tolist()[:2] == [6, 5]
 
 
+@pytest.mark.parametrize("error", [None, {}])
+def test_no_error_in_aiperfs_records(tmp_path: Path, error: Any) -> None:
+    records = [{**record, "error": error} for record in aiperf_records()]
+    path = saved(tmp_path, "p.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    assert set(load(path, tmp_path).requests["status"]) == {"ok"}
+
+
 def test_aiperf_without_streaming_is_refused(tmp_path: Path) -> None:
     records = aiperf_records()
     for record in records:
@@ -364,6 +371,22 @@ def test_genai_perf_counts_reasoning(tmp_path: Path) -> None:
     document = {"experiments": [{"experiment": {"mode": "request_rate"}, "requests": [request]}]}
     run = load(saved(tmp_path, "profile_export.json", document), tmp_path)
     assert ms(run, "ttft_ns") == [30]
+    assert ms(run, "completion_time_ns") == [50]
+
+
+def test_genai_perf_takes_the_last_count_of_a_stream(tmp_path: Path) -> None:
+    """A server with ``continuous_usage_stats`` counts in every chunk."""
+    outputs = [
+        {"response": f"data: {json.dumps({'choices': [{'text': 'x'}], 'usage': usage})}\n\n"}
+        for usage in ({"prompt_tokens": 7, "completion_tokens": n + 1} for n in range(3))
+    ]
+    request = {
+        "timestamp": 0, "response_timestamps": [10 * MS, 30 * MS, 50 * MS],
+        "request_inputs": {"payload": "{}"}, "response_outputs": outputs,
+    }  # fmt: skip
+    document = {"experiments": [{"experiment": {"mode": "request_rate"}, "requests": [request]}]}
+    run = load(saved(tmp_path, "profile_export.json", document), tmp_path)
+    assert run.requests["num_decode_tokens_actual"].tolist() == [3]
     assert ms(run, "completion_time_ns") == [50]
 
 

@@ -107,19 +107,24 @@ def measured(place: Path, **more: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "named"), [((0, 1, 2), False), ((0, 1, 2), True), ((2, 0, 1), True)]
+    ("order", "named"),
+    [((0, 1, 2), ""), ((0, 1, 2), "{}"), ((2, 0, 1), "{}"), ((0, 1, 2), "cmpl-{}")],
 )
 def test_times_alone_are_those_of_the_real_sides_requests(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     order: tuple[int, ...],
-    named: bool,
+    named: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     measured(tmp_path)
     rows = [
-        [*([str(n)] if named else []), f"{TIMES[n][0] * 1100:.6f}", f"{TIMES[n][1] * 1100:.6f}"]
+        [
+            *([named.format(n)] if named else []),
+            f"{TIMES[n][0] * 1100:.6f}",
+            f"{TIMES[n][1] * 1100:.6f}",
+        ]
         for n in order
     ]
     head = [*(["request_id"] if named else []), "ttft_ms", "e2e_ms"]
