@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _INT64_LIMIT = 2**63
 _EXACT = 2**53
-"""Below it a float holds every whole number."""
+"""Below it a float holds every whole number, and 64 bits of ns every time in us."""
 _DIGITS = 19
 _RENAMED = re.compile(r"\.\d+$")
 # index_col: a first row that is too long must not turn a column into the index.
@@ -49,7 +49,7 @@ def read_table(
         path: The file.
         required: Columns that must exist.
         integers: Columns of whole numbers; read as nullable ``Int64``.
-        numbers: Columns of finite numbers; read as ``float64``.
+        numbers: Columns of finite numbers below 2^53; read as ``float64``.
         nullable: Columns of the two kinds above that may be empty.
         signed: Columns of the two kinds above that may be negative.
         fix: What to do about it, for messages.
@@ -403,6 +403,10 @@ def _numeric(
     if not signed and (floats < 0).any():
         refuse(floats < 0, "a number that is not negative")
     if not whole:
+        with np.errstate(invalid="ignore"):
+            large = np.abs(floats) >= _EXACT
+        if large.any():
+            refuse(large, f"a number below {_EXACT:,}")
         return floats
     if values.dtype.kind != "i":
         # Through float, large whole numbers would lose digits.

@@ -80,6 +80,7 @@ def test_packed_tables_are_found_and_read(
         ("id,time,share\n9223372036854775808,2,3\n", "line 2, column id: expected a whole"),
         ("id,time,share\n99999999999999999999999,2,3\n", "line 2, column id: expected a whole"),
         ("id,time,share\n1,-2,3\n", "line 2, column time: .*not negative, found '-2'"),
+        ("id,time,share\n1,2,1e16\n", "line 2, column share: expected a number below 9,007,199"),
         ("id,time\n1,2\n", "column share: is missing"),
         ("id,time,share\ntrue,2,3\n", "line 2, column id: expected a whole number, found 'true'"),
         ("id,time,share\n1,,3\n1,FALSE,3\n", "line 3, column time: expected .*found 'FALSE'"),

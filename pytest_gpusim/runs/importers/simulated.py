@@ -29,6 +29,7 @@ from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.tables import find_table
 
 _MS = 1_000_000
+_LATEST = 2**63
 VIDUR_FILE, AISIMULATE_FILE = "request_metrics.csv", "requests.jsonl"
 _VIDUR = Columns(
     {
@@ -293,7 +294,9 @@ def _gap_times(row: Row, request: ImportedRequest) -> Sequence[int] | None:
         gaps = parse_json(text, row.path, f"{row.where}, column ITL")
     except InputError:
         return None
-    good = isinstance(gaps, list) and all(type(gap) in (int, float) and gap >= 0 for gap in gaps)
+    good = isinstance(gaps, list) and all(
+        type(gap) in (int, float) and 0 <= gap < _LATEST for gap in gaps
+    )
     if not good or len(gaps) + 1 != request.num_decode_tokens_actual:
         return request.token_times_ns
     return [round(time) for time in accumulate(gaps, initial=first)]

@@ -70,6 +70,12 @@ def test_outputs_with_and_without_their_prompts(
     assert (run.tokens is not None) is itl
 
 
+def test_a_gap_that_is_no_time_leaves_no_token_times(tmp_path: Path) -> None:
+    run = load(tmp_path, "sim.csv", servingsim(4, 5).replace("[5000000", "[1e999"))
+    assert run.tokens is None
+    assert run.requests["num_decode_tokens_actual"].tolist() == [4, 5]
+
+
 @pytest.mark.parametrize(("outputs", "expected"), [((1, 5), [1, 5]), ((101, 205), [1, 5])])
 def test_an_answer_of_one_token(
     tmp_path: Path, outputs: tuple[int, int], expected: list[int]
