@@ -60,9 +60,11 @@ def no_such(path: Path) -> InputError:
     file = path.with_name(name) if mark and name else path
     if file == path or not file.exists():
         return InputError(path, "", "no such run directory or file")
-    several = f"#{which} are several runs" if which == ALL else f"#{which} is no run's number"
-    fix = f"name one, as {file}#0, or all of them where repeats are asked for, as {file}#{ALL}"
-    return InputError(path, "", several, fix)
+    one = f"name one, as {file}#0"
+    if which == ALL:
+        return InputError(path, "", f"#{ALL} are several runs", one)
+    fix = f"{one}, or all of them where repeats are asked for, as {file}#{ALL}"
+    return InputError(path, "", f"#{which} is no run's number", fix)
 
 
 def require_counted(path: Path, what: str, held: int, counted: Any) -> None:
