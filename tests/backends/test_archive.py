@@ -42,6 +42,23 @@ def test_an_archive_replays_like_its_folder(recorded, elsewhere, tmp_path):
     assert find_recording(elsewhere, "case", tmp_path / "unpacked") == place
 
 
+def test_a_recording_of_packed_runs_replays_from_folder_and_archive(
+    recorded, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pytest_gpusim.backends.recorded._COMPRESS_FROM_BYTES", 1)
+    make_recording(tmp_path / "case", tmp_path / "scratch")
+    run = tmp_path / "case" / "real" / "1"
+    assert (run / "token_metrics.csv.xz").exists()
+    archive = pack_recording(tmp_path / "case")
+    (tmp_path / "there").mkdir()
+    archive.rename(tmp_path / "there" / archive.name)
+    place = find_recording(tmp_path / "there", "case", tmp_path / "unpacked")
+    plain, folder, unpacked = map(open_recording, (recorded, tmp_path / "case", place))
+    assert (unpacked.runs[0].path / "token_metrics.csv").exists()
+    for other in (folder, unpacked):
+        assert other.runs[0].tokens.equals(plain.runs[0].tokens)
+
+
 def test_a_folder_goes_before_an_archive(recorded, tmp_path):
     assert find_recording(recorded.parent, "case", tmp_path) == recorded
     assert find_recording(recorded.parent, "other", tmp_path) is None
