@@ -204,7 +204,9 @@ def _counts_prompts(path: Path, rows: Sequence[Row]) -> bool:
             continue
         for prompt in fits:
             behind = _generated(row, prompt) - 1
-            fits[prompt] &= behind >= 0 and abs(last - first - each * behind) <= behind
+            # Of one token alone it is 0, whatever came behind that one.
+            meets = behind > 0 and abs(last - first - each * behind) <= behind
+            fits[prompt] &= meets if each else behind == 0
         if not any(fits.values()):
             raise row.wrong(
                 _OUTPUT, "as many tokens as fit TTFT, TPOT and latency", row.cell(_OUTPUT)

@@ -77,13 +77,18 @@ def test_a_gap_that_is_no_time_leaves_no_token_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("outputs", "expected"), [((1, 5), [1, 5]), ((101, 205), [1, 5])])
-def test_an_answer_of_one_token(
+def test_answers_of_one_token(
     tmp_path: Path, outputs: tuple[int, int], expected: list[int]
 ) -> None:
     text = servingsim(*outputs, itl=False)
     text = text.replace("35000002,35000002,0,20000000,5000000", "20000000,20000000,0,20000000,0")
     run = load(tmp_path, "sim.csv", text)
     assert run.requests["num_decode_tokens_actual"].tolist() == expected
+    alone = "".join(text.splitlines(keepends=True)[:2]).replace(
+        "20000000,20000000,0,2", "20000900,20000900,0,2"
+    )
+    run = load(tmp_path, "sim.csv", alone)
+    assert run.requests["num_decode_tokens_actual"].tolist() == expected[:1]
 
 
 @pytest.mark.parametrize("outputs", [(50, 5), (4, 205)])
