@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_gpusim.artifacts import DEFAULT_ROOT, new_id, safe_name
+from pytest_gpusim.columns import read_rows
 from pytest_gpusim.documents import forget_documents, read_documents
 from pytest_gpusim.errors import GpusimWarning, InputError, UsageError
 from pytest_gpusim.faults import PluginTimeout, is_ours, time_limit
@@ -187,6 +188,8 @@ def recognise(path: Path, registry: HasRunImporters) -> str:
             else:
                 if {".json", ".jsonl"} & {*path.suffixes}:
                     read_documents(path)  # one that was cut off says where
+                if {".csv", ".tsv"} & {*path.suffixes} and next(read_rows(path), None) is None:
+                    raise InputError(path, "", "has no rows below its header")
     raise InputError(
         path, "", f"is not a run directory, nor a {what} of a known kind ({known})", fix
     )

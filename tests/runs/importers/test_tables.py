@@ -144,6 +144,9 @@ def test_what_a_status_says(status: str, failed: bool | None) -> None:
         (f"{HEAD}\n0;20,5;35;100;4\n".replace(HEAD, HEAD.replace(",", ";")),
          "found '20,5'; write numbers with a decimal point and without separators"),
         (f'{HEAD}\n0,20,"1,035",100,4\n', "found '1,035'; write numbers with a decimal point"),
+        (f"{HEAD}\n0,20,35,100,4,\n", "line 2: has 6 cells, the header has 5"),
+        (f"{HEAD}\n", "t.csv: has no rows below its header"),
+        ("", "t.csv: is empty"),
         (f"{HEAD}\n12:30:00,20,35,100,4\n", r"\(or a date such as 2026-05-01T12:00:00Z\)"),
     ],
 )  # fmt: skip
