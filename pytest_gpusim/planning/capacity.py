@@ -190,6 +190,7 @@ class Simulations:
 
         Raises:
             EngineError: A simulation failed; there is no capacity without it.
+            InputError: What lies at the place of one is of another.
             UsageError: A limit is of a metric that these requests do not have.
         """
         missing = [(r, s) for s, r in wanted.items() if (r, s) not in self._known]
@@ -207,6 +208,7 @@ class Simulations:
             if outcome.reason:
                 raise EngineError(f"a simulation of the search failed: {outcome.reason}")
         for place, point in points.items():
+            point.require_own(self._runs / point.key)
             self._known[place] = self._read(place, self._runs / point.key)
         return {seed: self._known[load, seed] for seed, load in wanted.items()}
 

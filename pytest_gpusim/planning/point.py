@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_gpusim.artifacts import package_version
 from pytest_gpusim.case import run_simulator
 from pytest_gpusim.deployment import EngineSettings, Hardware, ModelShape
-from pytest_gpusim.errors import GpusimError
-from pytest_gpusim.json_documents import digest_json
+from pytest_gpusim.errors import GpusimError, InputError, shortly
+from pytest_gpusim.json_documents import digest_json, read_json
 from pytest_gpusim.progress import silent
 from pytest_gpusim.providers import SimulationInputs
 from pytest_gpusim.registry import Registry
@@ -39,6 +39,7 @@ class Point:
         engine: What is stated of the engine; the rest is the bundle's.
         params: The simulator's own options.
         clock: Whose times are simulated.
+        digests: Of the contents of workload and bundle, by their names in a run's metadata.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Point:
     engine: EngineSettings
     params: Mapping[str, Any]
     clock: Clock = "engine"
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -87,7 +89,32 @@ class Point:
             engine,
             dict(params),
             clock,
+            {"workload_digest": workload.digest, "profiling_digest": bundle.digest},
         )
+
+    def require_own(self, directory: Path) -> None:
+        """Raise `InputError` where a run that lies at this point's place says that it is of others.
+
+        It was found by its key alone: somebody may have moved or copied it there. What a run does
+        not say, as those of plugins may, is not held against it.
+        """
+        place = directory / "run_meta.json"
+        meta = read_json(place)
+        own: dict[str, Any] = {"model": self.model.name, "clock": self.clock, **self.digests}
+        said: dict[str, Any] = {name: meta.get(name) for name in own}
+        for part, stated in (("engine", self.engine.to_json()), ("params", self.params)):
+            known = meta.get(part)
+            if isinstance(known, dict):
+                own |= {f"{part}.{name}": value for name, value in stated.items()}
+                said |= {f"{part}.{name}": known.get(name) for name in stated}
+        for name, value in own.items():
+            found = said[name]
+            # A setting's text, such as a dtype, a run may say in another word.
+            compared = isinstance(value, int) or "." not in name
+            if compared and type(found) is type(value) and found != value:
+                problem = f"is {shortly(found)}, but this point's is {shortly(value)}"
+                fix = f"remove {directory}, and the point is simulated again"
+                raise InputError(place, name, problem, fix)
 
     def moved(self, workload: Path, bundle: Path) -> Point:
         """The same point with its inputs elsewhere."""

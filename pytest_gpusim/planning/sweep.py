@@ -129,7 +129,7 @@ def run_sweep(
             for outcome in _reported(execute(todo, runs), len(todo), say):
                 outcomes[outcome.key] = outcome
         finally:
-            finished = tuple(_finish(row, outcomes.get(row.key), runs) for row in rows)
+            finished = tuple(_finish(row, points, outcomes, runs) for row in rows)
             sweep = Sweep(out, grid.varying, finished, len(points) - len(todo))
             _write(sweep)
         return sweep
@@ -221,14 +221,19 @@ def _reported(
         say(f"{count - failed} of {count} done" + (f", {failed} failed" if failed else ""))
 
 
-def _finish(row: Row, outcome: Outcome | None, runs: Path) -> Row:
+def _finish(
+    row: Row, points: Mapping[str, Point], outcomes: Mapping[str, Outcome], runs: Path
+) -> Row:
     if not row.key:
         return row
+    outcome = outcomes.get(row.key)
     if not (runs / row.key).is_dir():  # another sweep may have done what failed in this one
         reason = outcome.reason if outcome else ""
         return replace(row, status="failed", reason=reason) if reason else row
     try:
         figures = outcome.figures if outcome else None
+        if figures is None:
+            points[row.key].require_own(runs / row.key)
         return replace(row, status="done", figures=figures or run_figures(runs / row.key))
     except InputError as error:
         return replace(row, status="failed", reason=str(error))

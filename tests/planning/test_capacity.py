@@ -270,6 +270,23 @@ def test_the_command_leaves_document_chart_and_runs(
     assert "https://" not in page.replace("http://www.w3.org", "")
 
 
+def test_runs_that_were_swapped_are_no_capacity(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = ["--requests", "40", "--prefill", "32", "--decode", "3", "--seeds", "1"]
+    words = command(*load, "--precision", "0.3")
+    assert main(words) == 0
+    one, other = sorted((tmp_path / "out" / "points").iterdir())[:2]
+    one.rename(tmp_path / "kept")
+    other.rename(one)
+    (tmp_path / "kept").rename(other)
+    capsys.readouterr()
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "run_meta.json: workload_digest: is '" in err
+    assert "but this point's is '" in err
+
+
 def test_a_load_must_be_given(
     command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

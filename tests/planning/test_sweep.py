@@ -63,6 +63,24 @@ def test_what_is_done_is_not_done_again_and_a_grid_can_grow(tmp_path: Path) -> N
     assert len(grown.rows) == 6
 
 
+def test_a_run_at_the_place_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Swapped folders: the key is a name alone, and the run says what it is of."""
+    out = tmp_path / "out"
+    run(tmp_path, out)
+    first, second, third, fourth = (out / "points" / row["key"] for row in rows_of(out))
+    for one, other in ((first, second), (third, first)):  # in a circle
+        one.rename(tmp_path / "kept")
+        other.rename(one)
+        (tmp_path / "kept").rename(other)
+    again = run_sweep(read_grid(tmp_path / "grid.toml"), registry(), out, never)
+    assert [row.status for row in again.rows] == ["failed", "failed", "failed", "done"]
+    reasons = " ".join(row.reason for row in again.failed)
+    assert "engine.max_num_seqs: is " in reasons
+    assert "workload_digest: is " in reasons
+    assert f"remove {first}, and the point is simulated again" in reasons
+    assert fourth.is_dir()
+
+
 def test_a_point_that_cannot_run_does_not_stop_the_others(tmp_path: Path) -> None:
     write_grid(tmp_path)
     path = tmp_path / "grid.toml"
