@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from pytest_gpusim.errors import InputError, UsageError, require_package
+from pytest_gpusim.errors import InputError, UsageError, meant, require_package
 
 PACKAGE = "aiconfigurator_core"
 _ALL_REDUCE = "custom_allreduce_perf.parquet"
@@ -50,7 +50,8 @@ class SiliconFiles:
             path.stem for path in root.glob("*.yaml") if (root / "data" / path.stem).is_dir()
         )
         if system not in systems:
-            raise UsageError(f"--system {system}: known are {', '.join(systems)}")
+            hint = meant(system, systems)
+            raise UsageError(f"--system {system}{hint}: known are {', '.join(systems)}")
         products, attention = (root / "data" / system / family for family in ("gemm", "attention"))
         frameworks = sorted(path.name for path in products.glob("*"))
         if framework not in frameworks:
