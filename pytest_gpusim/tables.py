@@ -377,7 +377,7 @@ def _numeric(
         raise InputError(path, where, f"expected {expected}, found {found}", fix)
 
     if whole and cells.dtype.kind == "i":
-        numbers = cells.to_numpy()
+        numbers = cells.to_numpy(copy=True)  # pandas' own cannot be written
         if not signed and (numbers < 0).any():
             refuse(numbers < 0, "a number that is not negative")
         return pd.arrays.IntegerArray(numbers, np.zeros(len(numbers), dtype=bool))

@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,6 +42,18 @@ def test_a_point_in_a_column_costs_the_others_no_digit(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,time,share\n1.0,,1\n1700000000000000001,2.0,1\n")
     assert read(path)["id"].tolist() == [1, 1700000000000000001]
+
+
+@pytest.mark.parametrize("cells", ["1,2,3,4", "1,,3,4", "1.0,2,3,4"])
+def test_what_was_read_can_be_changed(tmp_path: Path, cells: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,time,share,delta\n{cells}\n{cells}\n")
+    frame = read(path)
+    frame.loc[np.array([True, False]), ["id", "time", "share", "delta"]] = 7
+    assert frame.loc[0].tolist() == [7, 7, 7, 7]
+    for column in ("id", "delta", "share"):
+        frame.loc[np.array([False, True]), column] = np.array([9])
+    assert frame.loc[1, ["id", "share", "delta"]].tolist() == [9, 9, 9]
 
 
 def test_order_spaces_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
