@@ -8,6 +8,7 @@ import io
 import json
 import random
 import re
+import tarfile
 from typing import Any
 
 _HUGE = "9" * 4000
@@ -42,7 +43,9 @@ def mutate(content: bytes, suffix: str, draw: random.Random) -> bytes:
     """``content`` with one to three changes that suit a file of that suffix."""
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         kind = draw.random()
-        if suffix in (".json", ".jsonl") and kind < 0.7:
+        if suffix == ".tar" and kind < 0.5:
+            content = _tar(content, draw)
+        elif suffix in (".json", ".jsonl") and kind < 0.7:
             content = _json(content, suffix, draw)
         elif suffix == ".csv" and kind < 0.7:
             content = _table(content, draw)
@@ -69,6 +72,29 @@ def _bytes(content: bytes, draw: random.Random) -> bytes:
         at = draw.randrange(len(content))
         return content[:at] + bytes([content[at] ^ (1 << draw.randrange(8))]) + content[at + 1 :]
     return content[:place] + draw.choice(_TOKENS) + content[end:]
+
+
+def _tar(content: bytes, draw: random.Random) -> bytes:
+    """Another kind, name or aim of a member, under a header whose checksum holds."""
+    out = io.BytesIO()
+    try:
+        with (
+            tarfile.open(fileobj=io.BytesIO(content)) as given,
+            tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made,
+        ):
+            members = given.getmembers()
+            chosen = draw.choice(members)
+            for member in members:
+                stream = given.extractfile(member) if member.isreg() else None
+                if member is chosen:
+                    member.type = draw.choice((*tarfile.SUPPORTED_TYPES, b"9", member.type))
+                    member.name = draw.choice((member.name, "../x", "/tmp/x", "case/./a/../b", ""))
+                    member.linkname = draw.choice(("", "../../x", "/etc/passwd", member.name))
+                    member.mode = draw.choice((member.mode, 0, 0o6777))
+                made.addfile(member, stream)
+    except (tarfile.TarError, OSError, ValueError, IndexError, UnicodeError):
+        return _bytes(content, draw)
+    return out.getvalue()
 
 
 def _lines(content: bytes, draw: random.Random) -> bytes:
