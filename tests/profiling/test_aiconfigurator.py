@@ -384,8 +384,9 @@ def test_quantized_products_are_in_the_checkpoints_numbers(tmp_path: Path) -> No
     alone = up - quantizing[tokens.index(64)]
     assert row["time_stats.mlp_up_proj.median"] == pytest.approx(alone)
     plain = tables.decode_ms(32, 8, 128)[0].set_index(["sequences", "context"])["time_ms"]
-    quantized = bundle.attention.set_index(["batch_size", "kv_cache_size"])
-    decode = quantized["time_stats.attn_decode.median"]
+    # Alone: pandas 2 gives a part of a table for a key of an index that has others twice.
+    quantized = bundle.attention[bundle.attention["batch_size"] == 64]
+    decode = quantized.set_index(["batch_size", "kv_cache_size"])["time_stats.attn_decode.median"]
     assert decode[64, 4095] < 0.75 * plain[64, 4095]
     with pytest.raises(UsageError, match="has no int8 products, only bfloat16"):
         tables.gemm_ms(4096, 4096, "int8")
