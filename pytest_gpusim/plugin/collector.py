@@ -32,15 +32,19 @@ class ComparisonCollector:
         self._comparisons: list[Path] = []
         self._makers: list[str] = []
         self._tests: set[str] = set()
+        self._again: set[str] = set()
         self._alarms: list[str] = []
         self._readable = False
         self._page: Path | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._tests.add(report.nodeid)
+        if str(report.outcome) == "rerun":  # of pytest-rerunfailures
+            self._again.add(report.nodeid)
         if report.when == "teardown":  # a fixture may compare, and fail, too
             for key, value in report.user_properties:
-                if key == COMPARISON_PROPERTY:
+                # A test that is run again brings those of its earlier runs, too.
+                if key == COMPARISON_PROPERTY and Path(str(value)) not in self._comparisons:
                     self._comparisons.append(Path(str(value)))
                     self._makers.append(report.nodeid)
 
@@ -89,6 +93,15 @@ class ComparisonCollector:
             write_session_report(self._comparisons, place, self._makers)
             self._page = place
 
+    def _rerun_lines(self) -> list[str]:
+        """Tests whose comparison a rerun made anew: of several attempts the best is no evidence."""
+        found = []
+        for test in sorted(self._again & set(self._makers)):
+            made = zip(self._makers, self._documents, strict=True)
+            verdicts = [document.verdict for maker, document in made if maker == test]
+            found.append(f"{test} was run again: its comparisons came to {', '.join(verdicts)}")
+        return found
+
     def _refuse(self, session: pytest.Session, why: str) -> None:
         """What was compared cannot be shown or kept: nobody can tell what a green session saw."""
         self._alarms.append(why)
@@ -103,6 +116,8 @@ class ComparisonCollector:
             if report:
                 terminalreporter.write_line(f"no comparison was made, so no {report}")
             return
+        for line in self._rerun_lines() if self._readable else ():
+            terminalreporter.write_line(f"gpusim: {plain_lines(line)}", yellow=True)
         if not quiet and self._readable:
             self._show(terminalreporter)
         if not quiet and self._page is not None:

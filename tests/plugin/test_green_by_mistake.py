@@ -101,6 +101,42 @@ def test_a_test_that_goes_on_warns_or_fails(session):
     assert "pass" not in {document["verdict"] for document in documents.values()}
 
 
+RERUNS = """
+import pytest
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(2):  # as pytest-rerunfailures does
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            if attempt == 0 and report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        item._initrequest()
+    return True
+"""
+
+
+def test_a_rerun_that_turns_green_is_said_and_counted_once(session):
+    with (session.path / "conftest.py").open("a") as conftest:
+        conftest.write(RERUNS)
+    session.makepyfile(
+        test_again="""
+        from pathlib import Path
+
+        def test_it(compared):
+            first = not Path("was_here").exists()
+            Path("was_here").touch()
+            compared.check(e2e_p50="0.00001:0ms" if first else 0.5)
+        """
+    )
+    result = session.runpytest_inprocess("test_again.py", "--gpusim-history=h", "-p", "no:xdist")
+    result.stdout.fnmatch_lines(["gpusim: *::test_it was run again: its comparisons came to *, *"])
+    (history,) = (session.path / "h").glob("*.jsonl")
+    figures = [json.loads(line)["figure"] for line in history.read_text().splitlines()]
+    assert figures.count("e2e_p50") == 2
+
+
 def test_a_caught_failure_warns_where_nobody_asks_for_more(session):
     result = session.runpytest_inprocess("-k", "test_caught_by_raises")
     result.assert_outcomes(passed=1)
