@@ -158,7 +158,8 @@ async def complete(
         if answer.num_tokens == 0 or not answer.token_times_ns:
             raise BrokenStream("the stream ended without a token")
     except TimeoutError:
-        answer.error = ("Timeout", f"no end of the stream within {timeout_s:g} s")
+        said = f"no end of the stream within {timeout_s:g} s (--param timeout=SECONDS)"
+        answer.error = ("Timeout", said)
     except ServerError as error:
         answer.error = (error.kind, str(error))
     except (BrokenStream, aiohttp.ClientPayloadError) as error:

@@ -208,7 +208,7 @@ def beyond_all_bounds(body: Body, reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("fault", "error_type", "message", "tokens"),
     [
-        (no_answer, "Timeout", "no end of the stream within 4 s", 0),
+        (no_answer, "Timeout", "within 4 s (--param timeout=SECONDS)", 0),
         (lambda b, r: r.fail(500, "out of\nmemory"), "HTTP500", "out of memory", 0),
         (lambda b, r: r.fail(429, "slow down"), "HTTP429", "slow down", 0),
         (broken, "BrokenStream", "", 2),
