@@ -44,6 +44,14 @@ _LOADED_ONCE = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_columns() -> Iterator[None]:
+    """Print as into a pipe: readline sets ``COLUMNS`` for children, xdist's workers among them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def loaded_once() -> None:
     """Load `_LOADED_ONCE`, and what registers itself with Vidur."""

@@ -126,7 +126,7 @@ def test_loads_are_those_of_the_clients(tmp_path: Path) -> None:
         ({"precision": "fp4"}, "which fp4 checkpoint of Qwen/Qwen3-32B is not known"),
         ({"precision": "int4"}, "which int4 checkpoint of Qwen/Qwen3-32B is not known"),
         ({"tensor_parallel": "1", "hardware": "h100"}, "leaves no room for one request"),
-        ({"hardware": "h900"}, "h900_sxm: known are"),
+        ({"hardware": "h900"}, r"h900_sxm \(did you mean h200_sxm\?\): known are"),
     ],
 )
 def test_what_is_not_modelled_is_refused(
