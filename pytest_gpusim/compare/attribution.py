@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_gpusim.compare.checks.profile import extrapolated_share, operator_shares
 from pytest_gpusim.compare.format import milliseconds
-from pytest_gpusim.compare.metrics import HEADLINES
+from pytest_gpusim.compare.metrics import HEADLINES, METRICS
 from pytest_gpusim.compare.sensitivity import sensitivity
 from pytest_gpusim.compare.series import middle_run_with_steps, paired_requests
 from pytest_gpusim.compare.sides import Sides
@@ -65,14 +65,15 @@ def attribute(sides: Sides) -> dict[str, Any]:
 
 
 def _predicted(sides: Sides) -> dict[str, Any] | None:
-    """The figures of the simulation's ``prediction.json`` beside the real ones."""
+    """The figures of the simulation's ``prediction.json`` beside the real ones, if they are any."""
     document = sides.sim.prediction()
     if document is None:
         return None
     rows = []
     for metric, figures in document["metrics"].items():
+        statistics = {each.name for each in METRICS[metric].statistics} if metric in METRICS else ()
         for name, figure in figures.items():
-            known = sides.figures.get(metric, name)
+            known = sides.figures.get(metric, name) if name in statistics else None
             if known is not None:
                 inside = figure["low_ns"] <= known.real_value <= figure["high_ns"]
                 row = {"metric": metric, "statistic": name, **figure}

@@ -228,6 +228,13 @@ def test_a_comparison_shows_whether_the_real_figures_lie_inside(
     assert all(row["inside"] for row in same)
     (table,) = (t for t in attribution_tables(attribution) if t.title.startswith("Predicted"))
     assert table.rows[0][-1] == "outside"
+    path = tmp_path / "sim" / PREDICTION
+    document = json.loads(path.read_text())
+    tpot = document["metrics"]["tpot"]
+    document["metrics"] = {"tpot": tpot, "ttft": {"p5": tpot["p50"]}, "speed": tpot}
+    path.write_text(json.dumps(document))
+    known = compare_runs([runs[1]], read_run(tmp_path / "sim")).attribution["prediction"]["figures"]
+    assert {row["metric"] for row in known} == {"tpot"}
 
 
 def test_too_few_samples_are_refused_before_anything_is_simulated(
