@@ -5,26 +5,28 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpusim.errors import InputError
+from pytest_gpusim.number_columns import (
+    INT64_LIMIT,
+    OPTIONS,
+    Unclear,
+    is_certain,
+    kinds_of,
+    numbers_of,
+    parse,
+)
 from pytest_gpusim.texts import PACKED_SUFFIXES, open_table, open_text
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_INT64_LIMIT = 2**63
-_EXACT = 2**53
-"""Below it a float holds every whole number, and 64 bits of ns every time in us."""
 _DIGITS = 19
 _RENAMED = re.compile(r"\.\d+$")
-# index_col: a first row that is too long must not turn a column into the index.
-_OPTIONS: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
 
 
 def find_table(directory: Path, name: str) -> Path | None:
@@ -64,33 +66,26 @@ def read_table(
     if floats:
         attempts.insert(1, {**as_text, **dict.fromkeys([*floats, *numbers], "float64")})
 
-    def read(kinds: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-        frame = _parse(path, kinds, fix)
-        _require_columns(path, frame, required, fix)
-        return _with_arrays(
-            frame,
-            lambda column, cells: (
-                _numeric(
-                    path,
-                    cells,
-                    whole=column in integers,
-                    nullable=column in nullable,
-                    signed=column in signed,
-                    fix=fix,
-                )
-                if column in integers or column in numbers
-                else cells.array
-            ),
+    def column_of(column: str, cells: pd.Series) -> Any:
+        if column not in integers and column not in numbers:
+            return cells.array
+        return numbers_of(
+            cells,
+            whole=column in integers,
+            nullable=column in nullable,
+            signed=column in signed,
+            refuse=lambda bad, expected: _refuse_cell(path, cells, bad, expected, fix),
         )
+
+    def read(kinds: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+        frame = parse(path, kinds, fix)
+        _require_columns(path, frame, required, fix)
+        return _with_arrays(frame, column_of)
 
     try:
         return read(attempts)
-    except _Unclear:
+    except Unclear:
         return read([as_text])
-
-
-class _Unclear(Exception):
-    """Only its text can tell what is wrong with a cell, or all digits of it."""
 
 
 def _require_columns(path: Path, frame: pd.DataFrame, required: Sequence[str], fix: str) -> None:
@@ -119,6 +114,17 @@ def _with_arrays(frame: pd.DataFrame, of: Callable[[str, pd.Series], Any]) -> pd
 
     columns = {column: of(column, cells) for column, cells in frame.items()}
     return pd.DataFrame(columns, index=frame.index, copy=False)
+
+
+def _refuse_cell(path: Path, cells: pd.Series, bad: np.ndarray, expected: str, fix: str) -> None:
+    """Raise `InputError` for the first bad cell of a column, by its line in the file."""
+    import numpy as np
+    import pandas as pd
+
+    position = int(np.flatnonzero(bad)[0])
+    found = "nothing" if pd.isna(cells.iloc[position]) else repr(str(cells.iloc[position]))
+    where = f"{line_of(path, position)}, column {cells.name}"
+    raise InputError(path, where, f"expected {expected}, found {found}", fix)
 
 
 def line_of(path: Path, position: int) -> str:
@@ -169,7 +175,7 @@ def integer_rows(path: Path, columns: Sequence[str], *, fix: str = "") -> Iterat
                     f"expected a whole number that is not negative, found {found[:40]!r}",
                 )
             values = tuple(map(int, cells))
-            if longest == _DIGITS and max(values) >= _INT64_LIMIT:
+            if longest == _DIGITS and max(values) >= INT64_LIMIT:
                 column = columns[values.index(max(values))]
                 where = f"line {reader.line_num}, column {column}"
                 raise InputError(path, where, f"{max(values)} does not fit 64 bits", fix)
@@ -197,7 +203,7 @@ def integer_chunks(
     try:
         with (
             open_table(path) as source,
-            pd.read_csv(source, dtype=_kinds(kinds), chunksize=rows, **_OPTIONS) as reader,
+            pd.read_csv(source, dtype=kinds_of(kinds), chunksize=rows, **OPTIONS) as reader,
         ):
             while True:
                 with warnings.catch_warnings():
@@ -208,7 +214,7 @@ def integer_chunks(
                     break
                 if not set(columns).issubset(chunk.columns):
                     raise ValueError(f"{path}: columns are missing")
-                if begins and not _is_certain(path, chunk, columns):
+                if begins and not is_certain(path, chunk, columns):
                     raise ValueError(f"{path}: only its text tells what its numbers are")
                 begins = False
                 if any((chunk[name] < 0).any() for name in kinds if name in chunk):
@@ -278,161 +284,3 @@ def refuse_row(
     found = str(frame[column].iloc[row])
     where = f"{line_of(path, int(frame.index[row]))}, column {column}"
     raise InputError(path, where, f"expected {expected}, found {found!r}")
-
-
-def _parse(path: Path, attempts: Sequence[Mapping[str, str]], fix: str) -> pd.DataFrame:
-    """The table with columns of the first kinds that its cells allow; the others, or all, text."""
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            # Rows longer than the header lose cells with a mere warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # What cannot be cast is read again, as text, and named.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            for kinds in attempts:
-                with suppress(ValueError, OverflowError):
-                    frame = _read_csv(path, _kinds(kinds), fix)
-                    if _is_certain(path, frame, kinds):
-                        return frame
-            return _read_csv(path, str, fix)
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", fix) from None
-    except pd.errors.EmptyDataError:
-        raise InputError(path, "", "is empty", fix) from None
-    except pd.errors.ParserWarning:
-        raise InputError(path, "", "not a CSV: rows are longer than the header", fix) from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "is not UTF-8 text", fix) from None
-    except (pd.errors.ParserError, OSError) as error:
-        raise InputError(path, "", f"not a CSV: {error}", fix) from None
-
-
-def _is_certain(path: Path, frame: pd.DataFrame, numbers: Collection[str]) -> bool:
-    """Whether the parser took the columns of numbers as their texts say.
-
-    It takes a column of true and false for 1 and 0, and brings whole numbers through floats where
-    one of their column has a point.
-    """
-    import numpy as np
-
-    places = set()
-    for place, name in enumerate(frame.columns):
-        values = frame.iloc[:, place].array
-        if name not in numbers or values.dtype.kind not in "if":
-            continue
-        found = np.asarray(values)
-        if ((found == 0) | (found == 1) | np.isnan(found)).all():
-            places.add(place)
-        elif found.dtype.kind == "i":
-            large = found[np.abs(found.astype("float64")) >= _EXACT]
-            with np.errstate(invalid="ignore"):
-                if len(large) and (large.astype("float64").astype("int64") == large).all():
-                    return False
-    return not _begins_with_words(path, places)
-
-
-def _begins_with_words(path: Path, places: set[int]) -> bool:
-    """Whether the first cell that is not empty of one of these columns is a word."""
-    if not places:
-        return False
-    with open_text(path) as stream:
-        reader = csv.reader(stream)
-        next(reader, None)
-        for row in reader:
-            cells = {place: row[place] for place in places if place < len(row) and row[place]}
-            if any(cell.strip().isalpha() for cell in cells.values()):
-                return True
-            places = places - cells.keys()
-            if not places:
-                break
-    return False
-
-
-def _kinds(known: Mapping[str, str]) -> Any:
-    """Types of columns for pandas; text for the others."""
-    kinds: defaultdict[str, Any] = defaultdict(lambda: str)
-    kinds.update(known)
-    return kinds
-
-
-def _read_csv(path: Path, kinds: Any, fix: str) -> pd.DataFrame:
-    import pandas as pd
-
-    with open_table(path, fix=fix) as source:
-        return pd.read_csv(source, dtype=kinds, **_OPTIONS)
-
-
-def _numeric(
-    path: Path, cells: pd.Series, *, whole: bool, nullable: bool, signed: bool, fix: str
-) -> Any:
-    """The column's cells as float64, or as nullable whole numbers."""
-    import numpy as np
-    import pandas as pd
-
-    def refuse(bad: Any, expected: str) -> None:
-        position = int(np.flatnonzero(bad)[0])
-        found = "nothing" if pd.isna(cells.iloc[position]) else repr(str(cells.iloc[position]))
-        where = f"{line_of(path, position)}, column {cells.name}"
-        raise InputError(path, where, f"expected {expected}, found {found}", fix)
-
-    if whole and cells.dtype.kind == "i":
-        numbers = cells.to_numpy(copy=True)  # pandas' own cannot be written
-        if not signed and (numbers < 0).any():
-            refuse(numbers < 0, "a number that is not negative")
-        return pd.arrays.IntegerArray(numbers, np.zeros(len(numbers), dtype=bool))
-    if cells.dtype.kind == "f":
-        return _of_floats(cells.to_numpy(copy=True), whole, nullable, signed)
-    empty = cells.isna().to_numpy(dtype=bool)
-    some = bool(empty.any())
-    expected = "a whole number" if whole else "a finite number"
-    if some and not nullable:
-        refuse(empty, expected)
-    present = cells[~empty] if some else cells
-    values = pd.to_numeric(present, errors="coerce")
-    floats = values.to_numpy(dtype="float64", na_value=np.nan, copy=True)
-    if some:
-        known, floats = floats, np.full(len(cells), np.nan)
-        floats[~empty] = known
-    unread = ~empty & ~np.isfinite(floats)
-    if whole and values.dtype.kind != "i":
-        with np.errstate(invalid="ignore"):
-            unread |= ~empty & ((floats % 1 != 0) | (np.abs(floats) >= _INT64_LIMIT))
-    if unread.any():
-        refuse(unread, expected)
-    if not signed and (floats < 0).any():
-        refuse(floats < 0, "a number that is not negative")
-    if not whole:
-        with np.errstate(invalid="ignore"):
-            large = np.abs(floats) >= _EXACT
-        if large.any():
-            refuse(large, f"a number below {_EXACT:,}")
-        return floats
-    if values.dtype.kind != "i":
-        # Through float, large whole numbers would lose digits.
-        values = present.map(lambda cell: int(cell) if _is_digits(cell) else int(float(cell)))
-    return values.astype("Int64").reindex(cells.index).array
-
-
-def _of_floats(floats: np.ndarray, whole: bool, nullable: bool, signed: bool) -> Any:
-    """A column that the parser read as floats, as its text would be; raises `_Unclear`."""
-    import numpy as np
-    import pandas as pd
-
-    empty = np.isnan(floats)
-    known = floats[~empty] if empty.any() else floats
-    exact = bool((np.abs(known) < _EXACT).all())
-    if (
-        (len(known) < len(floats) and not nullable)
-        or not exact
-        or (not signed and (known < 0).any())
-        or (whole and (known % 1 != 0).any())
-    ):
-        raise _Unclear
-    if not whole:
-        return floats
-    return pd.arrays.IntegerArray(np.where(empty, 1, floats).astype("int64"), empty)
-
-
-def _is_digits(cell: str) -> bool:
-    return cell.strip().lstrip("+-").isdecimal()
