@@ -242,7 +242,7 @@ def _keep_tokenizer(workload: Workload, target: Path) -> None:
     if needed:
         from pytest_gpusim.workload.token_ids import tokenizer_of
 
-        tokenizer_of(workload).save(str(target / _TOKENIZER))
+        tokenizer_of(workload).save(target / _TOKENIZER)
     meta = {**workload.meta, "tokenizer_ref": _TOKENIZER if needed else None}
     write_json(target / "workload_meta.json", meta)
 

@@ -119,8 +119,8 @@ def _text(workload: Workload, prompt_id: int) -> str:
             "generate the workload with --tokenizer DIR"
         )
     tokenizer = tokenizer_of(workload)
-    text = str(tokenizer.decode(list(prompt.token_ids), skip_special_tokens=False))
-    if tuple(tokenizer.encode(text, add_special_tokens=False).ids) != prompt.token_ids:
+    text = str(tokenizer.decode(list(prompt.token_ids), special=True))
+    if tuple(tokenizer.encode(text, special=False)) != prompt.token_ids:
         raise InputError(
             workload.path,
             f"prompt {prompt_id}",

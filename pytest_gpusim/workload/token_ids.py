@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pytest_gpusim.errors import InputError, UsageError
 from pytest_gpusim.limits import REQUEST_TOKENS
 from pytest_gpusim.workload.prompts import Prompt
-from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.tokenizer import LocalTokenizer, load_tokenizer
 from pytest_gpusim.workload.trace import PROMPTS, Workload
 
 
@@ -54,7 +53,7 @@ class _Expander:
         self._salt = salt
         self._done: dict[int, list[int]] = {}
         self._blocks: dict[tuple[int, int], list[int]] = {}
-        self._tokenizer: Any = None
+        self._tokenizer: LocalTokenizer | None = None
 
     def ids(self, prompt_id: int) -> list[int]:
         # Ancestors first, without recursion: a chat may be a chain of thousands of turns.
@@ -81,7 +80,7 @@ class _Expander:
         if prompt.text is not None:
             if self._tokenizer is None:
                 self._tokenizer = tokenizer_of(self._workload)
-            ids = self._tokenizer.encode(prompt.text).ids
+            ids = self._tokenizer.encode(prompt.text)
             expected = self._lengths.get(prompt.prompt_id, len(ids))
             if len(ids) != expected:
                 raise InputError(
@@ -182,7 +181,7 @@ def _sharing_prompts(workload: Workload) -> list[int]:
     ]
 
 
-def tokenizer_of(workload: Workload) -> Any:
+def tokenizer_of(workload: Workload) -> LocalTokenizer:
     """The tokenizer of a workload's text prompts; a relative place may be one inside of it."""
     reference = workload.meta.get("tokenizer_ref")
     if reference is not None and (workload.path / reference).exists():

@@ -108,7 +108,7 @@ def test_vllm_bench_gets_texts_and_output_lengths(tmp_path: Path) -> None:
     export_workload("vllm-bench", workload, tmp_path / "d.jsonl")
     records = [json.loads(line) for line in (tmp_path / "d.jsonl").read_text().splitlines()]
     tokenizer = load_tokenizer(str(tmp_path / "tokenizer"))
-    assert [len(tokenizer.encode(r["prompt"]).ids) for r in records] == [
+    assert [len(tokenizer.encode(r["prompt"])) for r in records] == [
         request.num_prefill_tokens for request in workload.requests
     ]
     assert [r["output_tokens"] for r in records] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 from itertools import pairwise
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_texts_have_exactly_the_wanted_number_of_tokens(
     for request in workload.requests:
         text = workload.prompts[request.prompt_id].text
         assert text is not None
-        assert len(tokenizer.encode(text).ids) == request.num_prefill_tokens
+        assert len(tokenizer.encode(text)) == request.num_prefill_tokens
     assert {len(ids) for ids in token_ids(workload, 100).values()} == {
         request.num_prefill_tokens for request in workload.requests
     }
@@ -168,6 +169,17 @@ def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=r"not a tokenizer.json"):
         generate(tmp_path / "a", SPEC, tokenizer=str(tmp_path))
+
+
+def test_a_tokenizer_that_fails_at_a_text(tmp_path: Path) -> None:
+    path = Path(make_tokenizer(tmp_path / "tokenizer")) / "tokenizer.json"
+    document = json.loads(path.read_text())
+    document["model"]["unk_token"] = ""
+    document["pre_tokenizer"] = None
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=rf"{path}: fails at a text: WordLevel error"):
+        generate(tmp_path / "a", SPEC, tokenizer=str(path))
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

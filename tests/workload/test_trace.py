@@ -130,7 +130,7 @@ contents = st.one_of(
     st.builds(lambda t: Prompt(0, text=t), st.text()),
     st.builds(
         lambda ids: Prompt(0, token_ids=tuple(ids)),
-        st.lists(st.integers(0, 2**31), min_size=7, max_size=7),
+        st.lists(st.integers(0, 2**31 - 1), min_size=7, max_size=7),
     ),
     st.builds(
         lambda h: Prompt(0, block_hashes=tuple(h), block_tokens=8),

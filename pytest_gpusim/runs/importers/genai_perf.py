@@ -25,7 +25,7 @@ from pytest_gpusim.runs.importers.files import (
 from pytest_gpusim.runs.importers.options import RunOptions
 from pytest_gpusim.runs.importers.shared_prompts import SentPrompt
 from pytest_gpusim.workload.load import Load
-from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.tokenizer import LocalTokenizer, load_tokenizer
 
 KIND = "genai-perf"
 FILE = "profile_export.json"
@@ -101,7 +101,7 @@ def _file(path: Path) -> Path:
     return found[0] if len(found) == 1 else path / FILE
 
 
-def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
+def _request(record: JsonObject, tokenizer: LocalTokenizer | None) -> ImportedRequest:
     sent = record.integer("timestamp")
     times = [int(time) for time in record.integers("response_timestamps")]
     inputs = record.record_or_empty("request_inputs")
@@ -133,8 +133,8 @@ def _request(record: JsonObject, tokenizer: Any) -> ImportedRequest:
         produced = usage.integer("completion_tokens")
     elif tokenizer is not None:
         if prompt is not None and prompt.text is not None:
-            request.num_prefill_tokens = len(tokenizer.encode(prompt.text).ids)
-        produced = len(tokenizer.encode("".join(texts), add_special_tokens=False).ids)
+            request.num_prefill_tokens = len(tokenizer.encode(prompt.text))
+        produced = len(tokenizer.encode("".join(texts), special=False))
     else:
         raise UsageError(
             f"{record.path}: GenAI-Perf keeps no token counts: give --tokenizer DIR, the one that "

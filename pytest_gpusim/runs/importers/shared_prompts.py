@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_gpusim.workload.messages import parts_as_text
 from pytest_gpusim.workload.prompts import Prompt
+from pytest_gpusim.workload.tokenizer import LocalTokenizer
 
 _WORD = re.compile(r"\s*\S+")
 
@@ -68,7 +69,7 @@ def _message(message: Any) -> str:
 def shared_prompts(
     prompts: Sequence[SentPrompt | None],
     lengths: Sequence[int],
-    tokenizer: Any = None,
+    tokenizer: LocalTokenizer | None = None,
     *,
     before: Mapping[int, int] | None = None,
     produced: Sequence[int] = (),
@@ -149,12 +150,12 @@ def _tokens(depth: int, pieces: int, length: int) -> int:
     return min(length, depth if pieces == length else depth * length // pieces)
 
 
-def _pieces(prompt: SentPrompt | None, tokenizer: Any) -> Sequence[Hashable]:
+def _pieces(prompt: SentPrompt | None, tokenizer: LocalTokenizer | None) -> Sequence[Hashable]:
     if prompt is None:
         return ()
     if prompt.token_ids is not None:
         return prompt.token_ids
     text = prompt.text or ""
     if tokenizer is not None:
-        return tuple(tokenizer.encode(text).ids)
+        return tuple(tokenizer.encode(text))
     return tuple(_WORD.findall(text.rstrip()))

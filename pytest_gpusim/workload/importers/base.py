@@ -291,7 +291,7 @@ def _kept_prompts(trace: Trace, used: set[int], longest: int | None) -> dict[int
     for prompt_id, prompt in kept.items():
         if prompt.text is not None:
             tokenizer = tokenizer or load_tokenizer(trace.tokenizer_ref)
-            ids = tokenizer.encode(prompt.text).ids
+            ids = tokenizer.encode(prompt.text)
             if len(ids) > longest:
                 kept[prompt_id] = Prompt(prompt_id, token_ids=tuple(ids[:longest]))
         else:

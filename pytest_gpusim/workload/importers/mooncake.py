@@ -33,7 +33,7 @@ from pytest_gpusim.workload.importers.hashed_blocks import HashedBlocks
 from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
 from pytest_gpusim.workload.prompts import Prompt
-from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.tokenizer import LocalTokenizer, load_tokenizer
 
 BLOCK_TOKENS = 512
 UNIT_KEY = "timestamp_unit"
@@ -59,7 +59,7 @@ class _Lines:
         self._trace = trace
         self._chosen = chosen
         self._blocks = HashedBlocks(trace)
-        self._tokenizer: Any = None
+        self._tokenizer: LocalTokenizer | None = None
         self._unit = chosen.unit
         self._sessions: dict[str, tuple[int, int]] = {}
         self._before = -1
@@ -127,7 +127,7 @@ class _Lines:
             if self._tokenizer is None:
                 self._tokenizer = load_tokenizer(self._chosen.tokenizer)
             text = line.text("text_input")
-            prefill = len(self._tokenizer.encode(text).ids)
+            prefill = len(self._tokenizer.encode(text))
             if not prefill:
                 raise line.fail("text_input", "has no tokens")
             return Prompt(number, text=text), prefill

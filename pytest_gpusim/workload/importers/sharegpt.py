@@ -31,7 +31,7 @@ from pytest_gpusim.workload.importers.options import ImportOptions
 from pytest_gpusim.workload.load import SessionTurn
 from pytest_gpusim.workload.messages import parts_as_text
 from pytest_gpusim.workload.prompts import Prompt
-from pytest_gpusim.workload.tokenizer import load_tokenizer
+from pytest_gpusim.workload.tokenizer import LocalTokenizer, load_tokenizer
 
 _ASKS, _ANSWERS = ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard")
 _SETS = ("system", "developer", "tool")
@@ -99,7 +99,7 @@ def _records(
 class _Conversations:
     """Reads one file, whatever its dialect."""
 
-    def __init__(self, trace: Trace, tokenizer: Any, bad: LeftOut) -> None:
+    def __init__(self, trace: Trace, tokenizer: LocalTokenizer, bad: LeftOut) -> None:
         self._trace = trace
         self._tokenizer = tokenizer
         self._bad = bad
@@ -175,13 +175,13 @@ class _Conversations:
         return turns
 
     def _turn(self, prompt: str, answer: str) -> _Turn | None:
-        prefill = len(self._tokenizer.encode(prompt).ids)
-        decode = len(self._tokenizer.encode(answer, add_special_tokens=False).ids)
+        prefill = len(self._tokenizer.encode(prompt))
+        decode = len(self._tokenizer.encode(answer, special=False))
         return _Turn(prompt, prefill, decode) if prefill and decode else None
 
     def _custom(self, entry: JsonObject) -> list[_Turn]:
         prompt = _plain(entry, "prompt", entry.fields["prompt"])
-        prefill = len(self._tokenizer.encode(prompt).ids)
+        prefill = len(self._tokenizer.encode(prompt))
         if "output_tokens" not in entry:
             raise entry.fail("output_tokens", "is missing: how long the answer is")
         decode = entry.integer("output_tokens")
