@@ -119,7 +119,7 @@ def _text(workload: Workload, prompt_id: int) -> str:
             "generate the workload with --tokenizer DIR"
         )
     tokenizer = tokenizer_of(workload)
-    text = str(tokenizer.decode(list(prompt.token_ids), special=True))
+    text = tokenizer.decode(prompt.token_ids, special=True)
     if tuple(tokenizer.encode(text, special=False)) != prompt.token_ids:
         raise InputError(
             workload.path,
